@@ -1,0 +1,134 @@
+"""RD points and the file that they are kept in: JSON lines, one point a line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from vqcodec.benchmarks.codecs import Setting
+
+
+@dataclass(frozen=True)
+class RDPoint:
+    """One picture through one codec at one setting.
+
+    codec: `ImageCodec.name`. image: its path below the folder of pictures. pixels_crc32: of its (H, W, 3) uint8 pixels.
+    bytes: of the whole file, header included. width, height: pixels. psnr_db: dB, infinite for a lossless codec.
+    ms_ssim, lpips, dists: see `vqcodec.benchmarks.metrics`; None where not measured. encode_seconds, decode_seconds:
+    from pixels to bytes and back, once, warm. target_bytes: None for a setting that was asked for; else the size that
+    `nearest_bytes` searched for.
+    """
+
+    codec: str
+    setting: Setting
+    image: str
+    pixels_crc32: int
+    bytes: int
+    width: int
+    height: int
+    psnr_db: float
+    ms_ssim: float | None
+    lpips: float | None
+    dists: float | None
+    encode_seconds: float
+    decode_seconds: float
+    target_bytes: int | None = None
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """From real bytes."""
+        return 8 * self.bytes / (self.width * self.height)
+
+    @property
+    def key(self) -> PointKey:
+        """What was asked for; points with the same key hold the same measurement."""
+        return point_key(self.codec, self.image, self.pixels_crc32, self.setting, self.target_bytes)
+
+    def to_json(self) -> str:
+        """One line, without the line end. An infinite PSNR is written as null."""
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["bits_per_pixel"] = self.bits_per_pixel
+        values["psnr_db"] = None if math.isinf(self.psnr_db) else self.psnr_db
+        return json.dumps(values, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> RDPoint:
+        """The inverse of `to_json`. Raises ValueError with a reason."""
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"not JSON ({error})") from None
+        names = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or set(values) != names | {"bits_per_pixel"}:
+            raise ValueError("not the fields of an RD point")
+        stated = values.pop("bits_per_pixel")
+        for name, kinds in _KINDS.items():
+            if not isinstance(values[name], kinds) or isinstance(values[name], bool):
+                raise ValueError(f"{name} is {values[name]!r}")
+        point = cls(**values | {"psnr_db": math.inf if values["psnr_db"] is None else values["psnr_db"]})
+        if min(point.width, point.height, point.bytes) < 1 or not math.isclose(stated, point.bits_per_pixel):
+            raise ValueError("bits_per_pixel does not follow from bytes, width and height")
+        return point
+
+
+#: codec, image, CRC-32 of its pixels, setting (None when searched), target_bytes
+PointKey: TypeAlias = tuple[str, str, int, Setting | None, int | None]
+
+_NUMBER = (int, float)
+_OPTIONAL_NUMBER = (int, float, type(None))
+_KINDS: dict[str, tuple[type, ...]] = {
+    "codec": (str,),
+    "setting": _NUMBER,
+    "image": (str,),
+    "pixels_crc32": (int,),
+    "bytes": (int,),
+    "width": (int,),
+    "height": (int,),
+    "psnr_db": _OPTIONAL_NUMBER,
+    "ms_ssim": _OPTIONAL_NUMBER,
+    "lpips": _OPTIONAL_NUMBER,
+    "dists": _OPTIONAL_NUMBER,
+    "encode_seconds": _NUMBER,
+    "decode_seconds": _NUMBER,
+    "target_bytes": (int, type(None)),
+}
+
+
+def point_key(
+    codec: str, image: str, pixels_crc32: int, setting: Setting | None, target_bytes: int | None = None
+) -> PointKey:
+    """The key of a point: by setting, or by `target_bytes` when the setting is what the search for them gives."""
+    return codec, image, pixels_crc32, setting if target_bytes is None else None, target_bytes
+
+
+def read_points(path: Path) -> tuple[list[RDPoint], list[str]]:
+    """The points of a results file, and a message with file and line number for each line that holds none.
+
+    A file that does not exist is an empty one.
+    """
+    if not path.exists():
+        return [], []
+    points, damaged = [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            points.append(RDPoint.from_json(line))
+        except (TypeError, ValueError) as error:
+            damaged.append(f"{path}:{number}: {error}; its point is measured again")
+    return points, damaged
+
+
+def append_points(path: Path, points: Iterable[RDPoint]) -> None:
+    """Add lines to a results file; a last line that was cut off keeps its own line."""
+    text = "".join(f"{point.to_json()}\n" for point in points)
+    with path.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, 2)
+            if file.read(1) != b"\n":
+                text = "\n" + text
+        file.write(text.encode())

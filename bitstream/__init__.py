@@ -1,0 +1,80 @@
+"""The ``.vq`` format: bytes <-> token grids. Needs numpy, constriction and zstandard; loads no torch.
+
+`write_stream` and `read_stream` are the two ends, `read_header` describes a stream without its model. docs/format.md
+is the normative text.
+"""
+
+from vqcodec.bitstream.boxes import Boxes, BoxType
+from vqcodec.bitstream.container import (
+    GridSpec,
+    Stream,
+    StreamInfo,
+    StreamModel,
+    expect_model,
+    read_header,
+    read_stream,
+    write_stream,
+)
+from vqcodec.bitstream.entropy_models import (
+    PRIOR_ID,
+    STATIC_ID,
+    UNIFORM_ID,
+    CodingContext,
+    EntropyModel,
+    LevelModel,
+    StaticModel,
+    UniformModel,
+)
+from vqcodec.bitstream.errors import (
+    CorruptStreamError,
+    LimitExceededError,
+    NotAStreamError,
+    StreamError,
+    TrailingDataError,
+    TruncatedStreamError,
+    UnknownModelError,
+    UnsupportedVersionError,
+    WrongModelError,
+)
+from vqcodec.bitstream.frequencies import FREQUENCY_BITS, FREQUENCY_TOTAL, quantise_frequencies
+from vqcodec.bitstream.header import FORMAT_VERSION, MAGIC, MODEL_ID_BYTES, Header
+from vqcodec.bitstream.tokens import TokenGrid, TokenPyramid
+
+__all__ = [
+    "FORMAT_VERSION",
+    "FREQUENCY_BITS",
+    "FREQUENCY_TOTAL",
+    "MAGIC",
+    "MODEL_ID_BYTES",
+    "PRIOR_ID",
+    "STATIC_ID",
+    "UNIFORM_ID",
+    "BoxType",
+    "Boxes",
+    "CodingContext",
+    "CorruptStreamError",
+    "EntropyModel",
+    "GridSpec",
+    "Header",
+    "LevelModel",
+    "LimitExceededError",
+    "NotAStreamError",
+    "StaticModel",
+    "Stream",
+    "StreamError",
+    "StreamInfo",
+    "StreamModel",
+    "TokenGrid",
+    "TokenPyramid",
+    "TrailingDataError",
+    "TruncatedStreamError",
+    "UniformModel",
+    "UnknownModelError",
+    "UnsupportedVersionError",
+    "WrongModelError",
+    "expect_model",
+    "quantise_frequencies",
+    "read_header",
+    "read_stream",
+    "write_stream",
+]

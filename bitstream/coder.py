@@ -1,0 +1,157 @@
+"""The range coder: tokens of one level <-> payload bytes, driven by an entropy model.
+
+There is one loop over the tokens, `_code_level`, for both directions: the writer's coder returns the tokens that it
+was given, the reader's returns the tokens that it read. Encoding and decoding are the same text and cannot drift.
+
+The arithmetic is constriction's default range coder (32-bit words, 64-bit state, 24-bit precision). It takes float32
+and quantises: value i gets 1 + p[i] * (2**24 - K) / sum(p). Fed p = frequency - 1, the factor is exactly 1 and every
+partial sum is an integer below 2**24, so it codes with exactly our frequencies; a test checks that for every value.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+import constriction
+import numpy as np
+import numpy.typing as npt
+
+from vqcodec.bitstream.entropy_models import CodingContext, EntropyModel
+from vqcodec.bitstream.errors import CorruptStreamError
+from vqcodec.bitstream.frequencies import IntegerArray, check_frequencies
+from vqcodec.bitstream.limits import MAX_PAYLOAD_BYTES_PER_TOKEN, PAYLOAD_SLACK_BYTES
+from vqcodec.bitstream.tokens import TokenGrid
+
+_WORD_BYTES: Final = 4
+_STATE_BITS: Final = 64
+
+
+class _SymbolCoder(Protocol):
+    def code(self, positions: IntegerArray, frequencies: IntegerArray) -> npt.NDArray[np.int32]:
+        """The tokens (n,) at ``positions`` (n,): those given (writer) or those read (reader)."""
+
+
+class _Encoder:
+    """Codes the given tokens and returns them."""
+
+    def __init__(self, grid: TokenGrid) -> None:
+        self._tokens = grid.indices.reshape(-1)
+        self._coder = constriction.stream.queue.RangeEncoder()
+
+    def code(self, positions: IntegerArray, frequencies: IntegerArray) -> npt.NDArray[np.int32]:
+        tokens = self._tokens[positions].astype(np.int32)
+        if frequencies.shape[1] > 1:  # a token that can have one value only costs nothing
+            self._coder.encode(tokens, *_model_arguments(frequencies, len(positions)))
+        return tokens
+
+    def payload(self) -> bytes:
+        """The shortest bytes that decode to the tokens coded so far. They never end in a zero byte."""
+        word_count, (lower, span) = self._coder.pos()
+        words = self._coder.get_compressed()
+        if len(words) == 0:
+            return b""
+        # Any number in [low, low + span) decodes alike: ``word_count`` whole words, then 64 bits. The words at hand are
+        # of a number within it that may have carried into the whole words; undo that carry to find ``low``.
+        head = int.from_bytes(words[:word_count].astype(">u4").tobytes(), "big")
+        if lower + (1 << 32) - 1 >= 1 << _STATE_BITS:
+            head -= 1
+        low = (head << _STATE_BITS) + lower
+        for zero_bits in range(_STATE_BITS, -1, -8):
+            value = -(-low >> zero_bits) << zero_bits  # the smallest multiple of 2**zero_bits that is >= low
+            if value < low + span:
+                break
+        shortest: bytes = value.to_bytes(word_count * _WORD_BYTES + _STATE_BITS // 8, "big").rstrip(b"\0")
+        return shortest
+
+
+class _Decoder:
+    """Reads tokens from payload bytes and returns them."""
+
+    def __init__(self, payload: bytes | memoryview) -> None:
+        padded = bytes(payload) + bytes(-len(payload) % _WORD_BYTES)
+        self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, dtype=">u4").astype(np.uint32))
+
+    def code(self, positions: IntegerArray, frequencies: IntegerArray) -> npt.NDArray[np.int32]:
+        if frequencies.shape[1] == 1:
+            return np.zeros(len(positions), dtype=np.int32)
+        model, *parameters = _model_arguments(frequencies, len(positions))
+        try:
+            read = self._coder.decode(model, *(parameters or [len(positions)]))
+        except Exception as error:  # constriction has no error class of its own
+            raise CorruptStreamError("a payload is no output of the range coder; the file is damaged") from error
+        tokens: npt.NDArray[np.int32] = np.asarray(read, dtype=np.int32)
+        return tokens
+
+
+def _model_arguments(frequencies: IntegerArray, count: int) -> list[Any]:
+    """constriction's arguments for ``count`` tokens: a whole model for one shared row, else a family and its rows."""
+    categorical = constriction.stream.model.Categorical
+    probabilities = (frequencies - 1).astype(np.float32)
+    if len(frequencies) == 1 and count > 1:
+        return [categorical(probabilities[0], lazy=False, perfect=False)]
+    return [categorical(perfect=False), probabilities]
+
+
+def _code_level(
+    coder: _SymbolCoder,
+    model: EntropyModel,
+    *,
+    level: int,
+    shape: tuple[int, int],
+    codebook_size: int,
+    coarser: tuple[TokenGrid, ...],
+) -> TokenGrid:
+    """Code one level in either direction. Raises `ValueError` if the entropy model breaks its protocol."""
+    known = np.full(shape, -1, dtype=np.int32)
+    flat = known.reshape(-1)
+    view = known.view()
+    view.flags.writeable = False
+    level_model = model.begin_level(CodingContext(level, shape, codebook_size, coarser, view))
+    coded = 0
+    for positions in level_model.groups():
+        coded += len(positions)
+        if coded > flat.size or bool((flat[positions] >= 0).any()):
+            raise ValueError(f"entropy model {model.name} codes a token of level {level} twice")
+        frequencies = level_model.frequencies(positions)
+        check_frequencies(frequencies, codebook_size)
+        if len(frequencies) not in (1, len(positions)):
+            raise ValueError(f"entropy model {model.name} gives {len(frequencies)} rows for {len(positions)} tokens")
+        flat[positions] = coder.code(positions, frequencies)
+    if coded != flat.size or bool((flat < 0).any()):
+        raise ValueError(f"entropy model {model.name} does not code every token of level {level} exactly once")
+    return TokenGrid(known, codebook_size)
+
+
+def encode_level(grid: TokenGrid, model: EntropyModel, *, level: int, coarser: tuple[TokenGrid, ...]) -> bytes:
+    """The payload of one level: at most 4 bytes above the ideal code length for up to 100,000 tokens.
+
+    ``coarser`` holds the levels before this one. Raises `ValueError` if the entropy model breaks its protocol.
+    """
+    coder = _Encoder(grid)
+    _code_level(coder, model, level=level, shape=grid.shape, codebook_size=grid.codebook_size, coarser=coarser)
+    return coder.payload()
+
+
+def decode_level(
+    payload: bytes | memoryview,
+    model: EntropyModel,
+    *,
+    level: int,
+    shape: tuple[int, int],
+    codebook_size: int,
+    coarser: tuple[TokenGrid, ...],
+) -> TokenGrid:
+    """The tokens (rows, cols) of one level from its payload.
+
+    Raises `CorruptStreamError` for a payload that no encoder writes. Most damage shows only in the checksum of the
+    stream. Raises `ValueError` if the entropy model breaks its protocol.
+    """
+    rows, cols = shape
+    if len(payload) > rows * cols * MAX_PAYLOAD_BYTES_PER_TOKEN + PAYLOAD_SLACK_BYTES:
+        raise CorruptStreamError(
+            f"level {level} has {len(payload)} payload bytes for {rows * cols} tokens, more than they can cost; "
+            "the file is damaged"
+        )
+    if len(payload) > 0 and payload[-1] == 0:
+        raise CorruptStreamError(f"the payload of level {level} ends in a zero byte; the file is damaged")
+    return _code_level(_Decoder(payload), model, level=level, shape=shape, codebook_size=codebook_size, coarser=coarser)

@@ -1,0 +1,292 @@
+"""Streams: header, boxes and one payload for each level, written and read as a whole."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from vqcodec.bitstream.boxes import Boxes, decode_boxes, encode_boxes, split_boxes
+from vqcodec.bitstream.coder import decode_level, encode_level
+from vqcodec.bitstream.entropy_models import EntropyModel
+from vqcodec.bitstream.errors import (
+    CorruptStreamError,
+    LimitExceededError,
+    TrailingDataError,
+    TruncatedStreamError,
+    UnsupportedVersionError,
+    WrongModelError,
+)
+from vqcodec.bitstream.header import MODEL_ID_BYTES, Header, check_picture_size, read_header_fields
+from vqcodec.bitstream.limits import (
+    MAX_CODEBOOK_SIZE,
+    MAX_LEVELS,
+    MAX_PIXELS,
+    MAX_SIDE_PIXELS,
+    MAX_STREAM_BYTES,
+    MAX_TOKENS,
+)
+from vqcodec.bitstream.tokens import TokenGrid, TokenPyramid
+from vqcodec.bitstream.wire import Reader, encode_varint
+
+StreamBytes: TypeAlias = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True)
+class GridSpec:
+    """One level of a model. Raises `ValueError` for values outside the format.
+
+    ``downsampling_factor``: pixels a token, each way, 1 to 2**20. ``codebook_size``: 1 to 2**18.
+    """
+
+    downsampling_factor: int
+    codebook_size: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.downsampling_factor <= MAX_SIDE_PIXELS or not 1 <= self.codebook_size <= MAX_CODEBOOK_SIZE:
+            raise ValueError(f"f = {self.downsampling_factor} with K = {self.codebook_size} is outside the format")
+
+
+@dataclass(frozen=True)
+class StreamModel:
+    """What the container must know of a model: no network. Raises `ValueError` for values outside the format.
+
+    ``model_id``: 4 bytes. ``name``: for messages. ``grids``: 1 to 16 levels, coarse to fine. ``entropy_models``: by
+    entropy id.
+    """
+
+    model_id: bytes
+    name: str
+    grids: tuple[GridSpec, ...]
+    entropy_models: Mapping[int, EntropyModel]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "grids", tuple(self.grids))
+        object.__setattr__(self, "entropy_models", dict(self.entropy_models))
+        if len(self.model_id) != MODEL_ID_BYTES:
+            raise ValueError(f"a model id has {MODEL_ID_BYTES} bytes, not {len(self.model_id)}")
+        if not 1 <= len(self.grids) <= MAX_LEVELS:
+            raise ValueError(f"a model has 1 to {MAX_LEVELS} levels, not {len(self.grids)}")
+        for entropy_id, entropy_model in self.entropy_models.items():
+            if entropy_id != entropy_model.entropy_id:
+                raise ValueError(
+                    f"entropy model {entropy_model.name} has id {entropy_model.entropy_id}, not {entropy_id}"
+                )
+
+    def grid_shape(self, level: int, width: int, height: int) -> tuple[int, int]:
+        """(rows, cols) of one level for a picture of ``width`` x ``height`` pixels: each side over f, rounded up."""
+        factor = self.grids[level].downsampling_factor
+        return -(-height // factor), -(-width // factor)
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """What a stream says without its model. Sizes in bytes.
+
+    ``box_bytes``: stored size by box type. ``payload_bytes``: of each whole level. ``total_bytes``: of all bytes given.
+    ``complete``: False if the stream is cut off after the levels listed.
+    """
+
+    header: Header
+    box_bytes: Mapping[int, int]
+    payload_bytes: tuple[int, ...]
+    total_bytes: int
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A decoded stream. ``complete`` is False if it was cut off; its checksum could then not be checked."""
+
+    header: Header
+    boxes: Boxes
+    tokens: TokenPyramid
+    payload_bytes: tuple[int, ...]
+    complete: bool
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """A stream cut into its parts, nothing decoded."""
+
+    header: Header
+    box_section: memoryview
+    stored_boxes: Mapping[int, memoryview]
+    payloads: tuple[memoryview, ...]
+    complete: bool
+
+
+def expect_model(model_id: bytes, model: StreamModel) -> StreamModel:
+    """``model`` if the stream was written with it. Raises `WrongModelError`, naming both, if not."""
+    if model_id != model.model_id:
+        raise WrongModelError(
+            f"the stream was written with model {model_id.hex()}, not with {model.name} ({model.model_id.hex()}): "
+            "decode it with the model that it names"
+        )
+    return model
+
+
+def write_stream(
+    tokens: TokenPyramid,
+    *,
+    model: StreamModel,
+    width: int,
+    height: int,
+    entropy_id: int,
+    boxes: Boxes | None = None,
+) -> bytes:
+    """The stream of a picture of ``width`` x ``height`` pixels.
+
+    ``tokens`` holds the first levels of ``model``, each of the shape and codebook size that the model gives it.
+    Raises `ValueError` if it does not, `LimitExceededError` if a size is over a limit of the format.
+    """
+    header = Header(model.model_id, width, height, len(tokens), entropy_id, has_boxes=bool(boxes))
+    check_picture_size(width, height)
+    if len(tokens) > len(model.grids):
+        raise ValueError(f"model {model.name} has {len(model.grids)} levels; {len(tokens)} were given")
+    for level, grid in enumerate(tokens.levels):
+        shape, codebook_size = model.grid_shape(level, width, height), model.grids[level].codebook_size
+        if grid.shape != shape or grid.codebook_size != codebook_size:
+            raise ValueError(
+                f"level {level} of model {model.name} is {shape} with K = {codebook_size} for this picture; "
+                f"{grid.shape} with K = {grid.codebook_size} was given"
+            )
+    _check_token_count(model, header)
+    entropy_model = model.entropy_models.get(entropy_id)
+    if entropy_model is None:
+        raise ValueError(f"model {model.name} has no entropy model {entropy_id}")
+
+    box_section = encode_boxes(boxes) if boxes is not None else b""
+    header = replace(header, checksum=_checksum(header, box_section, tokens.levels))
+    parts = [header.to_bytes(), box_section]
+    for level, grid in enumerate(tokens.levels):
+        payload = encode_level(grid, entropy_model, level=level, coarser=tokens.levels[:level])
+        parts += [encode_varint(len(payload)), payload]
+    stream = b"".join(parts)
+    _check_stream_size(len(stream))
+    return stream
+
+
+def read_header(data: StreamBytes, *, allow_partial: bool = True) -> StreamInfo:
+    """What ``data`` says about itself, quickly and without its model; tokens and checksum are not looked at.
+
+    With ``allow_partial`` a stream that is cut off after the boxes is described as far as it goes.
+    Raises a `StreamError` for anything that is not a stream.
+    """
+    parsed = _parse(data, allow_partial=allow_partial)
+    return StreamInfo(
+        header=parsed.header,
+        box_bytes={kind: len(content) for kind, content in parsed.stored_boxes.items()},
+        payload_bytes=tuple(len(payload) for payload in parsed.payloads),
+        total_bytes=memoryview(data).nbytes,
+        complete=parsed.complete,
+    )
+
+
+def read_stream(
+    data: StreamBytes,
+    find_model: Callable[[bytes], StreamModel],
+    *,
+    allow_partial: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> Stream:
+    """Decode a stream. The same bytes give the same tokens, or an error, everywhere.
+
+    ``find_model`` maps the model id (4 bytes) to the model and raises `UnknownModelError` if there is none. With
+    ``allow_partial`` a stream that is cut off gives the levels that are whole, at least one. A picture of more than
+    ``max_pixels`` pixels is refused. Raises a `StreamError` for every stream that cannot be decoded.
+    """
+    parsed = _parse(data, allow_partial=allow_partial, max_pixels=max_pixels)
+    header = parsed.header
+    if not parsed.payloads:
+        raise TruncatedStreamError("the stream ends before its first level does; fetch the whole file again")
+    model = expect_model(header.model_id, find_model(header.model_id))
+    if header.level_count > len(model.grids):
+        raise CorruptStreamError(
+            f"the stream has {header.level_count} levels, but model {model.name} has {len(model.grids)}; "
+            "the file is damaged"
+        )
+    entropy_model = model.entropy_models.get(header.entropy_id)
+    if entropy_model is None:
+        raise UnsupportedVersionError(
+            f"the stream uses entropy model {header.entropy_id}, which model {model.name} does not have here: "
+            "install a newer vqcodec"
+        )
+    _check_token_count(model, header)
+
+    boxes = decode_boxes(parsed.stored_boxes)
+    levels: tuple[TokenGrid, ...] = ()
+    for level, payload in enumerate(parsed.payloads):
+        grid = decode_level(
+            payload,
+            entropy_model,
+            level=level,
+            shape=model.grid_shape(level, header.width, header.height),
+            codebook_size=model.grids[level].codebook_size,
+            coarser=levels,
+        )
+        levels += (grid,)
+    if parsed.complete and _checksum(header, parsed.box_section, levels) != header.checksum:
+        raise CorruptStreamError(
+            f"the checksum does not match: the file is damaged, or model {model.name} is not the one that wrote it"
+        )
+    return Stream(
+        header=header,
+        boxes=boxes,
+        tokens=TokenPyramid(levels),
+        payload_bytes=tuple(len(payload) for payload in parsed.payloads),
+        complete=parsed.complete,
+    )
+
+
+def _parse(data: StreamBytes, *, allow_partial: bool, max_pixels: int = MAX_PIXELS) -> _Parsed:
+    """Cut a stream into its parts. Allocates nothing that grows with what the stream claims."""
+    reader = Reader(data)
+    header = read_header_fields(reader)
+    _check_stream_size(reader.remaining)
+    check_picture_size(header.width, header.height, max_pixels)
+    start = reader.position
+    stored_boxes = split_boxes(reader) if header.has_boxes else {}
+    box_section = reader.read_since(start)
+    payloads: list[memoryview] = []
+    complete = True
+    try:
+        for level in range(header.level_count):
+            size = reader.varint(f"payload length of level {level}")
+            payloads.append(reader.take(size, f"payload of level {level}"))
+    except TruncatedStreamError:
+        if not allow_partial:
+            raise
+        complete = False
+    if complete and reader.remaining:
+        raise TrailingDataError(
+            f"{reader.remaining} bytes follow the end of the stream at byte {reader.position}: cut them off"
+        )
+    return _Parsed(header, box_section, stored_boxes, tuple(payloads), complete)
+
+
+def _check_token_count(model: StreamModel, header: Header) -> None:
+    """Raise `LimitExceededError` if all levels together have too many tokens."""
+    count = 0
+    for level in range(header.level_count):
+        rows, cols = model.grid_shape(level, header.width, header.height)
+        count += rows * cols
+    if count > MAX_TOKENS:
+        raise LimitExceededError(
+            f"a picture of {header.width} x {header.height} pixels has {count} tokens with model {model.name}; "
+            f"at most {MAX_TOKENS} are allowed: split the picture"
+        )
+
+
+def _check_stream_size(size: int) -> None:
+    if size > MAX_STREAM_BYTES:
+        raise LimitExceededError(f"the stream has {size} bytes; at most {MAX_STREAM_BYTES} are allowed")
+
+
+def _checksum(header: Header, box_section: bytes | memoryview, levels: Sequence[TokenGrid]) -> int:
+    """CRC-32 of the header without its checksum, the box section, and all tokens as little-endian uint32."""
+    checksum = zlib.crc32(box_section, zlib.crc32(header.checked_bytes()))
+    for grid in levels:
+        checksum = zlib.crc32(grid.indices.astype("<u4").tobytes(), checksum)
+    return checksum

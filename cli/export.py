@@ -1,0 +1,57 @@
+"""vqcodec export: a checkpoint becomes a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vqcodec.cli import options
+from vqcodec.cli.files import FileError
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--name", required=True, help="Name of the model, as in `vqcodec encode --model NAME`.")
+@click.option(
+    "--data",
+    multiple=True,
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Pictures to count the tokens of, for the static entropy model.",
+)
+@click.option(
+    "--pictures", type=click.IntRange(min=1), default=1000, show_default=True, help="Count the tokens of about so many."
+)
+@click.option("--description", required=True, help="On what the model was trained, in words.")
+@click.option("--licence", required=True, help="Of the weights.")
+@options.force
+@options.debug
+def export(
+    checkpoint: Path,
+    folder: Path,
+    name: str,
+    data: tuple[Path, ...],
+    pictures: int,
+    description: str,
+    licence: str,
+    force: bool,
+    debug: bool,
+) -> None:
+    """Write the averaged weights of CHECKPOINT as the model folder FOLDER: card.json and float16 weights."""
+    if folder.exists() and not force:
+        raise FileError(f"{folder}: exists already; give -f to overwrite it")
+    from vqcodec.training.data import PictureSet
+    from vqcodec.training.export import export_model
+
+    card = export_model(
+        checkpoint,
+        folder,
+        name=name,
+        pictures=PictureSet(data),
+        picture_count=pictures,
+        description=description,
+        licence=licence,
+    )
+    click.echo(f"{folder}: model {card.name} ({card.model_id.hex()})")

@@ -1,0 +1,84 @@
+"""vqcodec info: what a stream says of itself; loads no torch."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from vqcodec.bitstream import PRIOR_ID, STATIC_ID, UNIFORM_ID, BoxType, UnknownModelError, read_header
+from vqcodec.cli import options
+from vqcodec.cli.failures import describe
+from vqcodec.cli.files import read_input
+from vqcodec.model_card import find_model_by_id
+
+_ENTROPY_NAMES = {UNIFORM_ID: "uniform", STATIC_ID: "static", PRIOR_ID: "prior"}
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True)
+@options.as_json
+@options.debug
+def info(files: tuple[str, ...], as_json: bool, debug: bool) -> None:
+    """Tell what .vq streams hold: size, rate, levels, model. FILE may be - for stdin."""
+    failed = False
+    for number, file in enumerate(files):
+        try:
+            values = {"file": file} | describe_stream(read_input(file))
+        except Exception as error:
+            line = describe(error)
+            if line is None or debug:
+                raise
+            click.echo(f"error: {line if line.startswith(file) else f'{file}: {line}'}", err=True)
+            failed = True
+            continue
+        if as_json:
+            click.echo(json.dumps(values))
+        else:
+            click.echo(("\n" if number else "") + _as_text(values))
+    sys.exit(1 if failed else 0)
+
+
+def describe_stream(data: bytes) -> dict[str, Any]:
+    """The facts about a stream, by name. Raises a StreamError."""
+    stream = read_header(data)
+    header = stream.header
+    try:
+        model = find_model_by_id(header.model_id).card.name
+    except UnknownModelError:
+        model = None
+    return {
+        "bytes": stream.total_bytes,
+        "bits_per_pixel": round(8 * stream.total_bytes / (header.width * header.height), 5),
+        "width": header.width,
+        "height": header.height,
+        "levels": header.level_count,
+        "level_bytes": list(stream.payload_bytes),
+        "complete": stream.complete,
+        "entropy": _ENTROPY_NAMES.get(header.entropy_id, f"unknown ({header.entropy_id})"),
+        "model": model,
+        "model_id": header.model_id.hex(),
+        "boxes": {_box_name(kind): size for kind, size in stream.box_bytes.items()},
+    }
+
+
+def _box_name(kind: int) -> str:
+    return BoxType(kind).name.lower() if kind in set(BoxType) else f"type {kind}"
+
+
+def _as_text(values: dict[str, Any]) -> str:
+    whole = len(values["level_bytes"])
+    rows = [
+        ("size", f"{values['width']} x {values['height']} pixels"),
+        ("stream", f"{values['bytes']} bytes, {values['bits_per_pixel']:.4f} bits per pixel"),
+        ("model", f"{values['model'] or 'not installed'} ({values['model_id']})"),
+        ("entropy model", values["entropy"]),
+        ("levels", f"{values['levels']}: {', '.join(map(str, values['level_bytes']))} bytes"),
+    ]
+    if values["boxes"]:
+        rows.append(("boxes", ", ".join(f"{name} {size} bytes" for name, size in values["boxes"].items())))
+    if not values["complete"]:
+        rows.append(("damage", f"cut off: {whole} of {values['levels']} levels are whole (vqcodec decode --partial)"))
+    return "\n".join([values["file"], *(f"  {name:<14}{text}" for name, text in rows)])

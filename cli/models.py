@@ -1,0 +1,61 @@
+"""vqcodec models: which models are installed; loads no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import click
+
+from vqcodec.cli import options
+from vqcodec.model_card import ModelFolder, installed_models
+
+
+@click.command()
+@options.as_json
+@options.debug
+def models(as_json: bool, debug: bool) -> None:
+    """List the models: the embedded ones, and those in the folders that VQCODEC_MODELS names."""
+    described = [describe_model(model) for model in installed_models()]
+    if as_json:
+        for values in described:
+            click.echo(json.dumps(values))
+        return
+    for values in described:
+        click.echo(_as_text(values))
+    if not described:
+        click.echo("no models installed")
+
+
+def describe_model(model: ModelFolder) -> dict[str, Any]:
+    """The facts about a model, by name. Rates are of fixed-length tokens, without header, on sides that f divides."""
+    card, shape = model.card, model.card.autoencoder
+    bits = [math.log2(size) / shape.downsampling_factor**2 for size in shape.codebook_sizes]
+    return {
+        "name": card.name,
+        "model_id": card.model_id.hex(),
+        "fingerprint": card.fingerprint,
+        "folder": str(model.path),
+        "bytes": model.size_bytes,
+        "downsampling_factor": shape.downsampling_factor,
+        "codebook_sizes": list(shape.codebook_sizes),
+        "bits_per_pixel": [round(sum(bits[: level + 1]), 5) for level in range(len(bits))],
+        "data": card.training.get("data", "not stated"),
+        "steps": card.training.get("steps"),
+        "licence": card.licence or "not stated",
+    }
+
+
+def _as_text(values: dict[str, Any]) -> str:
+    rates = ", ".join(f"{rate:.3f}" for rate in values["bits_per_pixel"])
+    rows = [
+        ("id", values["model_id"]),
+        ("size", f"{values['bytes'] / 1e6:.1f} MB"),
+        ("rates", f"{rates} bits per pixel with 1 to {len(values['bits_per_pixel'])} levels"),
+        ("tokens", f"f = {values['downsampling_factor']}, K = {', '.join(map(str, values['codebook_sizes']))}"),
+        ("trained on", f"{values['data']}, {values['steps']} steps"),
+        ("licence", values["licence"]),
+        ("folder", values["folder"]),
+    ]
+    return "\n".join([values["name"], *(f"  {name:<12}{text}" for name, text in rows)])

@@ -1,0 +1,153 @@
+"""vqcodec train: train the networks on a folder of pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from tqdm import tqdm
+
+
+@click.group()
+def train() -> None:
+    """Train the networks on your own pictures."""
+
+
+@train.command()
+@click.option(
+    "--data",
+    "data",
+    multiple=True,
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of pictures (nested), tar shard or picture; may be given several times.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for checkpoints, logs and previews.",
+)
+@click.option(
+    "--perceptual-weights",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with the weights of LPIPS's networks; see docs/training.md.",
+)
+@click.option(
+    "--validation",
+    type=click.Path(exists=True, path_type=Path),
+    help="Held-out pictures, measured at every checkpoint.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on from the newest checkpoint of --out, with its settings; options given here replace them.",
+)
+@click.option("--steps", type=click.IntRange(min=1), default=20_000, show_default=True, help="Steps in all.")
+@click.option(
+    "--until",
+    type=click.IntRange(min=1),
+    help="Stop at this step, with a checkpoint; the schedule still ends at --steps.",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option(
+    "--crop-size",
+    type=click.IntRange(min=32),
+    default=128,
+    show_default=True,
+    help="Side of the training crops, pixels.",
+)
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=5e-4, show_default=True)
+@click.option(
+    "--decay-share",
+    type=click.FloatRange(0, 1),
+    default=0.3,
+    show_default=True,
+    help="Share of the steps, at the end, over which the learning rate falls to zero.",
+)
+@click.option(
+    "--quantize-from",
+    type=click.IntRange(min=0),
+    default=500,
+    show_default=True,
+    help="Step at which the codebooks start.",
+)
+@click.option(
+    "--lpips-vgg",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Weight of LPIPS on VGG16; 0 saves about a fifth of the time.",
+)
+@click.option(
+    "--checkpoint-every", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps between checkpoints."
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.pass_context
+def stage1(context: click.Context, /, **options: Any) -> None:
+    """Train Encoder, codebooks and Decoder: L1 and LPIPS, residual levels, quantizer dropout."""
+    from vqcodec.models.config import AutoencoderConfig
+    from vqcodec.perceptual import LPIPS
+    from vqcodec.training.checkpoint import load_checkpoint, newest_checkpoint
+    from vqcodec.training.data import PictureSet
+    from vqcodec.training.stage1 import Stage1Config, Stage1Trainer
+    from vqcodec.training.validation import Validation
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    out: Path = options["out"]
+    if options["resume"]:
+        base = Stage1Config.from_dict(load_checkpoint(newest_checkpoint(out))["config"])
+    else:
+        base = Stage1Config()
+        if any(out.glob("checkpoint-*.pt")):
+            raise click.ClickException(f"{out}: holds checkpoints already; give --resume or another --out")
+    config = _configure(base, context, options)
+    pictures = PictureSet(options["data"], minimum_side=32)
+    trainer = Stage1Trainer(
+        AutoencoderConfig(),
+        config,
+        pictures,
+        out,
+        perceptual_weights=options["perceptual_weights"],
+        device=options["device"],
+    )
+    if options["resume"]:
+        trainer.resume()
+    validation = None
+    if options["validation"]:
+        lpips = LPIPS(options["perceptual_weights"]).to(trainer.device)
+        validation = Validation(PictureSet([options["validation"]]), out, lpips)
+    out.mkdir(parents=True, exist_ok=True)
+    last = min(options["until"] or config.steps, config.steps)
+    with (out / "log.jsonl").open("a") as log, tqdm(initial=trainer.step, total=last, unit="step") as bar:
+
+        def report(step: int, values: dict[str, float]) -> None:
+            log.write(json.dumps({"step": step} | values) + "\n")
+            bar.set_postfix({name: f"{value:.3g}" for name, value in values.items()}, refresh=False)
+            bar.update()
+
+        trainer.run(
+            checkpoint_every=options["checkpoint_every"], validation=validation, until=options["until"], report=report
+        )
+
+
+def _configure(base: Any, context: click.Context, options: dict[str, Any]) -> Any:
+    """`base` with the options that were given, or all of them for a new run."""
+
+    def given(*names: str) -> dict[str, Any]:
+        explicit = ParameterSource.DEFAULT
+        return {n: options[n] for n in names if not options["resume"] or context.get_parameter_source(n) != explicit}
+
+    config = replace(base, **given("steps", "batch_size", "learning_rate", "decay_share", "quantize_from", "seed"))
+    if size := given("crop_size"):
+        config = replace(config, crop=replace(config.crop, size=size["crop_size"]))
+    if given("lpips_vgg"):
+        config = replace(config, weights=replace(config.weights, lpips_vgg=options["lpips_vgg"]))
+    return config

@@ -1,0 +1,55 @@
+"""Fixtures that several test folders share."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+from vqcodec.bitstream import quantise_frequencies
+from vqcodec.model_card import WEIGHTS_FILE, ModelCard
+from vqcodec.models.autoencoder import VQAutoencoder
+from vqcodec.models.config import AutoencoderConfig
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder: 2 levels of K = 32 at f = 16, random weights (always the same), static frequencies."""
+    config = AutoencoderConfig(
+        patch=4,
+        encoder_widths=(8, 8, 16),
+        encoder_depths=(1, 1, 1),
+        encoder_hidden=(0.5, 0.5, 1.0),
+        decoder_widths=(8, 8, 16),
+        decoder_depths=(1, 1, 1),
+        decoder_hidden=(1.0, 1.0, 1.0),
+        latent_channels=16,
+        codebook_sizes=(32, 32),
+        code_dimension=4,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(20)
+        network = VQAutoencoder(config)
+    weights = {
+        key: value.to(torch.float32 if key.startswith("quantizer.") else torch.float16).contiguous()
+        for key, value in network.state_dict().items()
+    }
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    folder.mkdir()
+    raw = save(weights)
+    (folder / WEIGHTS_FILE).write_bytes(raw)
+    counts = [np.arange(1, size + 1) for size in config.codebook_sizes]
+    frequencies = tuple(tuple(int(value) for value in quantise_frequencies(count)) for count in counts)
+    ModelCard(
+        name="tiny",
+        autoencoder=config,
+        static_frequencies=frequencies,
+        weights_sha256=hashlib.sha256(raw).hexdigest(),
+        licence="MIT",
+        training={"data": "none: random weights"},
+    ).save(folder)
+    return folder

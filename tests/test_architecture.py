@@ -1,0 +1,114 @@
+"""What the layout promises: imports point downward, files stay small, cheap commands load no torch."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MOST_LINES = 400
+
+#: root folder -> the package that it is
+LAYERS = {
+    "bitstream": "vqcodec.bitstream",
+    "vqcodec": "vqcodec",
+    "benchmarks": "vqcodec.benchmarks",
+    "cli": "vqcodec.cli",
+}
+#: what each package may import of the project besides itself
+MAY_IMPORT = {
+    "vqcodec.bitstream": set(),
+    "vqcodec": {"vqcodec.bitstream"},
+    "vqcodec.benchmarks": {"vqcodec", "vqcodec.bitstream"},
+    "vqcodec.cli": {"vqcodec.benchmarks", "vqcodec", "vqcodec.bitstream"},
+}
+BITSTREAM_NEEDS = {"numpy", "constriction", "zstandard"}
+
+MODULES = [path for folder in LAYERS for path in sorted((ROOT / folder).rglob("*.py"))]
+PACKAGES = [path for path in MODULES if path.name == "__init__.py"]
+ALL_FILES = [*MODULES, *sorted((ROOT / "tests").rglob("*.py"))]
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def module_name(path: Path) -> str:
+    folder, *inner = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join([LAYERS[folder], *(part for part in inner if part != "__init__")])
+
+
+def layer(module: str) -> str:
+    """The package of LAYERS that a module of the project belongs to."""
+    top = ".".join(module.split(".")[:2])
+    return top if top in LAYERS.values() else "vqcodec"
+
+
+def imported_modules(source: str) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it; `from . import` gives a name that starts with a point."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            # `from vqcodec import cli` names a package, `from vqcodec import Codec` does not
+            yield from (f"{module}.{alias.name}" if module == "vqcodec" else module for alias in node.names)
+
+
+def test_imports_are_seen_wherever_and_however_they_are_written() -> None:
+    source = "import a.b\nfrom c import d\ndef f():\n    from . import e\n    from vqcodec import cli\n"
+    assert set(imported_modules(source)) == {"a.b", "c", ".", "vqcodec.cli"}
+
+
+def test_every_layer_has_modules() -> None:
+    assert {relative(path).split("/")[0] for path in MODULES} == set(LAYERS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_imports_are_absolute_and_point_downward(path: Path) -> None:
+    own = layer(module_name(path))
+    for imported in imported_modules(path.read_text(encoding="utf-8")):
+        assert not imported.startswith("."), f"relative import {imported}"
+        top = imported.split(".")[0]
+        assert top not in LAYERS or top == "vqcodec", f"import of the root folder {imported}: write vqcodec.{imported}"
+        if top == "vqcodec":
+            assert layer(imported) in {own, *MAY_IMPORT[own]}, f"{own} must not import {imported}"
+        elif own == "vqcodec.bitstream":
+            assert top in sys.stdlib_module_names | BITSTREAM_NEEDS, f"bitstream must not import {imported}"
+
+
+@pytest.mark.parametrize("path", ALL_FILES, ids=relative)
+def test_a_file_is_no_longer_than_one_can_see_across(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("path", PACKAGES, ids=relative)
+def test_what_a_package_exports_exists(path: Path) -> None:
+    module = importlib.import_module(module_name(path))
+    names = getattr(module, "__all__", [])
+    assert len(names) == len(set(names))
+    for name in names:
+        assert hasattr(module, name), name
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import vqcodec",
+        "import vqcodec.bitstream",
+        "import vqcodec.model_card",
+        "import vqcodec.cli.main",
+        "from vqcodec.cli.main import main; main(['--help'], standalone_mode=False)",
+        "from vqcodec.cli.main import main; main(['info', '--help'], standalone_mode=False)",
+    ],
+)
+def test_torch_is_not_loaded_by(statement: str) -> None:
+    program = f"import sys\n{statement}\nassert 'torch' not in sys.modules, 'torch was loaded'"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

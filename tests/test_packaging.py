@@ -1,0 +1,140 @@
+"""What the wheel holds, and that it works where only the wheel is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+import vqcodec
+
+ROOT = Path(__file__).parent.parent
+#: root folder -> where the wheel has it; the order is that of longest match
+PLACES = {
+    "vqcodec": "vqcodec",
+    "bitstream": "vqcodec/bitstream",
+    "cli": "vqcodec/cli",
+    "benchmarks": "vqcodec/benchmarks",
+}
+#: what grows in a checkout and is no part of it
+LITTER = shutil.ignore_patterns(
+    ".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "dist", "runs", "demo-output"
+)
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built offline from a copy, so that the checkout stays clean."""
+    folder = tmp_path_factory.mktemp("packaging")
+    shutil.copytree(ROOT, folder / "checkout", ignore=LITTER, symlinks=True)
+    run(
+        sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "dist", cwd=folder / "checkout"
+    )
+    [built] = (folder / "dist").iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def names(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if not name.endswith("/")}
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> dict[str, str]:
+    """The dist-info files by name."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {
+            name.partition(".dist-info/")[2]: archive.read(name).decode()
+            for name in archive.namelist()
+            if ".dist-info/" in name
+        }
+
+
+def test_every_package_folder_is_listed(project: dict[str, Any]) -> None:
+    found = set()
+    for folder, place in PLACES.items():
+        for init in (ROOT / folder).rglob("__init__.py"):
+            found.add(".".join((PurePosixPath(place) / init.parent.relative_to(ROOT / folder).as_posix()).parts))
+        for module in (ROOT / folder).rglob("*.py"):
+            assert (module.parent / "__init__.py").exists(), f"{module.parent} has modules and no __init__.py"
+    assert found == set(project["tool"]["setuptools"]["packages"])
+
+
+def test_the_type_checker_sees_every_root_folder() -> None:
+    links = {link.name: link.resolve() for link in (ROOT / "scripts" / "typing" / "vqcodec").iterdir()}
+    assert links == {folder: ROOT / folder for folder in PLACES if folder != "vqcodec"}
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path, names: set[str]) -> None:
+    assert wheel.name == f"vqcodec-{vqcodec.__version__}-py3-none-any.whl"
+    assert {name.split("/")[0] for name in names} == {"vqcodec", f"vqcodec-{vqcodec.__version__}.dist-info"}
+
+
+def test_the_wheel_holds_every_module_and_model_file_of_the_checkout(names: set[str]) -> None:
+    expected = {"vqcodec/py.typed"}
+    for folder, place in PLACES.items():
+        for path in (ROOT / folder).rglob("*.py"):
+            expected.add(f"{place}/{path.relative_to(ROOT / folder).as_posix()}")
+    for path in (ROOT / "vqcodec" / "pretrained").rglob("*"):
+        if path.is_file():
+            expected.add(path.relative_to(ROOT).as_posix())
+    assert {name for name in names if name.startswith("vqcodec/")} == expected
+
+
+def test_the_wheel_holds_a_model(names: set[str]) -> None:
+    models = {name.rpartition("/")[0] for name in names if name.startswith("vqcodec/pretrained/")}
+    assert models
+    for folder in models:
+        assert {f"{folder}/card.json", f"{folder}/stage1.safetensors"} <= names
+
+
+def test_the_wheel_names_its_licence_and_its_command(metadata: dict[str, str]) -> None:
+    assert metadata["licenses/LICENSE"] == (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "License-Expression: MIT" in metadata["METADATA"]
+    assert re.search(r"^vqcodec\s*=\s*vqcodec\.cli\.main:main$", metadata["entry_points.txt"], re.MULTILINE)
+
+
+def test_requirements_leave_torch_uncapped_and_the_core_small(project: dict[str, Any]) -> None:
+    core = {re.split(r"[^\w-]", requirement)[0]: requirement for requirement in project["project"]["dependencies"]}
+    assert core["torch"] == "torch>=2.4"
+    assert set(core) == {"torch", "numpy", "pillow", "constriction", "safetensors", "zstandard", "click", "tqdm"}
+    assert {"train", "bench", "gpu", "dev"} <= set(project["project"]["optional-dependencies"])
+
+
+def test_the_installed_wheel_works_by_itself(wheel: Path, tmp_path: Path) -> None:
+    target = tmp_path / "installed"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
+    run(*pip, "--disable-pip-version-check", "--target", target, wheel, cwd=tmp_path)
+    program = (
+        f"import sys; sys.path.insert(0, {str(target)!r})\n"
+        "import vqcodec.bitstream, vqcodec.cli, vqcodec.benchmarks, vqcodec.model_card\n"
+        "for module in (vqcodec, vqcodec.bitstream, vqcodec.cli, vqcodec.benchmarks):\n"
+        "    print(module.__file__)\n"
+        "print([model.card.name for model in vqcodec.installed_models()])\n"
+    )
+    *files, models = run(sys.executable, "-c", program, cwd=tmp_path).splitlines()
+    assert all(Path(file).is_relative_to(target) for file in files)
+    assert "photo-1" in models

@@ -1,0 +1,41 @@
+"""vqcodec: a small neural image codec. Pictures become grids of codebook tokens, packed into a compact stream.
+
+    from vqcodec import Codec
+    codec = Codec.load()
+    stream = codec.encode("photo.jpg", levels=1)
+    codec.decode(stream).save("decoded.png")
+
+Names are loaded on first use, so that importing this package, or `vqcodec.bitstream`, loads no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vqcodec.codec import Codec, DecodedStream
+    from vqcodec.model_card import ModelCard, ModelError, find_model, installed_models
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Codec": "vqcodec.codec",
+    "DecodedStream": "vqcodec.codec",
+    "ModelCard": "vqcodec.model_card",
+    "ModelError": "vqcodec.model_card",
+    "find_model": "vqcodec.model_card",
+    "installed_models": "vqcodec.model_card",
+}
+
+__all__ = ["Codec", "DecodedStream", "ModelCard", "ModelError", "__version__", "find_model", "installed_models"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vqcodec' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,301 @@
+"""The codec: pictures <-> tokens <-> streams. The one place where networks and bitstream meet."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from vqcodec.bitstream import (
+    STATIC_ID,
+    UNIFORM_ID,
+    Boxes,
+    Stream,
+    StreamModel,
+    TokenGrid,
+    TokenPyramid,
+    read_stream,
+    write_stream,
+)
+from vqcodec.devices import choose_device, fast_dtype, to_channels_last
+from vqcodec.image import (
+    DEFAULT_MAX_PIXELS,
+    LoadedImage,
+    from_array,
+    from_pil,
+    from_tensor,
+    load_image,
+    pack_alpha,
+    to_pil,
+    to_tensor,
+    unpack_alpha,
+)
+from vqcodec.model_card import (
+    DEFAULT_MODEL,
+    ModelCard,
+    ModelError,
+    ModelFolder,
+    check_model_id,
+    find_model,
+    find_model_by_id,
+)
+from vqcodec.models.autoencoder import VQAutoencoder
+from vqcodec.tiling import scaled, tiles
+
+ImageLike: TypeAlias = "LoadedImage | Image.Image | NDArray[np.uint8] | str | Path | bytes | BinaryIO"
+
+#: names of the entropy models on the command line and in `Codec.encode`
+ENTROPY_IDS = {"uniform": UNIFORM_ID, "static": STATIC_ID}
+
+
+@dataclass(frozen=True)
+class DecodedStream:
+    """image: the picture with its alpha, profile and metadata. stream: header, tokens and sizes.
+
+    levels: how many levels the picture was made from. image.warnings says what could not be had.
+    """
+
+    image: LoadedImage
+    stream: Stream
+    levels: int
+
+
+class Codec:
+    """A model ready to encode and decode. Make one with `Codec.load`; calls from several threads are safe."""
+
+    def __init__(self, model: ModelFolder, network: VQAutoencoder, device: torch.device, dtype: torch.dtype) -> None:
+        self.model = model
+        self.device = device
+        self.dtype = dtype
+        self.network = to_channels_last(network.eval().requires_grad_(False), device)
+        self.network.encoder.to(dtype)
+        self.network.decoder.to(dtype)
+        encoder_radius, decoder_radius = network.receptive_radius()
+        factor = self.card.autoencoder.downsampling_factor
+        self._encoder_halo = -(-encoder_radius // factor)
+        self._decoder_halo = -(-decoder_radius // factor)
+
+    @classmethod
+    def load(
+        cls, name_or_path: str | Path = DEFAULT_MODEL, *, device: str = "auto", dtype: torch.dtype | None = None
+    ) -> Codec:
+        """Load a model by name, by folder, or by its id in hexadecimal.
+
+        device: auto, cpu, cuda or mps. dtype: of the convolutions; by default bfloat16 where the device multiplies it
+        in hardware, else float32. Quantisation is always float32. Raises ModelError or DeviceError.
+        """
+        model = find_model(name_or_path)
+        chosen = choose_device(device)
+        return cls(model, load_network(model), chosen, dtype or fast_dtype(chosen))
+
+    @classmethod
+    def for_stream(cls, model_id: bytes, *, device: str = "auto", dtype: torch.dtype | None = None) -> Codec:
+        """Load the installed model that a stream names. Raises UnknownModelError, ModelError or DeviceError."""
+        return cls.load(find_model_by_id(model_id).path, device=device, dtype=dtype)
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card."""
+        return self.model.card
+
+    @property
+    def default_entropy(self) -> str:
+        """`static` where the model has frequencies, else `uniform`."""
+        return "static" if STATIC_ID in self.card.stream_model.entropy_models else "uniform"
+
+    def encode(
+        self,
+        image: ImageLike,
+        *,
+        levels: int | None = None,
+        entropy: str | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> bytes:
+        """A picture as a stream.
+
+        image: a file (path, bytes or binary stream), a Pillow image, (H, W), (H, W, 3) or (H, W, 4) uint8 pixels, or
+        what `vqcodec.image.load_image` gives. levels: 1..L, more is better and larger; all by default. entropy: uniform
+        or static. Raises ImageError for a picture that cannot be read, ValueError for other arguments.
+        """
+        loaded = _as_loaded(image, max_pixels)
+        entropy_id = self._entropy_id(entropy)
+        tensor = to_tensor(loaded.rgb, self.card.autoencoder.downsampling_factor)
+        tokens = self.tokenize(tensor, levels=levels)
+        boxes = Boxes(
+            icc=loaded.icc,
+            exif=loaded.exif,
+            xmp=loaded.xmp,
+            alpha=None if loaded.alpha is None else pack_alpha(loaded.alpha),
+        )
+        return write_stream(
+            self._as_pyramid(tokens),
+            model=self.card.stream_model,
+            width=loaded.width,
+            height=loaded.height,
+            entropy_id=entropy_id,
+            boxes=boxes,
+        )
+
+    def decode(self, data: bytes, *, levels: int | None = None, allow_partial: bool = False) -> Image.Image:
+        """The picture in a stream, RGB or RGBA; its colour profile and metadata are in `info`.
+
+        levels: use the first so many only. allow_partial: take the whole levels of a stream that is cut off.
+        Raises a StreamError for a stream that cannot be decoded or was written with another model.
+        """
+        image = self.decode_stream(data, levels=levels, allow_partial=allow_partial).image
+        return to_pil(image.rgb, image.alpha, image.icc, image.exif, image.xmp)
+
+    def decode_stream(
+        self,
+        data: bytes,
+        *,
+        levels: int | None = None,
+        allow_partial: bool = False,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> DecodedStream:
+        """Like `decode`, with the tokens and header beside the picture."""
+        stream = self.read(data, allow_partial=allow_partial, max_pixels=max_pixels)
+        header, boxes = stream.header, stream.boxes
+        present = len(stream.tokens)
+        used = present if levels is None else min(self._check_levels(levels), present)
+        tensor = self.detokenize(self._as_tensors(stream.tokens.truncated(used)))
+        loaded = LoadedImage(
+            rgb=from_tensor(tensor, header.width, header.height),
+            alpha=None if boxes.alpha is None else unpack_alpha(boxes.alpha, header.width, header.height),
+            icc=boxes.icc,
+            exif=boxes.exif,
+            xmp=boxes.xmp,
+            warnings=_partial_warnings(stream),
+        )
+        return DecodedStream(loaded, stream, used)
+
+    def read(self, data: bytes, *, allow_partial: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS) -> Stream:
+        """The tokens of a stream, without running the networks. Raises a StreamError."""
+        return read_stream(data, self._expect_model, allow_partial=allow_partial, max_pixels=max_pixels)
+
+    @torch.inference_mode()
+    def tokenize(self, images: Tensor, *, levels: int | None = None) -> list[Tensor]:
+        """Images (B, 3, H, W) in [-1, 1], H and W multiples of f, to tokens: (B, H / f, W / f) int64 for each level.
+
+        Large pictures go through the Encoder in tiles. Raises ValueError for other shapes.
+        """
+        factor = self.card.autoencoder.downsampling_factor
+        count = self._check_levels(levels)
+        batch, _, height, width = _check_images(images, factor)
+        rows, cols = height // factor, width // factor
+        tokens = [torch.empty((batch, rows, cols), dtype=torch.int64) for _ in range(count)]
+        for row, col in tiles(rows, cols, self._encoder_halo):
+            tile = images[:, :, scaled(row.outer, factor), scaled(col.outer, factor)]
+            latent = self.network.encoder(self._ready(tile))[:, :, row.kept, col.kept].float()
+            for grid, part in zip(tokens, self.network.quantizer.tokens(latent, count), strict=True):
+                grid[:, row.inner, col.inner] = part.cpu()
+        return tokens
+
+    @torch.inference_mode()
+    def detokenize(self, tokens: list[Tensor]) -> Tensor:
+        """Tokens of the first levels, (B, h, w) each, to images (B, 3, f h, f w) float32, about in [-1, 1].
+
+        Raises ValueError for no levels, too many, or unequal shapes.
+        """
+        self._check_levels(len(tokens))
+        if len({grid.shape for grid in tokens}) != 1 or tokens[0].ndim != 3:
+            raise ValueError(f"expected token grids of one shape (B, h, w), got {[tuple(t.shape) for t in tokens]}")
+        factor = self.card.autoencoder.downsampling_factor
+        batch, rows, cols = tokens[0].shape
+        images = torch.empty((batch, 3, rows * factor, cols * factor), dtype=torch.float32)
+        for row, col in tiles(rows, cols, self._decoder_halo):
+            latent = self.network.latent([grid[:, row.outer, col.outer].to(self.device) for grid in tokens])
+            made = self.network.decoder(self._ready(latent))
+            kept = made[:, :, scaled(row.kept, factor), scaled(col.kept, factor)]
+            images[:, :, scaled(row.inner, factor), scaled(col.inner, factor)] = kept.cpu()
+        return images
+
+    def _ready(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+
+    def _as_pyramid(self, tokens: list[Tensor]) -> TokenPyramid:
+        sizes = self.card.autoencoder.codebook_sizes
+        return TokenPyramid(tuple(TokenGrid(grid[0].numpy(), size) for grid, size in zip(tokens, sizes, strict=False)))
+
+    def _as_tensors(self, pyramid: TokenPyramid) -> list[Tensor]:
+        return [torch.from_numpy(grid.indices.astype(np.int64))[None] for grid in pyramid.levels]
+
+    def _expect_model(self, model_id: bytes) -> StreamModel:
+        check_model_id(model_id, self.card)
+        return self.card.stream_model
+
+    def _entropy_id(self, entropy: str | None) -> int:
+        name = entropy or self.default_entropy
+        if name not in ENTROPY_IDS:
+            raise ValueError(f"entropy {name!r} is none of {', '.join(ENTROPY_IDS)}")
+        if ENTROPY_IDS[name] not in self.card.stream_model.entropy_models:
+            raise ModelError(f"model {self.card.name} has no {name} frequencies; use --entropy uniform")
+        return ENTROPY_IDS[name]
+
+    def _check_levels(self, levels: int | None) -> int:
+        most = self.card.autoencoder.levels
+        if levels is None:
+            return most
+        if not 1 <= levels <= most:
+            raise ValueError(f"levels {levels}: model {self.card.name} has 1 to {most}")
+        return levels
+
+
+def load_network(model: ModelFolder) -> VQAutoencoder:
+    """The networks of a model, float32, on the CPU. Raises ModelError for missing, damaged or other weights."""
+    path = model.weights_path
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: the weights cannot be read ({error.strerror})") from error
+    if hashlib.sha256(raw).hexdigest() != model.card.weights_sha256:
+        raise ModelError(f"{path}: not the weights that {model.card.name}'s card names; get the model again")
+    with torch.device("meta"):
+        network = VQAutoencoder(model.card.autoencoder)
+    try:
+        weights = {name: value.float() for name, value in load(raw).items()}
+        network.load_state_dict(weights, assign=True)
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelError(f"{path}: the weights do not fit the card ({error})") from error
+    return network
+
+
+def _as_loaded(image: ImageLike, max_pixels: int) -> LoadedImage:
+    if isinstance(image, LoadedImage):
+        return image
+    if isinstance(image, Image.Image):
+        return from_pil(image, max_pixels=max_pixels)
+    if isinstance(image, np.ndarray):
+        return from_array(image)
+    return load_image(image, max_pixels=max_pixels)
+
+
+def _check_images(images: Tensor, factor: int) -> tuple[int, int, int, int]:
+    if (
+        images.ndim != 4
+        or images.shape[1] != 3
+        or images.shape[2] % factor
+        or images.shape[3] % factor
+        or 0 in images.shape
+    ):
+        raise ValueError(f"expected (B, 3, H, W) with sides that are multiples of {factor}, got {tuple(images.shape)}")
+    batch, channels, height, width = images.shape
+    return batch, channels, height, width
+
+
+def _partial_warnings(stream: Stream) -> tuple[str, ...]:
+    if stream.complete:
+        return ()
+    return (
+        f"the stream is cut off: {len(stream.tokens)} of {stream.header.level_count} levels are whole, "
+        "and its checksum could not be checked",
+    )

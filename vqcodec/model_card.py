@@ -1,0 +1,195 @@
+"""Models on disk: a folder with card.json and stage1.safetensors. Imports no torch.
+
+The fingerprint is the sha256 of everything that decides what a stream means: the networks' configuration, the static
+frequencies and the weights' own sha256. Its first four bytes are the model id in a stream.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from vqcodec.bitstream import (
+    MODEL_ID_BYTES,
+    STATIC_ID,
+    UNIFORM_ID,
+    EntropyModel,
+    GridSpec,
+    StaticModel,
+    StreamModel,
+    UniformModel,
+    UnknownModelError,
+    WrongModelError,
+)
+from vqcodec.models.config import AutoencoderConfig
+
+SCHEMA_VERSION: Final = 1
+CARD_FILE: Final = "card.json"
+WEIGHTS_FILE: Final = "stage1.safetensors"
+DEFAULT_MODEL: Final = "photo-1"
+#: environment variable: folders of model folders, looked through after the embedded models
+MODELS_VARIABLE: Final = "VQCODEC_MODELS"
+_EMBEDDED: Final = Path(__file__).parent / "pretrained"
+
+
+class ModelError(ValueError):
+    """A model folder is missing or not what it should be."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is. `static_frequencies`: for each level K integers that sum to 2**24, or () when there are none.
+
+    `training` says on what, how long and with what it was trained, for people; it does not enter the fingerprint.
+    """
+
+    name: str
+    autoencoder: AutoencoderConfig
+    static_frequencies: tuple[tuple[int, ...], ...]
+    weights_sha256: str
+    licence: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256, hexadecimal, of the canonical JSON of what decides the meaning of a stream."""
+        meaning = {
+            "autoencoder": dataclasses.asdict(self.autoencoder),
+            "static_frequencies": self.static_frequencies,
+            "weights_sha256": self.weights_sha256,
+        }
+        return hashlib.sha256(json.dumps(meaning, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @property
+    def model_id(self) -> bytes:
+        """The first bytes of the fingerprint, as they stand in a stream."""
+        return bytes.fromhex(self.fingerprint)[:MODEL_ID_BYTES]
+
+    @cached_property
+    def stream_model(self) -> StreamModel:
+        """What the container must know of this model."""
+        entropy_models: dict[int, EntropyModel] = {UNIFORM_ID: UniformModel()}
+        if self.static_frequencies:
+            entropy_models[STATIC_ID] = StaticModel(self.static_frequencies)
+        factor = self.autoencoder.downsampling_factor
+        grids = tuple(GridSpec(factor, size) for size in self.autoencoder.codebook_sizes)
+        return StreamModel(self.model_id, self.name, grids, entropy_models)
+
+    def save(self, folder: Path) -> None:
+        """Write folder/card.json."""
+        values = {"fingerprint": self.fingerprint} | dataclasses.asdict(self)
+        (folder / CARD_FILE).write_text(_to_json(values), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model on disk: where it lies and its card."""
+
+    path: Path
+    card: ModelCard
+
+    @property
+    def weights_path(self) -> Path:
+        return self.path / WEIGHTS_FILE
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the card and the weights."""
+        return sum((self.path / name).stat().st_size for name in (CARD_FILE, WEIGHTS_FILE))
+
+
+@lru_cache(maxsize=16)
+def load_model_folder(path: Path) -> ModelFolder:
+    """Read the card of a model folder; the weights are not looked at. Raises ModelError."""
+    card_path = path / CARD_FILE
+    try:
+        values = json.loads(card_path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ModelError(f"{path}: not a model folder, it has no {CARD_FILE}") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{card_path}: cannot be read ({error})") from error
+    try:
+        card = _card_from_json(values)
+        stated = values["fingerprint"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{card_path}: not a valid model card ({error})") from error
+    if card.fingerprint != stated:
+        raise ModelError(f"{card_path}: its fingerprint does not match its content; get the model again")
+    return ModelFolder(path, card)
+
+
+def installed_models() -> Iterator[ModelFolder]:
+    """The embedded models, then those in the folders that VQCODEC_MODELS names. Raises ModelError for a damaged one."""
+    folders = [_EMBEDDED, *map(Path, filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)))]
+    for folder in folders:
+        if folder != _EMBEDDED and not folder.is_dir():
+            raise ModelError(f"{folder}: no such folder, but {MODELS_VARIABLE} names it")
+        for card_path in sorted(folder.glob(f"*/{CARD_FILE}")):
+            yield load_model_folder(card_path.parent)
+
+
+def find_model(name_or_path: str | Path) -> ModelFolder:
+    """A model by name, by the path of its folder, or by its id (8 hexadecimal digits). Raises ModelError."""
+    text = str(name_or_path)
+    if Path(text).is_dir():
+        return load_model_folder(Path(text).resolve())
+    models = list(installed_models())
+    for model in models:
+        if text in (model.card.name, model.card.model_id.hex()):
+            return model
+    known = ", ".join(model.card.name for model in models) or "none"
+    raise ModelError(f"{text}: no such model folder, and no installed model of that name or id (installed: {known})")
+
+
+def find_model_by_id(model_id: bytes) -> ModelFolder:
+    """The installed model that a stream names. Raises UnknownModelError."""
+    models = list(installed_models())
+    for model in models:
+        if model.card.model_id == model_id:
+            return model
+    known = ", ".join(f"{model.card.name} ({model.card.model_id.hex()})" for model in models) or "none"
+    raise UnknownModelError(
+        f"the stream was written with model {model_id.hex()}, which is not installed (installed: {known}); "
+        f"put its folder into one that {MODELS_VARIABLE} names, or pass it with --model"
+    )
+
+
+def check_model_id(model_id: bytes, card: ModelCard) -> None:
+    """Raises WrongModelError, naming both, unless a stream's model id is that of `card`."""
+    if model_id == card.model_id:
+        return
+    try:
+        writer = f"{find_model_by_id(model_id).card.name} ({model_id.hex()})"
+    except UnknownModelError:
+        writer = model_id.hex()
+    raise WrongModelError(
+        f"the stream was written with model {writer}, not with {card.name} ({card.model_id.hex()}); "
+        "decode it with the model that it names"
+    )
+
+
+def _card_from_json(values: dict[str, Any]) -> ModelCard:
+    if values["schema_version"] != SCHEMA_VERSION:
+        raise ValueError(f"schema version {values['schema_version']}, this vqcodec reads {SCHEMA_VERSION}")
+    fields = {key: value for key, value in values.items() if key != "fingerprint"}
+    fields["autoencoder"] = AutoencoderConfig.from_dict(fields["autoencoder"])
+    fields["static_frequencies"] = tuple(tuple(table) for table in fields["static_frequencies"])
+    return ModelCard(**fields)
+
+
+def _to_json(values: dict[str, Any]) -> str:
+    """Indented JSON, but for the long tables, which take a line each."""
+    tables = values["static_frequencies"]
+    marks = {f'"@{number}"': json.dumps(table, separators=(",", ":")) for number, table in enumerate(tables)}
+    text = json.dumps(values | {"static_frequencies": [f"@{number}" for number in range(len(tables))]}, indent=1)
+    for mark, table in marks.items():
+        text = text.replace(mark, table, 1)
+    return text + "\n"

@@ -1,0 +1,266 @@
+"""Vector quantisation: codebooks of unit code vectors, and residual levels of them.
+
+Sources: VQ-VAE (van den Oord et al., 2017) for the straight-through estimator and the EMA codebook (appendix A.1);
+ViT-VQGAN (Yu et al., 2022, §3.2) for l2-normalised codes in few dimensions; SoundStream (Zeghidour et al., 2021,
+§III-C) for residual levels, quantizer dropout and the k-means start; DAC (Kumar et al., 2023, §3.2) for a projection per level.
+
+Shapes: B batch, h w rows and columns of the token grid, C latent channels, D code dimension, K codes, N vectors,
+L levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: Rows of the similarity matrix that are held at a time: 2**22 float32 are 16 MiB, about what stays in the cache.
+_SIMILARITY_ELEMENTS = 2**22
+
+#: how fast the mean and variance of the projected vectors follow, a training pass
+_STATISTICS_RATE = 0.02
+
+
+def nearest_codes(vectors: Tensor, code_vectors: Tensor) -> Tensor:
+    """Index (N,) int64 of the code vector (K, D) with the largest inner product with each of `vectors` (N, D).
+
+    For unit vectors that is the nearest code. The N x K matrix is never held whole. Ties go to the lowest index.
+    """
+    rows = max(1, _SIMILARITY_ELEMENTS // code_vectors.shape[0])
+    transposed = code_vectors.t()
+    return torch.cat([(chunk @ transposed).argmax(dim=1) for chunk in vectors.split(rows)])
+
+
+@dataclass(frozen=True)
+class QuantizeResult:
+    """What quantising a latent gives.
+
+    quantized: (B, C, h, w), the sum of the levels in use. indices: one (B, h, w) int64 tensor a level, coarse to fine.
+    codebook_loss and commitment_loss: scalars, mean squared distance between the unit vectors and their codes, averaged
+    over the levels in use; the former has no gradient (the codebooks learn by moving averages).
+    """
+
+    quantized: Tensor
+    indices: tuple[Tensor, ...]
+    codebook_loss: Tensor
+    commitment_loss: Tensor
+
+
+class CodebookStatistics(NamedTuple):
+    """usage: share of codes chosen lately, 0..1. perplexity: exp of the entropy of the choices, 1..K."""
+
+    usage: float
+    perplexity: float
+
+
+class Codebook(nn.Module):
+    """K unit code vectors of dimension D, learned by moving averages; always float32.
+
+    The averages exist only after `begin_learning`: a codebook that is only looked up carries none.
+    """
+
+    code_vectors: Tensor
+    average_counts: Tensor
+    average_sums: Tensor
+
+    def __init__(self, codes: int, code_dimension: int, *, decay: float = 0.99) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("code_vectors", F.normalize(torch.randn(codes, code_dimension), dim=1))
+        self.register_buffer("average_counts", None)
+        self.register_buffer("average_sums", None)
+
+    def begin_learning(self) -> None:
+        """Start the moving averages at the present code vectors, each counted once."""
+        self.average_counts = torch.ones_like(self.code_vectors[:, 0])
+        self.average_sums = self.code_vectors.clone()
+
+    def look_up(self, indices: Tensor) -> Tensor:
+        """Code vectors (..., D) of `indices` (...)."""
+        return F.embedding(indices, self.code_vectors)
+
+    @torch.no_grad()
+    def update(self, vectors: Tensor, indices: Tensor) -> None:
+        """Move the codes towards the means of the unit `vectors` (N, D) that chose them: `indices` (N,)."""
+        counts = torch.zeros_like(self.average_counts).index_add_(0, indices, torch.ones_like(vectors[:, 0]))
+        sums = torch.zeros_like(self.average_sums).index_add_(0, indices, vectors)
+        self.average_counts.lerp_(counts, 1 - self.decay)
+        self.average_sums.lerp_(sums, 1 - self.decay)
+        self.code_vectors.copy_(F.normalize(self.average_sums, dim=1, eps=1e-12))
+
+    @torch.no_grad()
+    def revive_dead_codes(self, vectors: Tensor, generator: torch.Generator, *, share: float = 0.05) -> int:
+        """Put codes chosen less than `share` as often as the average onto random `vectors` (N, D); returns how many."""
+        mean_count = self.average_counts.mean()
+        dead = (self.average_counts < share * mean_count).nonzero().flatten()
+        if len(dead):
+            chosen = vectors[torch.randint(len(vectors), (len(dead),), generator=generator).to(vectors.device)]
+            self._restart(dead, chosen, mean_count)
+        return len(dead)
+
+    @torch.no_grad()
+    def start_from(self, vectors: Tensor, generator: torch.Generator, *, iterations: int = 12) -> None:
+        """Spherical k-means on unit `vectors` (N, D), N >= K. Raises ValueError when there are fewer."""
+        codes = len(self.code_vectors)
+        if len(vectors) < codes:
+            raise ValueError(f"k-means for {codes} codes needs at least as many vectors, got {len(vectors)}")
+        everything = torch.arange(codes, device=vectors.device)
+        first = vectors[torch.randperm(len(vectors), generator=generator)[:codes].to(vectors.device)]
+        share = torch.tensor(len(vectors) / codes, device=vectors.device)
+        self._restart(everything, first, share)
+        decay, self.decay = self.decay, 0.0
+        for _ in range(iterations):
+            self.update(vectors, nearest_codes(vectors, self.code_vectors))
+            self.revive_dead_codes(vectors, generator, share=0.01)
+        self.decay = decay
+        self.begin_learning()
+
+    def _restart(self, codes: Tensor, vectors: Tensor, count: Tensor) -> None:
+        self.code_vectors[codes] = vectors
+        self.average_sums[codes] = vectors * count
+        self.average_counts[codes] = count
+
+    def statistics(self) -> CodebookStatistics:
+        """Usage and perplexity by the moving averages."""
+        counts = self.average_counts
+        pmf = counts / counts.sum()
+        entropy = -(pmf * pmf.clamp_min(1e-12).log()).sum()
+        return CodebookStatistics(float((counts > 0.05 * counts.mean()).float().mean()), float(entropy.exp()))
+
+
+class VectorQuantizer(nn.Module):
+    """One level: project to D dimensions, standardise, scale to unit length, take the nearest code, project back.
+
+    Standardising (by moving averages of mean and variance) spreads the unit vectors over the whole sphere. Without it
+    they crowd around the Encoder's mean, and the finer levels learn next to nothing.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, latent_channels: int, codes: int, code_dimension: int) -> None:
+        super().__init__()
+        self.project_in = nn.Linear(latent_channels, code_dimension, bias=False)
+        self.register_buffer("mean", torch.zeros(code_dimension))
+        self.register_buffer("variance", torch.ones(code_dimension))
+        self.project_out = nn.Linear(code_dimension, latent_channels)
+        self.codebook = Codebook(codes, code_dimension)
+
+    def unit_vectors(self, latent: Tensor) -> Tensor:
+        """(N, C) -> (N, D) of length 1."""
+        projected = self.project_in(latent)
+        if self.training:
+            with torch.no_grad():
+                variance, mean = torch.var_mean(projected, dim=0)
+                self.mean.lerp_(mean, _STATISTICS_RATE)
+                self.variance.lerp_(variance, _STATISTICS_RATE)
+        return F.normalize((projected - self.mean) * (self.variance + 1e-8).rsqrt(), dim=1)
+
+    def choose(self, latent: Tensor) -> Tensor:
+        """Tokens (N,) of a latent (N, C)."""
+        return nearest_codes(self.unit_vectors(latent), self.codebook.code_vectors)
+
+    def reconstruct(self, indices: Tensor) -> Tensor:
+        """Latent (N, C) of tokens (N,)."""
+        return self.project_out(self.codebook.look_up(indices))
+
+
+class ResidualQuantizer(nn.Module):
+    """L levels, each quantising what the levels before it have left."""
+
+    def __init__(self, latent_channels: int, codebook_sizes: tuple[int, ...], code_dimension: int) -> None:
+        super().__init__()
+        quantizers = (VectorQuantizer(latent_channels, codes, code_dimension) for codes in codebook_sizes)
+        self.levels = nn.ModuleList(quantizers)
+
+    def each(self) -> list[VectorQuantizer]:
+        """The levels, coarse to fine."""
+        return list(cast("Iterable[VectorQuantizer]", self.levels))
+
+    def begin_learning(self) -> None:
+        """Prepare every codebook for training passes."""
+        for level in self.each():
+            level.codebook.begin_learning()
+
+    def tokens(self, latent: Tensor, levels: int) -> list[Tensor]:
+        """Latent (B, C, h, w) -> `levels` token tensors (B, h, w), coarse to fine."""
+        batch, _, rows, cols = latent.shape
+        residual = _as_vectors(latent)
+        tokens = []
+        for level in self.each()[:levels]:
+            indices = level.choose(residual)
+            residual = residual - level.reconstruct(indices)
+            tokens.append(indices.view(batch, rows, cols))
+        return tokens
+
+    def latent(self, tokens: list[Tensor]) -> Tensor:
+        """Token tensors (B, h, w) of the first levels -> latent (B, C, h, w)."""
+        shape = tokens[0].shape
+        total = sum(level.reconstruct(indices.flatten()) for level, indices in zip(self.each(), tokens, strict=False))
+        assert isinstance(total, Tensor)
+        return _as_grid(total, shape)
+
+    def forward(self, latent: Tensor, levels: Tensor, *, quantize: bool = True) -> QuantizeResult:
+        """Training pass. latent (B, C, h, w); levels (B,): how many levels each picture uses (quantizer dropout).
+
+        With `quantize` False the unit vectors pass through unrounded, so that the networks can settle before the
+        codebooks start. In training mode the codebooks move.
+        """
+        batch, _, rows, cols = latent.shape
+        residual = _as_vectors(latent.float())
+        vectors_per_picture = rows * cols
+        total = torch.zeros_like(residual)
+        loss = residual.new_zeros(())
+        indices = []
+        for number, level in enumerate(self.each()):
+            in_use = (levels > number).repeat_interleave(vectors_per_picture)
+            vectors = level.unit_vectors(residual)
+            passed = vectors
+            if quantize:
+                chosen = nearest_codes(vectors.detach(), level.codebook.code_vectors)
+                codes = level.codebook.look_up(chosen)
+                loss = loss + _masked_squared_distance(vectors, codes, in_use)
+                passed = vectors + (codes - vectors).detach()
+                indices.append(chosen.view(batch, rows, cols))
+                if self.training:
+                    level.codebook.update(vectors.detach()[in_use], chosen[in_use])
+            output = level.project_out(passed)
+            total = total + output * in_use[:, None]
+            residual = residual - output
+        loss = loss / len(self.levels)
+        return QuantizeResult(_as_grid(total, (batch, rows, cols)), tuple(indices), loss.detach(), loss)
+
+    @torch.no_grad()
+    def start_codebooks(self, latents: Tensor, generator: torch.Generator) -> None:
+        """k-means start of every level, one after the other, from latents (N, C)."""
+        residual = latents
+        for level in self.each():
+            level.codebook.start_from(level.unit_vectors(residual), generator)
+            residual = residual - level.reconstruct(level.choose(residual))
+
+    @torch.no_grad()
+    def revive_dead_codes(self, latents: Tensor, generator: torch.Generator) -> int:
+        """Revive dead codes of every level from the latents (N, C) of a batch; returns how many in all."""
+        residual, revived = latents, 0
+        for level in self.each():
+            revived += level.codebook.revive_dead_codes(level.unit_vectors(residual), generator)
+            residual = residual - level.reconstruct(level.choose(residual))
+        return revived
+
+
+def _as_vectors(latent: Tensor) -> Tensor:
+    return latent.permute(0, 2, 3, 1).reshape(-1, latent.shape[1])
+
+
+def _as_grid(vectors: Tensor, shape: tuple[int, ...]) -> Tensor:
+    batch, rows, cols = shape
+    return vectors.view(batch, rows, cols, -1).permute(0, 3, 1, 2)
+
+
+def _masked_squared_distance(vectors: Tensor, codes: Tensor, in_use: Tensor) -> Tensor:
+    distances = (vectors - codes.detach()).square().sum(dim=1)
+    return (distances * in_use).sum() / in_use.sum().clamp_min(1)

@@ -1,0 +1,181 @@
+"""Perceptual distances between pictures: LPIPS and DISTS, with their backbones.
+
+LPIPS: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018, version 0.1.
+DISTS: Ding et al., "Image Quality Assessment: Unifying Structure and Texture Similarity", TPAMI 2020.
+
+The weights are not part of this project. They are read from a folder with these files:
+    alexnet_conv_fp16.safetensors, lpips_lin_alex_v0.1.safetensors    for LPIPS on AlexNet
+    vgg16_conv_fp16.safetensors, lpips_lin_vgg_v0.1.safetensors       for LPIPS on VGG16
+    vgg16_conv_fp16.safetensors, dists_alpha_beta.safetensors         for DISTS
+All inputs are (B, 3, H, W) float in [0, 1], sRGB.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+#: LPIPS's own scaling layer, for inputs in [-1, 1]
+_LPIPS_SHIFT = (-0.030, -0.088, -0.188)
+_LPIPS_SCALE = (0.458, 0.448, 0.450)
+
+#: convolutions by torchvision's layer number: (number, stride, padding, tap after its ReLU, pooling before)
+_ALEXNET = (
+    (0, 4, 2, True, False),
+    (3, 1, 2, True, True),
+    (6, 1, 1, True, True),
+    (8, 1, 1, True, False),
+    (10, 1, 1, True, False),
+)
+_VGG16_NUMBERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+_VGG16_TAPS = (2, 7, 14, 21, 28)
+_VGG16_POOL_BEFORE = (5, 10, 17, 24)
+
+
+class PerceptualWeightsError(ValueError):
+    """The weights of a perceptual network are missing or not what they should be."""
+
+
+def load_weights(folder: str | Path, name: str) -> dict[str, Tensor]:
+    """Read a safetensors file of `folder` as float32. Raises PerceptualWeightsError."""
+    path = Path(folder) / name
+    if not path.is_file():
+        raise PerceptualWeightsError(
+            f"{path}: no such file; give the folder that holds the perceptual networks' weights"
+        )
+    try:
+        return {key: value.float() for key, value in load_file(path).items()}
+    except SafetensorError as error:
+        raise PerceptualWeightsError(f"{path}: not a safetensors file ({error})") from error
+
+
+class _Convolutions(nn.Module):
+    """The convolutions of a classifier, with taps; weights are frozen."""
+
+    def __init__(self, weights: dict[str, Tensor], layers: tuple[tuple[int, int, int, bool, bool], ...]) -> None:
+        super().__init__()
+        self.layers = layers
+        for number, *_ in layers:
+            for part in ("weight", "bias"):
+                key = f"features.{number}.{part}"
+                if key not in weights:
+                    raise PerceptualWeightsError(f"the backbone's weights lack {key}")
+                self.register_buffer(f"{part}_{number}", weights[key], persistent=False)
+
+    def pool(self, x: Tensor) -> Tensor:
+        raise TypeError("choose a backbone")  # pragma: no cover
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        taps = []
+        for number, stride, padding, is_tap, pool_before in self.layers:
+            if pool_before:
+                x = self.pool(x)
+            weight, bias = self.get_buffer(f"weight_{number}"), self.get_buffer(f"bias_{number}")
+            x = F.relu(F.conv2d(x, weight, bias, stride=stride, padding=padding))
+            if is_tap:
+                taps.append(x)
+        return taps
+
+
+class AlexNetFeatures(_Convolutions):
+    """AlexNet's five ReLU outputs."""
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__(load_weights(folder, "alexnet_conv_fp16.safetensors"), _ALEXNET)
+
+    def pool(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, 3, stride=2)
+
+
+class VGG16Features(_Convolutions):
+    """VGG16's relu1_2, 2_2, 3_3, 4_3 and 5_3; with max pooling, or DISTS's L2 pooling with a Hann window."""
+
+    hann: Tensor
+
+    def __init__(self, folder: str | Path, *, l2_pooling: bool = False) -> None:
+        layers = tuple((n, 1, 1, n in _VGG16_TAPS, n in _VGG16_POOL_BEFORE) for n in _VGG16_NUMBERS)
+        super().__init__(load_weights(folder, "vgg16_conv_fp16.safetensors"), layers)
+        self.l2_pooling = l2_pooling
+        window = torch.hann_window(5, periodic=False)[1:-1]
+        kernel = window[:, None] * window[None, :]
+        self.register_buffer("hann", (kernel / kernel.sum())[None, None], persistent=False)
+
+    def pool(self, x: Tensor) -> Tensor:
+        if not self.l2_pooling:
+            return F.max_pool2d(x, 2)
+        channels = x.shape[1]
+        power = F.conv2d(x.square(), self.hann.expand(channels, 1, 3, 3), stride=2, padding=1, groups=channels)
+        return (power + 1e-12).sqrt()
+
+
+class LPIPS(nn.Module):
+    """LPIPS v0.1: forward(x, y) with (B, 3, H, W) in [0, 1] gives (B,), 0 for equal pictures; lower is closer."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, folder: str | Path, backbone: Literal["alex", "vgg"] = "alex") -> None:
+        super().__init__()
+        self.features = AlexNetFeatures(folder) if backbone == "alex" else VGG16Features(folder)
+        linear = load_weights(folder, f"lpips_lin_{backbone}_v0.1.safetensors")
+        for number in range(5):
+            self.register_buffer(f"linear_{number}", linear[f"lin{number}.model.1.weight"], persistent=False)
+        self.register_buffer("shift", torch.tensor(_LPIPS_SHIFT)[:, None, None], persistent=False)
+        self.register_buffer("scale", torch.tensor(_LPIPS_SCALE)[:, None, None], persistent=False)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        total = x.new_zeros(len(x))
+        for number, (a, b) in enumerate(zip(self._taps(x), self._taps(y), strict=True)):
+            difference = (_unit_channels(a) - _unit_channels(b)).square()
+            total = total + F.conv2d(difference, self.get_buffer(f"linear_{number}")).mean(dim=(1, 2, 3))
+        return total
+
+    def _taps(self, x: Tensor) -> list[Tensor]:
+        taps: list[Tensor] = self.features((2 * x - 1 - self.shift) / self.scale)
+        return taps
+
+
+def _unit_channels(x: Tensor) -> Tensor:
+    return x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
+
+
+class DISTS(nn.Module):
+    """DISTS: forward(x, y) with (B, 3, H, W) in [0, 1] gives (B,), 0 for equal pictures; lower is closer."""
+
+    alpha: Tensor
+    beta: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__()
+        self.features = VGG16Features(folder, l2_pooling=True)
+        weights = load_weights(folder, "dists_alpha_beta.safetensors")
+        total = weights["alpha"].sum() + weights["beta"].sum()
+        self.register_buffer("alpha", (weights["alpha"] / total).flatten(), persistent=False)
+        self.register_buffer("beta", (weights["beta"] / total).flatten(), persistent=False)
+        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        texture, structure = [], []
+        for a, b in zip(self._stages(x), self._stages(y), strict=True):
+            mean_a, mean_b = a.mean(dim=(2, 3)), b.mean(dim=(2, 3))
+            centred_a, centred_b = a - mean_a[:, :, None, None], b - mean_b[:, :, None, None]
+            variances = centred_a.square().mean(dim=(2, 3)) + centred_b.square().mean(dim=(2, 3))
+            covariance = (centred_a * centred_b).mean(dim=(2, 3))
+            texture.append((2 * mean_a * mean_b + 1e-6) / (mean_a.square() + mean_b.square() + 1e-6))
+            structure.append((2 * covariance + 1e-6) / (variances + 1e-6))
+        similarity = torch.cat(texture, dim=1) @ self.alpha + torch.cat(structure, dim=1) @ self.beta
+        return 1 - similarity
+
+    def _stages(self, x: Tensor) -> list[Tensor]:
+        return [x, *self.features((x - self.mean) / self.std)]

@@ -1,0 +1,50 @@
+"""Large pictures in tiles: each tile with a halo as wide as the receptive field, so that the seams cannot be seen.
+
+The networks have a finite receptive field and normalise each position by itself, so the inner part of a tile is what
+the whole picture would give, up to float rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+#: side of a tile, in tokens; a picture of up to this and a half is not cut
+TILE_TOKENS: Final = 96
+
+
+@dataclass(frozen=True)
+class Span:
+    """Along one axis, in tokens: `inner` is kept; `outer` is computed and contains it."""
+
+    inner: slice
+    outer: slice
+
+    @property
+    def kept(self) -> slice:
+        """`inner`, counted from the start of `outer`."""
+        return slice(self.inner.start - self.outer.start, self.inner.stop - self.outer.start)
+
+
+def scaled(span: slice, factor: int) -> slice:
+    """From tokens to pixels."""
+    return slice(span.start * factor, span.stop * factor)
+
+
+def spans(length: int, halo: int, tile: int = TILE_TOKENS) -> list[Span]:
+    """Cut `length` tokens into nearly equal spans of about `tile`, with a halo of `halo` where there is room."""
+    count = max(1, round(length / tile))
+    bounds = [number * length // count for number in range(count + 1)]
+    return [
+        Span(slice(start, stop), slice(max(0, start - halo), min(length, stop + halo)))
+        for start, stop in pairwise(bounds)
+    ]
+
+
+def tiles(rows: int, cols: int, halo: int, tile: int = TILE_TOKENS) -> Iterator[tuple[Span, Span]]:
+    """(rows, cols) spans of every tile of a grid."""
+    for row_span in spans(rows, halo, tile):
+        for col_span in spans(cols, halo, tile):
+            yield row_span, col_span

@@ -1,0 +1,84 @@
+"""From a checkpoint to a model folder: card.json and float16 weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import Tensor
+
+from vqcodec.bitstream import quantise_frequencies
+from vqcodec.codec import Codec
+from vqcodec.image import to_tensor
+from vqcodec.model_card import WEIGHTS_FILE, ModelCard, load_model_folder
+from vqcodec.models.config import AutoencoderConfig
+from vqcodec.training.checkpoint import CheckpointError, load_checkpoint
+from vqcodec.training.data import PictureSet
+
+
+def export_model(
+    checkpoint: Path,
+    folder: Path,
+    *,
+    name: str,
+    pictures: PictureSet,
+    picture_count: int,
+    description: str,
+    licence: str,
+) -> ModelCard:
+    """Write the averaged weights of `checkpoint` as model folder `folder`, with static frequencies from `pictures`.
+
+    Convolutions are stored as float16, the quantizer as float32. Frequencies are counted on the tokens of up to
+    `picture_count` pictures. Raises CheckpointError when `checkpoint` is not one of stage 1.
+    """
+    state = load_checkpoint(checkpoint)
+    try:
+        weights, shape, step = state["average"], state["model_config"], state["step"]
+        training = {"data": description, "steps": step, "settings": state["config"]}
+    except KeyError as error:
+        raise CheckpointError(f"{checkpoint}: not a checkpoint of stage 1, it lacks {error}") from error
+    config = AutoencoderConfig.from_dict(shape)
+    raw = save({key: _stored(key, value) for key, value in weights.items()})
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / WEIGHTS_FILE).write_bytes(raw)
+    digest = hashlib.sha256(raw).hexdigest()
+
+    def card(frequencies: tuple[tuple[int, ...], ...]) -> ModelCard:
+        return ModelCard(name, config, frequencies, digest, licence, training)
+
+    card(()).save(folder)
+    frequencies = _static_frequencies(folder, pictures, picture_count)
+    final = card(frequencies)
+    final.save(folder)
+    load_model_folder.cache_clear()
+    return final
+
+
+def _stored(key: str, value: Tensor) -> Tensor:
+    dtype = torch.float32 if key.startswith("quantizer.") else torch.float16
+    return value.to(dtype).contiguous()
+
+
+def _static_frequencies(folder: Path, pictures: PictureSet, picture_count: int) -> tuple[tuple[int, ...], ...]:
+    load_model_folder.cache_clear()
+    codec = Codec.load(folder)
+    sizes = codec.card.autoencoder.codebook_sizes
+    counts = [np.zeros(size, dtype=np.int64) for size in sizes]
+    for pixels in _spread(pictures, picture_count):
+        images = to_tensor(np.ascontiguousarray(pixels), codec.card.autoencoder.downsampling_factor)
+        for total, tokens in zip(counts, codec.tokenize(images), strict=True):
+            total += np.bincount(tokens.numpy().ravel(), minlength=len(total))
+    tables: list[NDArray[Any]] = [quantise_frequencies(total + 1) for total in counts]
+    return tuple(tuple(int(value) for value in table) for table in tables)
+
+
+def _spread(pictures: PictureSet, count: int) -> Iterator[NDArray[np.uint8]]:
+    stride = max(1, len(pictures) // count)
+    for index in range(0, len(pictures), stride):
+        yield pictures[index]

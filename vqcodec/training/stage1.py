@@ -1,0 +1,235 @@
+"""Training of stage 1: Encoder, codebooks and Decoder together.
+
+The course: some steps without quantisation, then a k-means start of the codebooks, then quantised training with
+quantizer dropout. (Quantising from the first step on made the latents collapse.) Everything random is drawn from
+(seed, step), so that an interrupted run that resumes ends with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vqcodec.devices import choose_device, fast_dtype, to_channels_last
+from vqcodec.models.autoencoder import VQAutoencoder
+from vqcodec.models.config import AutoencoderConfig
+from vqcodec.training.checkpoint import CheckpointError, load_checkpoint, newest_checkpoint, save_checkpoint
+from vqcodec.training.data import CropBatches, CropConfig, DataError, PictureSet
+from vqcodec.training.losses import LossWeights, ReconstructionLoss
+from vqcodec.training.validation import Validation
+
+_KMEANS_VECTORS_PER_CODE = 24
+_REVIVAL_INTERVAL = 50
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on."""
+
+
+@dataclass(frozen=True)
+class Stage1Config:
+    """Everything that decides the result of a run, apart from the data."""
+
+    steps: int = 20_000
+    batch_size: int = 8
+    crop: CropConfig = field(default_factory=CropConfig)
+    learning_rate: float = 5e-4
+    warmup_steps: int = 300
+    #: the learning rate falls to zero over this last share of the steps
+    decay_share: float = 0.3
+    gradient_clip: float = 1.0
+    #: codebooks start (k-means) at this step
+    quantize_from: int = 500
+    #: quantizer dropout: how often 1, 2, ... levels are used, in any unit
+    level_shares: tuple[float, ...] = (2.0, 1.0, 1.0, 1.0)
+    ema_decay: float = 0.999
+    seed: int = 0
+    weights: LossWeights = field(default_factory=LossWeights)
+    #: the perceptual weights rise from a tenth to their full value over these steps: colours first, then texture
+    perceptual_rise_steps: int = 1500
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Stage1Config:
+        nested = {"crop": CropConfig(**values["crop"]), "weights": LossWeights(**values["weights"])}
+        return Stage1Config(**{**values, **nested, "level_shares": tuple(values["level_shares"])})
+
+    def learning_rate_at(self, step: int) -> float:
+        """Linear warm-up, constant, linear fall to zero."""
+        rise = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        fall = min(1.0, (self.steps - step) / max(1.0, self.decay_share * self.steps))
+        return self.learning_rate * rise * fall
+
+
+class Stage1Trainer:
+    """Holds the state of a run. `run()` trains until `config.steps` and writes checkpoints into `out`."""
+
+    def __init__(
+        self,
+        model_config: AutoencoderConfig,
+        config: Stage1Config,
+        pictures: PictureSet,
+        out: Path,
+        *,
+        perceptual_weights: Path,
+        device: str = "auto",
+    ) -> None:
+        if len(config.level_shares) != model_config.levels:
+            raise ValueError(f"{len(config.level_shares)} level shares for {model_config.levels} levels")
+        torch.manual_seed(config.seed)
+        self.config, self.out = config, out
+        self.device = choose_device(device)
+        self.dtype = fast_dtype(self.device)
+        self.model = to_channels_last(VQAutoencoder(model_config), self.device)
+        self.average = to_channels_last(VQAutoencoder(model_config), self.device)
+        self.average.load_state_dict(self.model.state_dict())
+        self.model.quantizer.begin_learning()
+        self.loss = ReconstructionLoss(perceptual_weights, config.weights).to(self.device)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        )
+        self.batches = CropBatches(pictures, batch_size=config.batch_size, crop=config.crop, seed=config.seed)
+        self.step = 0
+        self._skipped_in_a_row = 0
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint of `out`. Raises CheckpointError when there is none or it does not fit."""
+        path = newest_checkpoint(self.out)
+        state = load_checkpoint(path)
+        if state["model_config"] != json.loads(json.dumps(dataclasses.asdict(self.model.config))):
+            raise CheckpointError(f"{path}: made with another model configuration; use another --out")
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+    def save(self) -> Path:
+        """Write a checkpoint of the present state; returns its path."""
+        state = {
+            "model_config": json.loads(json.dumps(dataclasses.asdict(self.model.config))),
+            "config": json.loads(json.dumps(dataclasses.asdict(self.config))),
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        return save_checkpoint(self.out, self.step, state)
+
+    def run(
+        self,
+        *,
+        checkpoint_every: int = 1000,
+        validation: Validation | None = None,
+        until: int | None = None,
+        report: Callable[[int, dict[str, float]], None] = lambda step, values: None,
+    ) -> None:
+        """Train from the present step to `until` (by default the end), then write a checkpoint.
+
+        Every `checkpoint_every` steps, and on KeyboardInterrupt, a checkpoint is written; `validation` runs then too.
+        `report` gets every step's values.
+        """
+        last = self.config.steps if until is None else min(until, self.config.steps)
+        try:
+            for step, batch in self.batches.ahead(self.step, last):
+                started = time.perf_counter()
+                if step == self.config.quantize_from:
+                    self._start_codebooks()
+                values = self.train_step(batch)
+                self.step = step + 1
+                values["seconds"] = time.perf_counter() - started
+                report(step, values)
+                if self.step % checkpoint_every == 0 and self.step < last:
+                    self._checkpoint(validation)
+        except KeyboardInterrupt:
+            self.save()
+            raise
+        self._checkpoint(validation)
+
+    def _checkpoint(self, validation: Validation | None) -> None:
+        self.save()
+        if validation is not None:
+            validation.run(self.average, self.step)
+
+    def train_step(self, batch: NDArray[np.uint8]) -> dict[str, float]:
+        """One optimiser step on (B, size, size, 3) uint8. Returns the loss terms by name, and the codebook usage."""
+        config, step = self.config, self.step
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        images = self._to_device(batch)
+        shares = torch.tensor(config.level_shares)
+        levels = torch.multinomial(shares, len(images), replacement=True, generator=generator).to(self.device) + 1
+        quantize = step >= config.quantize_from
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate_at(step)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            output = self.model(images, levels, quantize=quantize)
+            terms = self.loss(images, output.reconstruction.float(), generator)
+        terms["commitment"] = output.quantization.commitment_loss
+        total = torch.stack([self._weight(name) * value for name, value in terms.items()]).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
+        values = {name: float(value.detach()) for name, value in terms.items()} | {"gradient_norm": float(norm)}
+        if self._take(norm):
+            self.optimizer.step()
+            self._update_average()
+            if quantize and step % _REVIVAL_INTERVAL == 0:
+                values["revived"] = float(self._revive(output.latent, generator))
+        if quantize:
+            books = [level.codebook for level in self.model.quantizer.each()]
+            values |= {f"usage_{number}": book.statistics().usage for number, book in enumerate(books, start=1)}
+        return values
+
+    def _weight(self, term: str) -> float:
+        weight: float = getattr(self.config.weights, term)
+        if term.startswith("lpips"):
+            weight *= min(1.0, 0.1 + 0.9 * self.step / max(1, self.config.perceptual_rise_steps))
+        return weight
+
+    def _take(self, norm: Tensor) -> bool:
+        """Whether the step is finite; ten in a row that are not stop the run."""
+        finite = bool(torch.isfinite(norm))
+        self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
+        if self._skipped_in_a_row == 10:
+            raise TrainingError(f"step {self.step}: ten steps in a row gave no finite gradient; lower --learning-rate")
+        return finite
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        parameters = zip(self.average.parameters(), self.model.parameters(), strict=True)
+        averages, currents = zip(*parameters, strict=True)
+        torch._foreach_lerp_(list(averages), list(currents), 1 - decay)
+        currents_by_name = dict(self.model.named_buffers())
+        for name, average in self.average.named_buffers():
+            average.copy_(currents_by_name[name])
+
+    def _to_device(self, batch: NDArray[np.uint8]) -> Tensor:
+        pixels = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
+        return (pixels.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def _start_codebooks(self) -> None:
+        config = self.config
+        wanted = _KMEANS_VECTORS_PER_CODE * max(self.model.config.codebook_sizes)
+        tokens_per_batch = config.batch_size * (config.crop.size // self.model.config.downsampling_factor) ** 2
+        latents = []
+        for number in range(-(-wanted // tokens_per_batch)):
+            latent = self.model.encoder(self._to_device(self.batches(config.steps + number)))
+            latents.append(latent.permute(0, 2, 3, 1).flatten(0, 2))
+        generator = torch.Generator().manual_seed(config.seed)
+        self.model.quantizer.start_codebooks(torch.cat(latents), generator)
+
+    def _revive(self, latent: Tensor, generator: torch.Generator) -> int:
+        vectors = latent.detach().float().permute(0, 2, 3, 1).flatten(0, 2)
+        return self.model.quantizer.revive_dead_codes(vectors, generator)
+
+
+__all__ = ["DataError", "Stage1Config", "Stage1Trainer", "TrainingError"]
