@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import sys
 import time
-from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
-from threading import Lock
+from typing import TYPE_CHECKING
 
 import click
 
 from vqcodec.cli import options
-from vqcodec.cli.files import STANDARD, FileError, Outcome, Task, check_target, plan, read_input, run, staged
+from vqcodec.cli.batch import Outcome, run
+from vqcodec.cli.files import STANDARD, FileError, Task, check_target, plan, read_stream_file, write_output
+from vqcodec.cli.loading import Codecs
 from vqcodec.model_card import find_model, find_model_by_id
+
+if TYPE_CHECKING:
+    from vqcodec.bitstream import StreamInfo
 
 
 @click.command()
@@ -50,49 +53,41 @@ def decode(
     as_json: bool,
     debug: bool,
 ) -> None:
-    """Decode .vq streams to pictures; the type follows the extension of OUT.
+    """Decode .vq streams to pictures.
 
-    IN and OUT may be - for stdin and stdout. With -o, IN may also be folders, which are searched for .vq files.
+    The type of a picture follows the extension of OUT. IN and OUT may be - for stdin and stdout. With -o, IN may also
+    be folders, which are searched for .vq files. The seconds told are of decoding alone: without loading the model,
+    reading and writing.
     """
-    suffix = f".{(format_ or 'png').lower()}"
-    tasks = plan(paths, output_folder, suffix=suffix, inputs=frozenset({".vq"}))
-    from vqcodec.image import check_output_type
-
-    for task in tasks:
-        check_output_type(task.target if task.target != STANDARD else "stdout.png", format_)
+    tasks = plan(paths, output_folder, suffix=_suffix(format_), inputs=frozenset({".vq"}))
+    kinds = {task: _type(task.target if task.target != STANDARD else "stdout.png", format_) for task in tasks}
+    model_given = find_model(model) if model else None
+    codecs = Codecs(device)
 
     from vqcodec.bitstream import read_header
-    from vqcodec.codec import Codec
     from vqcodec.image import load_image, save_image
 
-    lock = Lock()
-
-    @lru_cache(maxsize=4)
-    def codec_in(folder: Path) -> Codec:
-        return Codec.load(folder, device=device)
-
     def work(task: Task) -> Outcome:
-        check_target(task.target, force=force)
+        check_target(task, force=force)
+        data = read_stream_file(task.source)
+        stream = read_header(data)
+        header = stream.header
+        _check(stream, partial=partial, max_pixels=max_pixels)
+        model_folder = model_given or find_model_by_id(header.model_id)
+        options.check_levels(levels, model_folder)
+        codec = codecs.get(model_folder)
         started = time.perf_counter()
-        data = read_input(task.source)
-        header = read_header(data).header
-        folder = find_model(model) if model else find_model_by_id(header.model_id)
-        options.check_levels(levels, folder)
-        with lock:
-            codec = codec_in(folder.path)
         decoded = codec.decode_stream(data, levels=levels, allow_partial=partial, max_pixels=max_pixels)
         seconds = time.perf_counter() - started
-        if task.target == STANDARD:
-            buffer = io.BytesIO()
-            lost = save_image(buffer, decoded.image, format_ or "png", quality=quality)
-            sys.stdout.buffer.write(buffer.getvalue())
-        else:
-            with staged(task.target, force=force) as temporary:
-                kind = format_ or Path(task.target).suffix[1:]
-                lost = save_image(temporary, decoded.image, kind, quality=quality)
-                _check_picture(
-                    load_image(temporary, max_pixels=max_pixels).rgb.shape, header.height, header.width, task
-                )
+        buffer = BytesIO()
+        lost = save_image(buffer, decoded.image, kinds[task], quality=quality)
+
+        def check(written: bytes) -> None:
+            height, width = load_image(written, max_pixels=max_pixels).rgb.shape[:2]
+            if (width, height) != (header.width, header.height):
+                raise FileError(f"reads back as {width} x {height}, not {header.width} x {header.height}")
+
+        write_output(task, buffer.getvalue(), force=force, check=check)
         warnings = (*decoded.image.warnings, *lost)
         values = {
             "input": task.source,
@@ -106,9 +101,8 @@ def decode(
             "seconds": round(seconds, 4),
             "warnings": list(warnings),
         }
-        name = "stdout" if task.target == STANDARD else task.target
         line = (
-            f"{name}: {header.width} x {header.height}, {decoded.levels} of {header.level_count} "
+            f"{task.target_name}: {header.width} x {header.height}, {decoded.levels} of {header.level_count} "
             f"level{'s' if header.level_count > 1 else ''}, {seconds:.2f} s"
         )
         return Outcome(line, values, warnings)
@@ -116,6 +110,38 @@ def decode(
     run(tasks, work, jobs=jobs, as_json=as_json, debug=debug)
 
 
-def _check_picture(shape: tuple[int, ...], height: int, width: int, task: Task) -> None:
-    if shape[:2] != (height, width):
-        raise FileError(f"{task.target}: reads back as {shape[1]} x {shape[0]}, not {width} x {height}")
+def _check(stream: StreamInfo, *, partial: bool, max_pixels: int) -> None:
+    """Raises FileError for what an option would permit, naming it."""
+    header, whole = stream.header, len(stream.payload_bytes)
+    pixels = header.width * header.height
+    if pixels > max_pixels:
+        raise FileError(
+            f"the picture has {pixels} pixels, more than the limit of {max_pixels}: "
+            f"allow it with --max-pixels {pixels} if you trust it"
+        )
+    if whole and not stream.complete and not partial:
+        raise FileError(
+            f"cut off: {whole} of {header.level_count} levels are whole; get the whole file again, or take them with "
+            "--partial"
+        )
+
+
+def _type(target: str, format_: str | None) -> str:
+    """The type to write, in Pillow's word. Raises click.UsageError."""
+    from vqcodec.image import UnsupportedOutputError, check_output_type
+
+    try:
+        return check_output_type(target, format_)
+    except UnsupportedOutputError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _suffix(format_: str | None) -> str:
+    """The file suffix for --format: itself if it is one, else the usual one of the type. Raises click.UsageError."""
+    from vqcodec.image import output_extensions
+
+    if format_ is None:
+        return ".png"
+    kind, wanted = _type("--format", format_), f".{format_.lower().lstrip('.')}"
+    suffixes = [suffix for suffix in output_extensions() if _type(f"x{suffix}", None) == kind]
+    return wanted if wanted in suffixes else suffixes[0]

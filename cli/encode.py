@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import sys
 import time
-from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import click
 
 from vqcodec.cli import options
-from vqcodec.cli.files import STANDARD, FileError, Outcome, Task, check_target, plan, read_input, run, staged
+from vqcodec.cli.batch import Outcome, run
+from vqcodec.cli.files import STANDARD, Task, check_target, plan, read_standard, write_output
+from vqcodec.cli.loading import Codecs
 from vqcodec.model_card import DEFAULT_MODEL, find_model
 
 PICTURE_SUFFIXES = frozenset(
@@ -64,7 +64,8 @@ def encode(
 ) -> None:
     """Encode pictures as .vq streams.
 
-    IN and OUT may be - for stdin and stdout. With -o, IN may also be folders, which are searched for pictures.
+    IN and OUT may be - for stdin and stdout. With -o, IN may also be folders, which are searched for pictures. The
+    seconds told are of encoding alone: without loading the model, reading and writing.
     """
     tasks = plan(paths, output_folder, suffix=".vq", inputs=PICTURE_SUFFIXES)
     for task in tasks:
@@ -75,20 +76,20 @@ def encode(
     model_folder = find_model(model)
     options.check_levels(levels, model_folder)
 
-    from vqcodec.codec import Codec
     from vqcodec.image import load_image
 
-    codec = Codec.load(model_folder.path, device=device)
-    entropy = entropy or codec.default_entropy
+    codecs = Codecs(device)
 
     def work(task: Task) -> Outcome:
-        check_target(task.target, force=force)
-        started = time.perf_counter()
-        source = io.BytesIO(read_input(STANDARD)) if task.source == STANDARD else task.source
+        check_target(task, force=force)
+        source = BytesIO(read_standard()) if task.source == STANDARD else task.source
         image = load_image(source, icc=icc, alpha=alpha, metadata=metadata, max_pixels=max_pixels)  # type: ignore[arg-type]
-        stream = codec.encode(image, levels=levels, entropy=entropy)
+        codec = codecs.get(model_folder)
+        entropy_name = entropy or codec.default_entropy
+        started = time.perf_counter()
+        stream = codec.encode(image, levels=levels, entropy=entropy_name)
         seconds = time.perf_counter() - started
-        _write(task.target, stream, force=force, read_back=lambda data: codec.read(data, max_pixels=max_pixels))
+        write_output(task, stream, force=force, check=lambda data: codec.read(data, max_pixels=max_pixels))
         used = levels or codec.card.autoencoder.levels
         bits_per_pixel = 8 * len(stream) / (image.width * image.height)
         values = {
@@ -99,30 +100,15 @@ def encode(
             "width": image.width,
             "height": image.height,
             "levels": used,
-            "entropy": entropy,
+            "entropy": entropy_name,
             "model": codec.card.name,
             "seconds": round(seconds, 4),
             "warnings": list(image.warnings),
         }
-        name = "stdout" if task.target == STANDARD else task.target
         line = (
-            f"{name}: {len(stream)} bytes, {bits_per_pixel:.4f} bpp, {image.width} x {image.height}, "
+            f"{task.target_name}: {len(stream)} bytes, {bits_per_pixel:.4f} bpp, {image.width} x {image.height}, "
             f"{used} level{'s' if used > 1 else ''}, {seconds:.2f} s"
         )
         return Outcome(line, values, image.warnings)
 
     run(tasks, work, jobs=jobs, as_json=as_json, debug=debug)
-
-
-def _write(target: str, stream: bytes, *, force: bool, read_back: Callable[[bytes], object]) -> None:
-    """Write, read the written bytes again and check their checksum, then give the file its name."""
-    if target == STANDARD:
-        read_back(stream)
-        sys.stdout.buffer.write(stream)
-        return
-    with staged(target, force=force) as temporary:
-        temporary.write_bytes(stream)
-        written = temporary.read_bytes()
-        if written != stream:
-            raise FileError(f"{target}: reads back other bytes than were written; is the disk full or failing?")
-        read_back(written)

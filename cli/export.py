@@ -39,7 +39,11 @@ def export(
     force: bool,
     debug: bool,
 ) -> None:
-    """Write the averaged weights of CHECKPOINT as the model folder FOLDER: card.json and float16 weights."""
+    """Make a model folder of a training checkpoint.
+
+    FOLDER gets card.json and the averaged weights of CHECKPOINT as float16, both or neither. With -f they replace a
+    model that is there; other files in FOLDER stay.
+    """
     if folder.exists() and not force:
         raise FileError(f"{folder}: exists already; give -f to overwrite it")
     from vqcodec.training.data import PictureSet

@@ -1,24 +1,20 @@
-"""Files of the commands: which input goes where, reading, atomic writing, and running over many with `--jobs`."""
+"""Files of the commands: which input goes where, reading, and writing whole files or none."""
 
 from __future__ import annotations
 
-import json
 import os
+import secrets
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
-from tqdm import tqdm
-
-from vqcodec.cli.failures import describe
 
 STANDARD = "-"
+
+_PICTURE_STARTS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WebP", b"GIF8": "GIF", b"BM": "BMP"}
 
 
 class FileError(ValueError):
@@ -32,18 +28,17 @@ class Task:
     source: str
     target: str
 
+    @property
+    def source_name(self) -> str:
+        return "stdin" if self.source == STANDARD else self.source
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a task gave: `line` for people, `values` for --json, `warnings` for stderr."""
-
-    line: str
-    values: dict[str, Any]
-    warnings: tuple[str, ...] = ()
+    @property
+    def target_name(self) -> str:
+        return "stdout" if self.target == STANDARD else self.target
 
 
 def plan(paths: Sequence[str], folder: Path | None, *, suffix: str, inputs: frozenset[str]) -> list[Task]:
-    """The tasks for the arguments of a command. Raises click.UsageError.
+    """The tasks for the arguments of a command. Raises click.UsageError, or FileError for a folder without inputs.
 
     Without `folder`: IN OUT. With it: any number of files, and folders that are searched for `inputs` (file suffixes);
     results get `suffix` and keep their place below the folder that was given.
@@ -79,90 +74,88 @@ def _inputs(paths: Iterable[str], suffixes: frozenset[str]) -> Iterator[tuple[Pa
         yield from ((child, child.relative_to(path)) for child in found)
 
 
-def read_input(source: str) -> bytes:
-    """All bytes of a file or of stdin. Raises FileError."""
-    if source == STANDARD:
-        return sys.stdin.buffer.read()
+def read_standard(limit: int = -1) -> bytes:
+    """All bytes of stdin, or the first `limit`. Raises FileError."""
+    if sys.stdin is None:
+        raise FileError("stdin is closed: name an input file")
+    return sys.stdin.buffer.read(limit)
+
+
+def read_stream_file(source: str) -> bytes:
+    """The bytes of a .vq file or of stdin. Raises FileError, also for a picture and for more than a stream can be."""
+    from vqcodec.bitstream.limits import MAX_STREAM_BYTES
+
     try:
-        return Path(source).read_bytes()
+        if source == STANDARD:
+            data = read_standard(MAX_STREAM_BYTES + 1)
+        else:
+            with open(source, "rb") as file:
+                data = file.read(MAX_STREAM_BYTES + 1)
+    except FileNotFoundError as error:
+        raise FileError(f"{source}: no such file: check the name") from error
     except IsADirectoryError as error:
-        raise FileError(f"{source}: is a folder; give -o DIR to take all files in it") from error
+        raise FileError(f"{source}: is a folder: name the files in it") from error
     except OSError as error:
         raise FileError(f"{source}: cannot be read ({error.strerror})") from error
+    name = "stdin" if source == STANDARD else source
+    for start, kind in _PICTURE_STARTS.items():
+        if data.startswith(start):
+            raise FileError(f"{name}: not a .vq stream but a {kind} picture: make a stream of it with vqcodec encode")
+    if len(data) > MAX_STREAM_BYTES:
+        raise FileError(f"{name}: over {MAX_STREAM_BYTES} bytes, more than a .vq stream can have: check the file")
+    return data
 
 
-def check_target(target: str, *, force: bool) -> None:
-    """Raises FileError when `target` exists and may not be overwritten, or cannot be made."""
-    path = Path(target)
+def check_target(task: Task, *, force: bool) -> None:
+    """Raises FileError when the target exists and may not be overwritten, or cannot be a file."""
+    target, path = task.target, Path(task.target)
     if target == STANDARD:
+        if sys.stdout is None:
+            raise FileError("stdout is closed: name an output file")
+        if sys.stdout.isatty() and not force:
+            raise FileError("stdout: is a terminal; redirect it, name a file, or give -f to write there all the same")
         return
-    if path.is_dir():
+    if path.is_dir() or target.endswith(("/", os.sep)):
         raise FileError(f"{target}: is a folder; name a file, or give the folder with -o")
-    if path.exists() and not force:
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise FileError(f"{target}: is not a regular file; give - to write to stdout")
+    if os.path.exists(task.source) and os.path.samefile(task.source, target):
+        raise FileError(f"{target}: is the input itself; name another output")
+    if not force:
         raise FileError(f"{target}: exists already; give -f to overwrite it")
 
 
+def write_output(task: Task, data: bytes, *, force: bool, check: Callable[[bytes], object]) -> None:
+    """Write the target whole or not at all, and only if what was written reads back and `check` raises nothing."""
+    if task.target == STANDARD:
+        check(data)
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    with _replacing(task, force=force) as temporary:
+        temporary.write_bytes(data)
+        written = temporary.read_bytes()
+        if written != data:
+            raise FileError(f"{task.target}: reads back other bytes than were written; is the disk full or failing?")
+        check(written)
+
+
 @contextmanager
-def staged(target: str, *, force: bool) -> Iterator[Path]:
-    """A temporary file beside `target` that becomes it when the block ends well, and is deleted when it does not."""
-    path = Path(target)
+def _replacing(task: Task, *, force: bool) -> Iterator[Path]:
+    """A temporary file beside the target that becomes it when the block ends well, and is deleted when it does not."""
+    path = Path(os.path.realpath(task.target))
+    temporary = path.with_name(f".vqcodec-{secrets.token_hex(8)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".partial", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise FileError(f"{target}: cannot be written ({error.strerror})") from error
-    temporary = Path(name)
-    try:
+        # created here, and not by tempfile, which would make it private to the user whatever the umask says
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
-        check_target(target, force=force)
-        os.chmod(temporary, 0o666 & ~_umask())
+        check_target(task, force=force)
         temporary.replace(path)
+    except OSError as error:
+        raise FileError(f"{task.target}: cannot be written ({error.strerror or error})") from error
     finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def run(tasks: list[Task], work: Callable[[Task], Outcome], *, jobs: int, as_json: bool, debug: bool) -> None:
-    """Do all tasks, tell each outcome, and leave with exit code 1 when one failed. Failures do not stop the others."""
-    to_stderr = any(task.target == STANDARD for task in tasks)
-    failed = 0
-    with (
-        ThreadPoolExecutor(max_workers=jobs) as threads,
-        tqdm(total=len(tasks), unit="file", disable=len(tasks) == 1 or not sys.stderr.isatty(), leave=False) as bar,
-    ):
-        futures = [threads.submit(work, task) for task in tasks]
-        try:
-            for task, future in zip(tasks, futures, strict=True):
-                try:
-                    outcome = future.result()
-                except Exception as error:
-                    line = describe(error)
-                    if line is None or debug:
-                        raise
-                    failed += 1
-                    bar.write(f"error: {_named(task, line)}", file=sys.stderr)
-                else:
-                    for warning in outcome.warnings:
-                        bar.write(f"warning: {_named(task, warning)}", file=sys.stderr)
-                    text = json.dumps(outcome.values) if as_json else outcome.line
-                    bar.write(text, file=sys.stderr if to_stderr else sys.stdout)
-                bar.update()
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
-    if failed:
-        if len(tasks) > 1:
-            click.echo(f"error: {failed} of {len(tasks)} files failed", err=True)
-        sys.exit(1)
-
-
-def _named(task: Task, line: str) -> str:
-    names = (task.source, task.target)
-    known = any(name != STANDARD and line.startswith(name) for name in names)
-    return line if known else f"{'stdin' if task.source == STANDARD else task.source}: {line}"
+        with suppress(OSError):
+            temporary.unlink()

@@ -10,35 +10,33 @@ import click
 
 from vqcodec.bitstream import PRIOR_ID, STATIC_ID, UNIFORM_ID, BoxType, UnknownModelError, read_header
 from vqcodec.cli import options
-from vqcodec.cli.failures import describe
-from vqcodec.cli.files import read_input
-from vqcodec.model_card import find_model_by_id
+from vqcodec.cli.failures import printable, report
+from vqcodec.cli.files import STANDARD, read_stream_file
+from vqcodec.model_card import ModelError, find_model_by_id
 
 _ENTROPY_NAMES = {UNIFORM_ID: "uniform", STATIC_ID: "static", PRIOR_ID: "prior"}
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @options.as_json
 @options.debug
 def info(files: tuple[str, ...], as_json: bool, debug: bool) -> None:
-    """Tell what .vq streams hold: size, rate, levels, model. FILE may be - for stdin."""
-    failed = False
-    for number, file in enumerate(files):
+    """Tell what .vq streams hold: size, rate, levels, model.
+
+    FILE may be - for stdin. Tokens and checksum are not looked at: `vqcodec decode` finds all damage.
+    """
+    told = 0
+    for file in files:
         try:
-            values = {"file": file} | describe_stream(read_input(file))
+            values = {"file": file} | describe_stream(read_stream_file(file))
         except Exception as error:
-            line = describe(error)
-            if line is None or debug:
-                raise
-            click.echo(f"error: {line if line.startswith(file) else f'{file}: {line}'}", err=True)
-            failed = True
+            click.echo(report(error, "stdin" if file == STANDARD else file, debug=debug), err=True)
             continue
-        if as_json:
-            click.echo(json.dumps(values))
-        else:
-            click.echo(("\n" if number else "") + _as_text(values))
-    sys.exit(1 if failed else 0)
+        text = json.dumps(values) if as_json else _as_text(values)
+        click.echo(f"\n{text}" if told and not as_json else text)
+        told += 1
+    sys.exit(0 if told == len(files) else 1)
 
 
 def describe_stream(data: bytes) -> dict[str, Any]:
@@ -47,7 +45,7 @@ def describe_stream(data: bytes) -> dict[str, Any]:
     header = stream.header
     try:
         model = find_model_by_id(header.model_id).card.name
-    except UnknownModelError:
+    except (UnknownModelError, ModelError):
         model = None
     return {
         "bytes": stream.total_bytes,
@@ -75,10 +73,10 @@ def _as_text(values: dict[str, Any]) -> str:
         ("stream", f"{values['bytes']} bytes, {values['bits_per_pixel']:.4f} bits per pixel"),
         ("model", f"{values['model'] or 'not installed'} ({values['model_id']})"),
         ("entropy model", values["entropy"]),
-        ("levels", f"{values['levels']}: {', '.join(map(str, values['level_bytes']))} bytes"),
+        ("levels", f"{values['levels']}: {', '.join(map(str, values['level_bytes'])) or 0} bytes"),
     ]
     if values["boxes"]:
         rows.append(("boxes", ", ".join(f"{name} {size} bytes" for name, size in values["boxes"].items())))
     if not values["complete"]:
         rows.append(("damage", f"cut off: {whole} of {values['levels']} levels are whole (vqcodec decode --partial)"))
-    return "\n".join([values["file"], *(f"  {name:<14}{text}" for name, text in rows)])
+    return "\n".join([printable(values["file"]), *(f"  {name:<14}{text}" for name, text in rows)])

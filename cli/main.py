@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from io import TextIOWrapper
+from types import FrameType
 from typing import Any
 
 import click
 
 from vqcodec import __version__
-from vqcodec.cli.failures import describe
+from vqcodec.cli import options
+from vqcodec.cli.failures import report
 
 #: command -> module of vqcodec.cli that holds it under the same name
 _COMMANDS = {
@@ -38,26 +44,54 @@ class LazyGroup(click.Group):
         return command
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
-        """Run; an error that is about the user's data becomes one line on stderr and exit code 1."""
-        arguments = list(sys.argv[1:] if args is None else args)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # no name of a file may end a command
+        return super().main(args, *rest, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an error becomes one line on stderr and exit code 1."""
         try:
-            return super().main(arguments, *rest, **extra)
+            with _signals_unwind():
+                return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click's own: usage, end, Ctrl-C; and a closed pipe, which it ends quietly
         except Exception as error:
-            line = describe(error)
-            if line is None or "--debug" in arguments:
-                raise
-            click.echo(f"error: {line}", err=True)
+            click.echo(report(error, debug=options.wants_debug(ctx)), err=True)
             sys.exit(1)
+
+
+@contextmanager
+def _signals_unwind() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that temporary files are deleted."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    names = ("SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    changed = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in changed:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="vqcodec")
-def main() -> None:
+@options.debug
+def main(debug: bool) -> None:
     """Pictures into very small .vq streams, and back.
 
     \b
         vqcodec encode photo.jpg photo.vq
         vqcodec decode photo.vq photo.png
+
+    Exit code: 0 if all results exist and read back, 1 if a file failed, 2 for wrong usage. Names that start with a
+    hyphen go after --, as in `vqcodec info -- -photo.vq`.
     """
 
 

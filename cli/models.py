@@ -16,15 +16,16 @@ from vqcodec.model_card import ModelFolder, installed_models
 @options.as_json
 @options.debug
 def models(as_json: bool, debug: bool) -> None:
-    """List the models: the embedded ones, and those in the folders that VQCODEC_MODELS names."""
-    described = [describe_model(model) for model in installed_models()]
-    if as_json:
-        for values in described:
-            click.echo(json.dumps(values))
-        return
-    for values in described:
-        click.echo(_as_text(values))
-    if not described:
+    """List the installed models.
+
+    These are the embedded ones, and those in the folders that VQCODEC_MODELS names.
+    """
+    found = False
+    for model in installed_models():
+        found = True
+        values = describe_model(model)
+        click.echo(json.dumps(values) if as_json else _as_text(values))
+    if not found and not as_json:
         click.echo("no models installed")
 
 
@@ -54,7 +55,7 @@ def _as_text(values: dict[str, Any]) -> str:
         ("size", f"{values['bytes'] / 1e6:.1f} MB"),
         ("rates", f"{rates} bits per pixel with 1 to {len(values['bits_per_pixel'])} levels"),
         ("tokens", f"f = {values['downsampling_factor']}, K = {', '.join(map(str, values['codebook_sizes']))}"),
-        ("trained on", f"{values['data']}, {values['steps']} steps"),
+        ("trained on", values["data"] if values["steps"] is None else f"{values['data']}, {values['steps']} steps"),
         ("licence", values["licence"]),
         ("folder", values["folder"]),
     ]

@@ -72,13 +72,6 @@ def train() -> None:
     help="Share of the steps, at the end, over which the learning rate falls to zero.",
 )
 @click.option(
-    "--quantize-from",
-    type=click.IntRange(min=0),
-    default=500,
-    show_default=True,
-    help="Step at which the codebooks start.",
-)
-@click.option(
     "--lpips-vgg",
     type=click.FloatRange(min=0),
     default=1.0,
@@ -145,7 +138,7 @@ def _configure(base: Any, context: click.Context, options: dict[str, Any]) -> An
         explicit = ParameterSource.DEFAULT
         return {n: options[n] for n in names if not options["resume"] or context.get_parameter_source(n) != explicit}
 
-    config = replace(base, **given("steps", "batch_size", "learning_rate", "decay_share", "quantize_from", "seed"))
+    config = replace(base, **given("steps", "batch_size", "learning_rate", "decay_share", "seed"))
     if size := given("crop_size"):
         config = replace(config, crop=replace(config.crop, size=size["crop_size"]))
     if given("lpips_vgg"):

@@ -211,7 +211,8 @@ class Codec:
             raise ValueError(f"expected token grids of one shape (B, h, w), got {[tuple(t.shape) for t in tokens]}")
         factor = self.card.autoencoder.downsampling_factor
         batch, rows, cols = tokens[0].shape
-        images = torch.empty((batch, 3, rows * factor, cols * factor), dtype=torch.float32)
+        shape = (batch, 3, rows * factor, cols * factor)
+        images = torch.empty(shape, memory_format=torch.channels_last)
         for row, col in tiles(rows, cols, self._decoder_halo):
             latent = self.network.latent([grid[:, row.outer, col.outer].to(self.device) for grid in tokens])
             made = self.network.decoder(self._ready(latent))

@@ -44,8 +44,10 @@ __all__ = [
     "pack_alpha",
     "padded_size",
     "save_image",
+    "scale_pixels",
     "to_pil",
     "to_tensor",
+    "to_unit_range",
     "unpack_alpha",
 ]
 
@@ -81,8 +83,17 @@ def to_tensor(rgb: UInt8, multiple: int) -> torch.Tensor:
         if extra:
             widths = [(0, extra if i == axis else 0) for i in range(3)]
             rgb = np.pad(rgb, widths, mode="reflect" if extra < rgb.shape[axis] else "edge")
-    planes = np.array(np.moveaxis(rgb, 2, 0), order="C")
-    return torch.from_numpy(planes)[None].to(torch.float32).div_(127.5).sub_(1.0)
+    return scale_pixels(torch.from_numpy(np.array(rgb, order="C"))[None])
+
+
+def scale_pixels(pixels: torch.Tensor) -> torch.Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1], without a copy into another memory order."""
+    return pixels.float().div_(127.5).sub_(1.0).permute(0, 3, 1, 2)
+
+
+def to_unit_range(x: torch.Tensor) -> torch.Tensor:
+    """[-1, 1] -> [0, 1], any shape; not clamped. The range that the perceptual distances take."""
+    return (x + 1.0) / 2.0
 
 
 def from_tensor(x: torch.Tensor, width: int, height: int) -> UInt8:
@@ -98,9 +109,9 @@ def from_tensor(x: torch.Tensor, width: int, height: int) -> UInt8:
     if x.ndim != 4 or x.shape[:2] != (1, 3) or not (1 <= height <= x.shape[2] and 1 <= width <= x.shape[3]):
         raise ImageError(f"expected (1, 3, >= {height}, >= {width}), got {tuple(x.shape)}")
     with torch.no_grad():
-        cropped = x.detach()[0, :, :height, :width].to(torch.float32)
-        levels = torch.nan_to_num(cropped, nan=0.0).clamp(-1, 1).add(1.0).mul(127.5).round()
-        pixels: UInt8 = levels.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+        cropped = x.detach()[0, :, :height, :width].permute(1, 2, 0)
+        levels = (cropped.float() + 1.0).mul_(127.5).nan_to_num_(nan=127.5).round_().clamp_(0, 255)
+        pixels: UInt8 = levels.to(torch.uint8).contiguous().cpu().numpy()
     return pixels
 
 

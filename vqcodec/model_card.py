@@ -119,7 +119,7 @@ def load_model_folder(path: Path) -> ModelFolder:
     try:
         card = _card_from_json(values)
         stated = values["fingerprint"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{card_path}: not a valid model card ({error})") from error
     if card.fingerprint != stated:
         raise ModelError(f"{card_path}: its fingerprint does not match its content; get the model again")

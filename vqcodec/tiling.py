@@ -33,9 +33,9 @@ def scaled(span: slice, factor: int) -> slice:
     return slice(span.start * factor, span.stop * factor)
 
 
-def spans(length: int, halo: int, tile: int = TILE_TOKENS) -> list[Span]:
+def spans(length: int, halo: int, tile: int | None = None) -> list[Span]:
     """Cut `length` tokens into nearly equal spans of about `tile`, with a halo of `halo` where there is room."""
-    count = max(1, round(length / tile))
+    count = max(1, round(length / (tile or TILE_TOKENS)))
     bounds = [number * length // count for number in range(count + 1)]
     return [
         Span(slice(start, stop), slice(max(0, start - halo), min(length, stop + halo)))
@@ -43,7 +43,7 @@ def spans(length: int, halo: int, tile: int = TILE_TOKENS) -> list[Span]:
     ]
 
 
-def tiles(rows: int, cols: int, halo: int, tile: int = TILE_TOKENS) -> Iterator[tuple[Span, Span]]:
+def tiles(rows: int, cols: int, halo: int, tile: int | None = None) -> Iterator[tuple[Span, Span]]:
     """(rows, cols) spans of every tile of a grid."""
     for row_span in spans(rows, halo, tile):
         for col_span in spans(cols, halo, tile):

@@ -2,7 +2,8 @@
 
 Sources: VQ-VAE (van den Oord et al., 2017) for the straight-through estimator and the EMA codebook (appendix A.1);
 ViT-VQGAN (Yu et al., 2022, §3.2) for l2-normalised codes in few dimensions; SoundStream (Zeghidour et al., 2021,
-§III-C) for residual levels, quantizer dropout and the k-means start; DAC (Kumar et al., 2023, §3.2) for a projection per level.
+§III-C) for residual levels, quantizer dropout and the k-means start; DAC (Kumar et al., 2023, §3.2) for a projection
+of each level.
 
 Shapes: B batch, h w rows and columns of the token grid, C latent channels, D code dimension, K codes, N vectors,
 L levels.
@@ -133,10 +134,11 @@ class Codebook(nn.Module):
 
 
 class VectorQuantizer(nn.Module):
-    """One level: project to D dimensions, standardise, scale to unit length, take the nearest code, project back.
+    """One level: project to D - 1 dimensions, lift onto the unit sphere in D, take the nearest code, project back.
 
-    Standardising (by moving averages of mean and variance) spreads the unit vectors over the whole sphere. Without it
-    they crowd around the Encoder's mean, and the finer levels learn next to nothing.
+    Lifting: subtract the mean and divide by the common standard deviation (both moving averages), append a constant,
+    scale to unit length. The constant keeps what scaling alone would lose, the distance from the mean: a dark and a
+    bright flat area differ in just that.
     """
 
     mean: Tensor
@@ -144,11 +146,16 @@ class VectorQuantizer(nn.Module):
 
     def __init__(self, latent_channels: int, codes: int, code_dimension: int) -> None:
         super().__init__()
-        self.project_in = nn.Linear(latent_channels, code_dimension, bias=False)
-        self.register_buffer("mean", torch.zeros(code_dimension))
-        self.register_buffer("variance", torch.ones(code_dimension))
+        self.project_in = nn.Linear(latent_channels, code_dimension - 1, bias=False)
+        self.register_buffer("mean", torch.zeros(code_dimension - 1))
+        self.register_buffer("variance", torch.ones(()))
         self.project_out = nn.Linear(code_dimension, latent_channels)
         self.codebook = Codebook(codes, code_dimension)
+
+    @property
+    def lift(self) -> float:
+        """The constant that is appended: twice the length that the rest has on average."""
+        return 2.0 * self.project_in.out_features**0.5
 
     def unit_vectors(self, latent: Tensor) -> Tensor:
         """(N, C) -> (N, D) of length 1."""
@@ -157,8 +164,29 @@ class VectorQuantizer(nn.Module):
             with torch.no_grad():
                 variance, mean = torch.var_mean(projected, dim=0)
                 self.mean.lerp_(mean, _STATISTICS_RATE)
-                self.variance.lerp_(variance, _STATISTICS_RATE)
-        return F.normalize((projected - self.mean) * (self.variance + 1e-8).rsqrt(), dim=1)
+                self.variance.lerp_(variance.mean(), _STATISTICS_RATE)
+        standardised = (projected - self.mean) * (self.variance + 1e-8).rsqrt()
+        constant = standardised.new_full((len(latent), 1), self.lift)
+        return F.normalize(torch.cat([standardised, constant], dim=1), dim=1)
+
+    @torch.no_grad()
+    def start_from(self, latents: Tensor, generator: torch.Generator) -> None:
+        """Start at the principal directions of `latents` (N, C) and at k-means codes; N >= K."""
+        mean = latents.mean(dim=0)
+        covariance = (latents - mean).T.double() @ (latents - mean).double() / len(latents)
+        directions = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, : self.project_in.out_features].float()
+        self.project_in.weight.copy_(directions.T)
+        projected = self.project_in(latents)
+        self.mean.copy_(projected.mean(dim=0))
+        self.variance.copy_(projected.var(dim=0).mean())
+        vectors = self.unit_vectors(latents)
+        self.codebook.start_from(vectors, generator)
+        codes = self.codebook.look_up(nearest_codes(vectors, self.codebook.code_vectors))
+        # the linear map from codes to latents with the least squared error
+        with_bias = torch.cat([codes, torch.ones_like(codes[:, :1])], dim=1)
+        solution = torch.linalg.lstsq(with_bias.double(), latents.double(), driver="gelsd").solution.float()
+        self.project_out.weight.copy_(solution[:-1].T)
+        self.project_out.bias.copy_(solution[-1])
 
     def choose(self, latent: Tensor) -> Tensor:
         """Tokens (N,) of a latent (N, C)."""
@@ -204,11 +232,10 @@ class ResidualQuantizer(nn.Module):
         assert isinstance(total, Tensor)
         return _as_grid(total, shape)
 
-    def forward(self, latent: Tensor, levels: Tensor, *, quantize: bool = True) -> QuantizeResult:
+    def forward(self, latent: Tensor, levels: Tensor) -> QuantizeResult:
         """Training pass. latent (B, C, h, w); levels (B,): how many levels each picture uses (quantizer dropout).
 
-        With `quantize` False the unit vectors pass through unrounded, so that the networks can settle before the
-        codebooks start. In training mode the codebooks move.
+        In training mode the codebooks move.
         """
         batch, _, rows, cols = latent.shape
         residual = _as_vectors(latent.float())
@@ -219,27 +246,24 @@ class ResidualQuantizer(nn.Module):
         for number, level in enumerate(self.each()):
             in_use = (levels > number).repeat_interleave(vectors_per_picture)
             vectors = level.unit_vectors(residual)
-            passed = vectors
-            if quantize:
-                chosen = nearest_codes(vectors.detach(), level.codebook.code_vectors)
-                codes = level.codebook.look_up(chosen)
-                loss = loss + _masked_squared_distance(vectors, codes, in_use)
-                passed = vectors + (codes - vectors).detach()
-                indices.append(chosen.view(batch, rows, cols))
-                if self.training:
-                    level.codebook.update(vectors.detach()[in_use], chosen[in_use])
-            output = level.project_out(passed)
+            chosen = nearest_codes(vectors.detach(), level.codebook.code_vectors)
+            codes = level.codebook.look_up(chosen)
+            loss = loss + _masked_squared_distance(vectors, codes, in_use)
+            indices.append(chosen.view(batch, rows, cols))
+            if self.training:
+                level.codebook.update(vectors.detach()[in_use], chosen[in_use])
+            output = level.project_out(vectors + (codes - vectors).detach())
             total = total + output * in_use[:, None]
             residual = residual - output
         loss = loss / len(self.levels)
         return QuantizeResult(_as_grid(total, (batch, rows, cols)), tuple(indices), loss.detach(), loss)
 
     @torch.no_grad()
-    def start_codebooks(self, latents: Tensor, generator: torch.Generator) -> None:
-        """k-means start of every level, one after the other, from latents (N, C)."""
+    def start_levels(self, latents: Tensor, generator: torch.Generator) -> None:
+        """Start every level, one after the other, from latents (N, C): directions, codes, and the way back."""
         residual = latents
         for level in self.each():
-            level.codebook.start_from(level.unit_vectors(residual), generator)
+            level.start_from(residual, generator)
             residual = residual - level.reconstruct(level.choose(residual))
 
     @torch.no_grad()

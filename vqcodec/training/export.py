@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 from vqcodec.bitstream import quantise_frequencies
 from vqcodec.codec import Codec
 from vqcodec.image import to_tensor
-from vqcodec.model_card import WEIGHTS_FILE, ModelCard, load_model_folder
+from vqcodec.model_card import CARD_FILE, WEIGHTS_FILE, ModelCard, load_model_folder
 from vqcodec.models.config import AutoencoderConfig
 from vqcodec.training.checkpoint import CheckpointError, load_checkpoint
 from vqcodec.training.data import PictureSet
@@ -35,27 +36,32 @@ def export_model(
     """Write the averaged weights of `checkpoint` as model folder `folder`, with static frequencies from `pictures`.
 
     Convolutions are stored as float16, the quantizer as float32. Frequencies are counted on the tokens of up to
-    `picture_count` pictures. Raises CheckpointError when `checkpoint` is not one of stage 1.
+    `picture_count` pictures. Nothing is left in `folder` when this fails. Raises CheckpointError when `checkpoint` is
+    not one of stage 1.
     """
     state = load_checkpoint(checkpoint)
     try:
         weights, shape, step = state["average"], state["model_config"], state["step"]
         training = {"data": description, "steps": step, "settings": state["config"]}
-    except KeyError as error:
-        raise CheckpointError(f"{checkpoint}: not a checkpoint of stage 1, it lacks {error}") from error
+    except (KeyError, IndexError, TypeError) as error:
+        raise CheckpointError(f"{checkpoint}: not a checkpoint of stage 1 ({error})") from error
     config = AutoencoderConfig.from_dict(shape)
     raw = save({key: _stored(key, value) for key, value in weights.items()})
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / WEIGHTS_FILE).write_bytes(raw)
     digest = hashlib.sha256(raw).hexdigest()
 
     def card(frequencies: tuple[tuple[int, ...], ...]) -> ModelCard:
         return ModelCard(name, config, frequencies, digest, licence, training)
 
-    card(()).save(folder)
-    frequencies = _static_frequencies(folder, pictures, picture_count)
-    final = card(frequencies)
-    final.save(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".vqcodec-", suffix=".partial", dir=folder.parent) as made_in:
+        draft = Path(made_in)
+        (draft / WEIGHTS_FILE).write_bytes(raw)
+        card(()).save(draft)
+        final = card(_static_frequencies(draft, pictures, picture_count))
+        final.save(draft)
+        folder.mkdir(exist_ok=True)
+        for file in (WEIGHTS_FILE, CARD_FILE):
+            (draft / file).replace(folder / file)
     load_model_folder.cache_clear()
     return final
 

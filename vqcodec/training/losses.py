@@ -9,6 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from vqcodec.image import to_unit_range
 from vqcodec.perceptual import LPIPS
 
 #: (picture of the batch, rows, columns)
@@ -48,7 +49,7 @@ class ReconstructionLoss(nn.Module):
 
     def forward(self, images: Tensor, reconstructions: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         terms = {"l1": (images - reconstructions).abs().mean()}
-        real, made = (images + 1) / 2, (reconstructions + 1) / 2
+        real, made = to_unit_range(images), to_unit_range(reconstructions)
         top, left = torch.randint(4, (2,), generator=generator).tolist()
         if self.alex is not None:
             terms["lpips_alex"] = self.alex(made[:, :, top:, left:], real[:, :, top:, left:]).mean()

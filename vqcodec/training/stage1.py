@@ -1,8 +1,8 @@
 """Training of stage 1: Encoder, codebooks and Decoder together.
 
-The course: some steps without quantisation, then a k-means start of the codebooks, then quantised training with
-quantizer dropout. (Quantising from the first step on made the latents collapse.) Everything random is drawn from
-(seed, step), so that an interrupted run that resumes ends with the same bits as one that was not.
+It starts from a plain residual vector quantiser of patches (principal components, k-means), which is quick to compute
+and keeps the latents from collapsing; quantizer dropout makes one model serve all rates. Everything random is drawn
+from (seed, step), so that an interrupted run that resumes ends with the same bits as one that was not.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqcodec.devices import choose_device, fast_dtype, to_channels_last
+from vqcodec.image import scale_pixels
 from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.models.config import AutoencoderConfig
 from vqcodec.training.checkpoint import CheckpointError, load_checkpoint, newest_checkpoint, save_checkpoint
@@ -28,7 +29,7 @@ from vqcodec.training.data import CropBatches, CropConfig, DataError, PictureSet
 from vqcodec.training.losses import LossWeights, ReconstructionLoss
 from vqcodec.training.validation import Validation
 
-_KMEANS_VECTORS_PER_CODE = 24
+_START_VECTORS_PER_CODE = 24
 _REVIVAL_INTERVAL = 50
 
 
@@ -48,15 +49,13 @@ class Stage1Config:
     #: the learning rate falls to zero over this last share of the steps
     decay_share: float = 0.3
     gradient_clip: float = 1.0
-    #: codebooks start (k-means) at this step
-    quantize_from: int = 500
     #: quantizer dropout: how often 1, 2, ... levels are used, in any unit
     level_shares: tuple[float, ...] = (2.0, 1.0, 1.0, 1.0)
     ema_decay: float = 0.999
     seed: int = 0
     weights: LossWeights = field(default_factory=LossWeights)
     #: the perceptual weights rise from a tenth to their full value over these steps: colours first, then texture
-    perceptual_rise_steps: int = 1500
+    perceptual_rise_steps: int = 300
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Stage1Config:
@@ -140,8 +139,8 @@ class Stage1Trainer:
         try:
             for step, batch in self.batches.ahead(self.step, last):
                 started = time.perf_counter()
-                if step == self.config.quantize_from:
-                    self._start_codebooks()
+                if step == 0:
+                    self._start()
                 values = self.train_step(batch)
                 self.step = step + 1
                 values["seconds"] = time.perf_counter() - started
@@ -165,11 +164,10 @@ class Stage1Trainer:
         images = self._to_device(batch)
         shares = torch.tensor(config.level_shares)
         levels = torch.multinomial(shares, len(images), replacement=True, generator=generator).to(self.device) + 1
-        quantize = step >= config.quantize_from
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate_at(step)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            output = self.model(images, levels, quantize=quantize)
+            output = self.model(images, levels)
             terms = self.loss(images, output.reconstruction.float(), generator)
         terms["commitment"] = output.quantization.commitment_loss
         total = torch.stack([self._weight(name) * value for name, value in terms.items()]).sum()
@@ -180,12 +178,10 @@ class Stage1Trainer:
         if self._take(norm):
             self.optimizer.step()
             self._update_average()
-            if quantize and step % _REVIVAL_INTERVAL == 0:
+            if step and step % _REVIVAL_INTERVAL == 0:
                 values["revived"] = float(self._revive(output.latent, generator))
-        if quantize:
-            books = [level.codebook for level in self.model.quantizer.each()]
-            values |= {f"usage_{number}": book.statistics().usage for number, book in enumerate(books, start=1)}
-        return values
+        books = [level.codebook for level in self.model.quantizer.each()]
+        return values | {f"usage_{number}": book.statistics().usage for number, book in enumerate(books, start=1)}
 
     def _weight(self, term: str) -> float:
         weight: float = getattr(self.config.weights, term)
@@ -212,20 +208,19 @@ class Stage1Trainer:
             average.copy_(currents_by_name[name])
 
     def _to_device(self, batch: NDArray[np.uint8]) -> Tensor:
-        pixels = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2)
-        return (pixels.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        return scale_pixels(torch.from_numpy(batch).to(self.device))
 
     @torch.no_grad()
-    def _start_codebooks(self) -> None:
+    def _start(self) -> None:
+        """Principal components for the linear maps, k-means for the codebooks, from crops of later steps."""
         config = self.config
-        wanted = _KMEANS_VECTORS_PER_CODE * max(self.model.config.codebook_sizes)
+        wanted = _START_VECTORS_PER_CODE * max(self.model.config.codebook_sizes)
         tokens_per_batch = config.batch_size * (config.crop.size // self.model.config.downsampling_factor) ** 2
-        latents = []
-        for number in range(-(-wanted // tokens_per_batch)):
-            latent = self.model.encoder(self._to_device(self.batches(config.steps + number)))
-            latents.append(latent.permute(0, 2, 3, 1).flatten(0, 2))
-        generator = torch.Generator().manual_seed(config.seed)
-        self.model.quantizer.start_codebooks(torch.cat(latents), generator)
+        steps = range(config.steps, config.steps + -(-wanted // tokens_per_batch))
+        images = torch.cat([self._to_device(self.batches(step)) for step in steps])
+        latents = self.model.start_from_patches(images)
+        self.model.quantizer.start_levels(latents, torch.Generator().manual_seed(config.seed))
+        self.average.load_state_dict(self.model.state_dict(), strict=False)
 
     def _revive(self, latent: Tensor, generator: torch.Generator) -> int:
         vectors = latent.detach().float().permute(0, 2, 3, 1).flatten(0, 2)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vqcodec.image import scale_pixels, to_unit_range
 from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.perceptual import LPIPS
 from vqcodec.training.data import PictureSet, Pixels
@@ -28,18 +29,18 @@ class Validation:
         same_size = [crop for crop in crops if crop.shape[:2] == (crop_size, crop_size)]
         if not same_size:
             raise ValueError(f"no validation picture has both sides of {crop_size} pixels or more")
-        self.pixels = torch.from_numpy(np.stack(same_size)).permute(0, 3, 1, 2)
+        self.images = scale_pixels(torch.from_numpy(np.stack(same_size)))
         self.out, self.lpips, self.shown = out, lpips, shown
 
     @torch.no_grad()
     def run(self, model: VQAutoencoder, step: int) -> dict[str, float]:
         """Measure `model`, write the line and the picture, return the line."""
         device = model.level_embedding.device
-        real = self.pixels.float() / 255
+        real = to_unit_range(self.images)
         values: dict[str, float] = {"step": step}
         columns = [real[: self.shown]]
         for levels in range(1, model.config.levels + 1):
-            made = torch.cat([_reconstruct(model, part.to(device), levels).cpu() for part in real.split(8)])
+            made = torch.cat([_reconstruct(model, part.to(device), levels).cpu() for part in self.images.split(8)])
             errors = (made - real).square().mean(dim=(1, 2, 3))
             values[f"psnr_db_{levels}"] = float((-10 * errors.log10()).mean())
             distance = torch.cat(
@@ -54,9 +55,8 @@ class Validation:
         return values
 
 
-def _reconstruct(model: VQAutoencoder, real: Tensor, levels: int) -> Tensor:
-    images = (2 * real - 1).contiguous(memory_format=torch.channels_last)
-    return ((model.detokenize(model.tokenize(images, levels)) + 1) / 2).clamp(0, 1)
+def _reconstruct(model: VQAutoencoder, images: Tensor, levels: int) -> Tensor:
+    return to_unit_range(model.detokenize(model.tokenize(images, levels))).clamp(0, 1)
 
 
 def _central_crop(pixels: Pixels, size: int) -> Pixels:

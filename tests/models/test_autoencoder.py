@@ -1,0 +1,198 @@
+"""The stage-1 networks: configurations, shapes, receptive field."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vqcodec.models.autoencoder import Decoder, ResidualBlock, VQAutoencoder
+from vqcodec.models.config import AutoencoderConfig
+
+
+def make_config(stages: int = 3, **changes: Any) -> AutoencoderConfig:
+    values: dict[str, Any] = {
+        "patch": 4,
+        "encoder_widths": (6, 8, 10)[:stages],
+        "encoder_depths": (1, 1, 2)[:stages],
+        "encoder_hidden": (0.5, 0.5, 1.0)[:stages],
+        "decoder_widths": (6, 8, 10)[:stages],
+        "decoder_depths": (1, 2, 1)[:stages],
+        "decoder_hidden": (1.0, 1.0, 1.0)[:stages],
+        "latent_channels": 8,
+        "codebook_sizes": (16, 8),
+        "code_dimension": 4,
+    }
+    return AutoencoderConfig(**(values | changes))
+
+
+CONFIGS = {
+    "f16": make_config(),
+    "f8": make_config(2),
+    "f2": make_config(1, patch=2, codebook_sizes=(4,)),
+    "f32": make_config(patch=8),
+    "no blocks": make_config(encoder_depths=(0, 0, 0), decoder_depths=(0, 0, 0)),
+}
+
+
+@pytest.fixture(params=CONFIGS.values(), ids=CONFIGS.keys())
+def network(request: pytest.FixtureRequest) -> VQAutoencoder:
+    """Every weight random, the ones that start at zero too."""
+    torch.manual_seed(3)
+    made = VQAutoencoder(request.param).eval().requires_grad_(False)
+    for parameter in made.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    return made
+
+
+# ---- configuration ----
+
+
+def test_config_survives_json() -> None:
+    for config in (AutoencoderConfig(), *CONFIGS.values()):
+        assert AutoencoderConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+def test_config_properties() -> None:
+    config = AutoencoderConfig()
+    assert (config.downsampling_factor, config.levels) == (16, 4)
+    assert [config.downsampling_factor for config in CONFIGS.values()] == [16, 8, 2, 32, 16]
+
+
+@pytest.mark.parametrize("name", ["encoder_depths", "encoder_hidden", "decoder_widths", "decoder_depths"])
+def test_stages_of_unequal_number_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="equal lengths"):
+        make_config(**{name: (1, 1)})
+
+
+def test_a_model_without_codebooks_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one codebook"):
+        make_config(codebook_sizes=())
+
+
+def test_a_misspelt_field_is_refused() -> None:
+    with pytest.raises(TypeError, match="pach"):
+        AutoencoderConfig.from_dict({"pach": 4})
+
+
+# ---- shapes ----
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 3)])
+def test_any_size_goes_through(network: VQAutoencoder, size: tuple[int, int]) -> None:
+    factor, levels = network.config.downsampling_factor, network.config.levels
+    images = torch.rand(2, 3, size[0] * factor, size[1] * factor) * 2 - 1
+    tokens = network.tokenize(images)
+    assert [grid.shape for grid in tokens] == [(2, *size)] * levels
+    assert all(grid.dtype == torch.int64 for grid in tokens)
+    assert network.detokenize(tokens).shape == images.shape
+    output = network(images, torch.tensor([1, levels]))
+    assert output.reconstruction.shape == images.shape
+    assert output.latent.shape == (2, network.config.latent_channels, *size)
+    first = network.tokenize(images, 1)
+    assert len(first) == 1
+    assert torch.equal(first[0], tokens[0])
+
+
+def test_forward_is_tokenize_and_detokenize(network: VQAutoencoder) -> None:
+    factor, levels = network.config.downsampling_factor, network.config.levels
+    images = torch.rand(2, 3, 2 * factor, 3 * factor) * 2 - 1
+    for count in range(1, levels + 1):
+        output = network(images, torch.full((2,), count))
+        tokens = network.tokenize(images, count)
+        torch.testing.assert_close(output.reconstruction, network.detokenize(tokens))
+        for index, grid in zip(output.quantization.indices, tokens, strict=False):
+            assert torch.equal(index, grid)
+
+
+def test_the_decoder_is_told_how_many_levels_it_gets() -> None:
+    torch.manual_seed(3)
+    network = VQAutoencoder(CONFIGS["f16"]).eval().requires_grad_(False)
+    tokens = [torch.zeros(1, 2, 2, dtype=torch.int64)] * 2
+    before = [network.detokenize(tokens[:count]) for count in (1, 2)]
+    network.level_embedding[0] += 1
+    after = [network.detokenize(tokens[:count]) for count in (1, 2)]
+    assert not torch.equal(before[0], after[0])
+    assert torch.equal(before[1], after[1])
+
+
+def test_pictures_of_a_batch_do_not_meet(network: VQAutoencoder) -> None:
+    factor = network.config.downsampling_factor
+    images = torch.rand(3, 3, 2 * factor, 2 * factor) * 2 - 1
+    latent = network.encoder(images)
+    for number in range(3):
+        torch.testing.assert_close(network.encoder(images[number : number + 1]), latent[number : number + 1])
+
+
+def test_blocks_start_without_effect() -> None:
+    torch.manual_seed(0)
+    block = ResidualBlock(6, 4)
+    assert block.narrow.bias is not None
+    nn.init.zeros_(block.narrow.bias)
+    x = torch.rand(1, 6, 3, 3)
+    assert torch.equal(block(x), x)
+
+
+def test_it_starts_as_a_linear_map_of_patches() -> None:
+    """With as many channels as a patch has dimensions, the picture comes back but for the deep networks' small part."""
+    torch.manual_seed(0)
+    network = VQAutoencoder(make_config(1, patch=2, latent_channels=12, codebook_sizes=(4,)))
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    latents = network.start_from_patches(images)
+    assert latents.shape == (2 * 8 * 8, 12)
+    torch.testing.assert_close(latents.mean(dim=0), torch.zeros(12), rtol=0, atol=1e-5)
+    assert latents.var(dim=0).tolist() == sorted(latents.var(dim=0).tolist(), reverse=True)
+    linear = network.decoder.linear(network.encoder.linear(images))
+    torch.testing.assert_close(linear, images, rtol=0, atol=1e-5)
+    with torch.no_grad():
+        assert (network.decoder(network.encoder(images)) - images).abs().mean() < 0.2
+
+
+def test_the_linear_start_may_have_more_channels_than_a_patch_has_dimensions() -> None:
+    network = VQAutoencoder(make_config(1, patch=2, latent_channels=20, codebook_sizes=(4,)))
+    latents = network.start_from_patches(torch.rand(2, 3, 8, 8))
+    assert latents.shape == (32, 20)
+    assert not latents[:, 12:].any()
+
+
+# ---- receptive field ----
+
+
+def reach(changed: Tensor, first: int, last: int) -> tuple[int, int]:
+    """How far the changed places (n,) lie before `first` and after `last`."""
+    places = changed.nonzero().flatten()
+    return first - int(places.min()), int(places.max()) - last
+
+
+def test_encoder_radius_is_what_a_token_sees(network: VQAutoencoder) -> None:
+    """The gradient of the middle token is non-zero exactly as far as the radius says."""
+    radius, factor = network.receptive_radius()[0], network.config.downsampling_factor
+    middle = -(-radius // factor) + 1
+    side = (2 * middle + 1) * factor
+    images = (torch.rand(1, 3, side, side, dtype=torch.float64) * 2 - 1).requires_grad_()
+    latent = network.encoder.double()(images)
+    weights = torch.rand(latent.shape[1], dtype=torch.float64)
+    (weights * latent[0, :, middle, middle]).sum().backward()
+    assert images.grad is not None
+    seen = images.grad[0].abs().amax(dim=0) > 0
+    for axis in (0, 1):
+        for distance in reach(seen.any(dim=axis), middle * factor, (middle + 1) * factor - 1):
+            assert radius - network.config.patch < distance <= radius
+
+
+def test_decoder_radius_is_what_a_token_reaches(network: VQAutoencoder) -> None:
+    radius, factor = network.receptive_radius()[1], network.config.downsampling_factor
+    middle = -(-radius // factor) + 1
+    latent = torch.randn(1, network.config.latent_channels, 2 * middle + 1, 2 * middle + 1, dtype=torch.float64)
+    changed = latent.clone()
+    changed[0, :, middle, middle] += torch.randn(network.config.latent_channels, dtype=torch.float64)
+    decoder = network.decoder.double()
+    assert isinstance(decoder, Decoder)
+    touched = (decoder(latent) != decoder(changed))[0].any(dim=0)
+    for axis in (0, 1):
+        for distance in reach(touched.any(dim=axis), middle * factor, (middle + 1) * factor - 1):
+            assert radius - factor < distance <= radius

@@ -1,0 +1,343 @@
+"""Codebooks and residual levels: nearest codes, moving averages, k-means start, straight-through."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from vqcodec.models import quantizer
+from vqcodec.models.quantizer import Codebook, QuantizeResult, ResidualQuantizer, VectorQuantizer, nearest_codes
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def unit(count: int, dimension: int, seed: int = 0) -> Tensor:
+    return F.normalize(torch.randn(count, dimension, generator=seeded(seed)), dim=1)
+
+
+def learning_codebook(codes: int, dimension: int, *, decay: float = 0.99, seed: int = 0) -> Codebook:
+    codebook = Codebook(codes, dimension, decay=decay)
+    codebook.code_vectors.copy_(unit(codes, dimension, seed))
+    codebook.begin_learning()
+    return codebook
+
+
+# ---- nearest codes ----
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(1, 70),
+    codes=st.integers(1, 37),
+    dimension=st.integers(1, 9),
+    elements=st.integers(1, 400),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_nearest_codes_is_the_brute_force_one(count: int, codes: int, dimension: int, elements: int, seed: int) -> None:
+    """Small whole numbers: every product is exact, ties are common, and the lowest index wins."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.integers(-3, 4, (count, dimension)).astype(np.float64)
+    code_vectors = rng.integers(-3, 4, (codes, dimension)).astype(np.float64)
+    expected = (vectors @ code_vectors.T).argmax(axis=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantizer, "_SIMILARITY_ELEMENTS", elements)
+        chosen = nearest_codes(torch.tensor(vectors).float(), torch.tensor(code_vectors).float())
+    assert chosen.dtype == torch.int64
+    assert chosen.tolist() == expected.tolist()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 65), st.integers(2, 17), st.integers(0, 2**31))
+def test_nearest_codes_of_unit_vectors_is_nearest(count: int, codes: int, dimension: int, seed: int) -> None:
+    vectors, code_vectors = unit(count, dimension, seed), unit(codes, dimension, seed + 1)
+    chosen = nearest_codes(vectors, code_vectors)
+    distances = torch.cdist(vectors.double(), code_vectors.double())
+    assert (distances.gather(1, chosen[:, None]).flatten() <= distances.min(dim=1).values + 1e-6).all()
+
+
+@pytest.mark.parametrize("elements", [1, 11, 22, 32, 33, 34, 10**6])
+def test_chunks_do_not_change_the_choice(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, code_vectors = unit(9, 5), unit(11, 5, seed=1)
+    expected = (vectors.double() @ code_vectors.double().t()).argmax(dim=1)
+    monkeypatch.setattr(quantizer, "_SIMILARITY_ELEMENTS", elements)
+    assert nearest_codes(vectors, code_vectors).tolist() == expected.tolist()
+
+
+def test_ties_go_to_the_lowest_index() -> None:
+    code_vectors = unit(1, 4).expand(7, 4).contiguous()
+    assert nearest_codes(unit(5, 4, seed=3), code_vectors).tolist() == [0] * 5
+
+
+# ---- the codebook ----
+
+
+def test_update_is_a_moving_average_of_one_hot_counts() -> None:
+    codebook = learning_codebook(6, 3, decay=0.9)
+    counts, sums = torch.ones(6), codebook.code_vectors.clone()
+    for step in range(4):
+        vectors = unit(20, 3, seed=step)
+        indices = torch.randint(5, (20,), generator=seeded(step))  # code 5 is never chosen
+        one_hot = F.one_hot(indices, 6).float()
+        counts = 0.9 * counts + 0.1 * one_hot.sum(dim=0)
+        sums = 0.9 * sums + 0.1 * one_hot.t() @ vectors
+        codebook.update(vectors, indices)
+    torch.testing.assert_close(codebook.average_counts, counts)
+    torch.testing.assert_close(codebook.average_sums, sums)
+    torch.testing.assert_close(codebook.code_vectors, F.normalize(sums, dim=1))
+    torch.testing.assert_close(codebook.code_vectors[5], unit(6, 3)[5])
+
+
+def test_an_update_without_vectors_leaves_the_codes() -> None:
+    codebook = learning_codebook(6, 3)
+    codebook.update(torch.empty(0, 3), torch.empty(0, dtype=torch.int64))
+    torch.testing.assert_close(codebook.code_vectors, unit(6, 3))
+
+
+def test_a_codebook_carries_averages_only_while_it_learns() -> None:
+    codebook = Codebook(6, 3)
+    assert set(codebook.state_dict()) == {"code_vectors"}
+    codebook.begin_learning()
+    assert set(codebook.state_dict()) == {"code_vectors", "average_counts", "average_sums"}
+
+
+def test_k_means_needs_a_vector_for_each_code() -> None:
+    with pytest.raises(ValueError, match=r"8 codes.*got 7"):
+        learning_codebook(8, 3).start_from(unit(7, 3), seeded())
+
+
+def clusters(count: int, each: int, dimension: int) -> Tensor:
+    centres = unit(count, dimension, seed=5)
+    noise = 0.02 * torch.randn(count * each, dimension, generator=seeded(6))
+    return F.normalize(centres.repeat_interleave(each, dim=0) + noise, dim=1)
+
+
+def test_k_means_finds_clusters_with_every_code_used() -> None:
+    vectors = clusters(16, 40, 8)
+    codebook = learning_codebook(16, 8, decay=0.97)
+    codebook.start_from(vectors, seeded(1), iterations=30)
+    torch.testing.assert_close(codebook.code_vectors.norm(dim=1), torch.ones(16))
+    chosen = nearest_codes(vectors, codebook.code_vectors)
+    assert len(chosen.unique()) == 16
+    assert codebook.decay == 0.97
+    assert codebook.average_counts.tolist() == [1.0] * 16
+    assert torch.equal(codebook.average_sums, codebook.code_vectors)
+
+
+def test_k_means_beats_the_vectors_that_it_started_from() -> None:
+    vectors = unit(500, 4, seed=2)
+    codebook = learning_codebook(32, 4)
+
+    def similarity() -> float:
+        return float((vectors @ codebook.code_vectors.t()).max(dim=1).values.mean())
+
+    codebook.start_from(vectors, seeded(1), iterations=0)
+    before = similarity()
+    codebook.start_from(vectors, seeded(1))
+    assert similarity() > before
+
+
+def test_k_means_depends_on_the_generator_alone() -> None:
+    made = []
+    for seed in (3, 3, 4):
+        codebook = learning_codebook(16, 4)
+        codebook.start_from(unit(300, 4), seeded(seed))
+        made.append(codebook.code_vectors)
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+
+
+def test_dead_codes_are_put_onto_vectors() -> None:
+    codebook = learning_codebook(8, 3)
+    codebook.average_counts.fill_(10.0)
+    codebook.average_counts[[2, 5]] = 0.1
+    before = codebook.code_vectors.clone()
+    vectors = unit(4, 3, seed=9)
+    assert codebook.revive_dead_codes(vectors, seeded()) == 2
+    for code in range(8):
+        if code in (2, 5):
+            assert (vectors == codebook.code_vectors[code]).all(dim=1).any()
+            assert codebook.average_counts[code] == pytest.approx((6 * 10 + 0.2) / 8)
+        else:
+            assert torch.equal(codebook.code_vectors[code], before[code])
+    assert codebook.revive_dead_codes(vectors, seeded()) == 0
+
+
+def test_statistics() -> None:
+    codebook = learning_codebook(8, 3)
+    assert codebook.statistics() == pytest.approx((1.0, 8.0))
+    codebook.average_counts.copy_(torch.tensor([5.0, 5.0, 0, 0, 0, 0, 0, 0]))
+    assert codebook.statistics() == pytest.approx((0.25, 2.0))
+
+
+# ---- one level ----
+
+
+def test_unit_vectors_and_their_running_statistics() -> None:
+    torch.manual_seed(0)
+    level = VectorQuantizer(6, 8, 3)
+    latent = 5 + 3 * torch.randn(200, 6, generator=seeded())
+    level.eval()
+    torch.testing.assert_close(level.unit_vectors(latent).norm(dim=1), torch.ones(200))
+    assert not level.mean.any()
+    level.train()
+    for _ in range(400):
+        level.unit_vectors(latent)
+    projected = level.project_in(latent).detach()
+    torch.testing.assert_close(level.mean, projected.mean(dim=0), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(level.variance, projected.var(dim=0).mean(), rtol=1e-2, atol=1e-2)
+    vectors = level.unit_vectors(latent).detach()
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(200))
+    flat = vectors[:, :-1] / vectors[:, -1:] * level.lift
+    torch.testing.assert_close(flat.mean(dim=0), torch.zeros(2), rtol=0, atol=1e-2)
+    assert float(flat.var(dim=0).mean()) == pytest.approx(1, abs=1e-2)
+
+
+# ---- residual levels ----
+
+
+def residual(levels: int = 3, *, training: bool = False) -> ResidualQuantizer:
+    torch.manual_seed(1)
+    made = ResidualQuantizer(6, (16, 8, 5)[:levels], 4)
+    made.begin_learning()
+    return made.train(training)
+
+
+def latents(batch: int = 3, seed: int = 0) -> Tensor:
+    return torch.randn(batch, 6, 5, 7, generator=seeded(seed))
+
+
+def test_tokens_and_latent_belong_together() -> None:
+    made, latent = residual(), latents()
+    tokens = made.tokens(latent, 3)
+    assert [grid.shape for grid in tokens] == [(3, 5, 7)] * 3
+    for grid, codes in zip(tokens, (16, 8, 5), strict=True):
+        assert 0 <= int(grid.min()) <= int(grid.max()) < codes
+    for count in (1, 2, 3):
+        shorter = made.tokens(latent, count)
+        assert all(torch.equal(a, b) for a, b in zip(shorter, tokens[:count], strict=True))
+    left = latent.clone()
+    for number, grid in enumerate(tokens):
+        parts = made.each()[number].reconstruct(grid.flatten()).view(3, 5, 7, 6).permute(0, 3, 1, 2)
+        left = left - parts
+        torch.testing.assert_close(made.latent(tokens[: number + 1]), latent - left)
+
+
+def test_forward_in_evaluation_is_the_latent_of_the_tokens() -> None:
+    made, latent = residual(), latents()
+    result = made(latent, torch.tensor([1, 3, 2]))
+    assert isinstance(result, QuantizeResult)
+    assert [field.name for field in dataclasses.fields(result)] == [
+        "quantized",
+        "indices",
+        "codebook_loss",
+        "commitment_loss",
+    ]
+    tokens = made.tokens(latent, 3)
+    assert all(torch.equal(a, b) for a, b in zip(result.indices, tokens, strict=True))
+    for picture, levels in enumerate((1, 3, 2)):
+        expected = made.latent([grid[picture : picture + 1] for grid in tokens[:levels]])
+        torch.testing.assert_close(result.quantized[picture : picture + 1], expected)
+
+
+def test_gradient_goes_straight_through() -> None:
+    made, latent = residual(), latents().requires_grad_()
+    made(latent, torch.full((3,), 3)).quantized.square().sum().backward()
+    assert latent.grad is not None
+    assert float(latent.grad.abs().sum()) > 0
+    weights = [level.project_in.weight.grad for level in made.each()]
+    assert all(weight is not None and float(weight.abs().sum()) > 0 for weight in weights)
+
+
+def test_codebook_loss_has_no_gradient_and_commitment_loss_has() -> None:
+    result = residual()(latents().requires_grad_(), torch.full((3,), 3))
+    assert not result.codebook_loss.requires_grad
+    assert result.commitment_loss.requires_grad
+    assert float(result.codebook_loss) == float(result.commitment_loss.detach()) > 0
+
+
+def test_quantizer_dropout_touches_only_the_pictures_that_use_fewer_levels() -> None:
+    made, latent = residual(), latents()
+    full = made(latent, torch.tensor([3, 3, 3])).quantized
+    some = made(latent, torch.tensor([3, 1, 3])).quantized
+    assert torch.equal(full[[0, 2]], some[[0, 2]])
+    assert not torch.equal(full[1], some[1])
+
+
+def test_a_level_that_nobody_uses_learns_nothing() -> None:
+    made = residual(training=True)
+    before = [level.codebook.code_vectors.clone() for level in made.each()]
+    made(latents(), torch.tensor([1, 1, 1]))
+    after = [level.codebook.code_vectors for level in made.each()]
+    assert not torch.equal(before[0], after[0])
+    torch.testing.assert_close(before[1:], after[1:])
+
+
+def test_evaluation_changes_no_state() -> None:
+    made = residual()
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    made(latents(), torch.tensor([1, 2, 3]))
+    assert all(torch.equal(before[name], value) for name, value in made.state_dict().items())
+
+
+def test_a_level_keeps_the_distance_from_the_mean() -> None:
+    """A dark and a bright flat area differ in nothing else."""
+    level = VectorQuantizer(6, 8, 3).eval().requires_grad_(False)
+    ray = level.unit_vectors(torch.arange(1.0, 4)[:, None] * torch.ones(3, 6))
+    assert float((ray @ ray.t() - 2 * torch.eye(3)).max()) < 0.999
+
+
+def test_a_level_starts_as_a_good_quantiser_of_what_it_is_given() -> None:
+    level = learning_level(6, 32, 4)
+    basis = torch.randn(3, 6, generator=seeded(1))
+    latent = 4 + torch.randn(2000, 3, generator=seeded(2)) @ basis  # three of six dimensions are in use
+    level.start_from(latent, seeded(3))
+    level.eval()
+    indices = level.choose(latent)
+    assert len(indices.unique()) == 32
+    error = (latent - level.reconstruct(indices)).square().sum(dim=1).mean()
+    assert error < 0.35 * latent.var(dim=0).sum()
+
+
+def learning_level(channels: int, codes: int, dimension: int) -> VectorQuantizer:
+    torch.manual_seed(4)
+    level = VectorQuantizer(channels, codes, dimension).requires_grad_(False)
+    level.codebook.begin_learning()
+    return level
+
+
+def test_each_level_starts_from_what_the_coarser_ones_leave() -> None:
+    made = residual(training=True).requires_grad_(False)
+    vectors = torch.randn(1000, 6, generator=seeded(8))
+    made.start_levels(vectors, seeded(2))
+    made.eval()
+    left, errors = vectors, [float(vectors.square().sum())]
+    for level in made.each():
+        lengths = level.codebook.code_vectors.norm(dim=1)
+        torch.testing.assert_close(lengths, torch.ones_like(lengths))
+        left = left - level.reconstruct(level.choose(left))
+        errors.append(float(left.square().sum()))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.75 * errors[0]
+
+
+def test_dead_codes_of_every_level_are_revived() -> None:
+    made = residual().requires_grad_(False)
+    vectors = torch.randn(400, 6, generator=seeded(8))
+    assert made.revive_dead_codes(vectors, seeded(2)) == 0
+    made.each()[0].codebook.average_counts[3] = 0
+    made.each()[2].codebook.average_counts[1] = 0
+    assert made.revive_dead_codes(vectors, seeded(2)) == 2
+
+
+def test_half_precision_latents_are_quantised_in_float32() -> None:
+    result = residual()(latents().to(torch.bfloat16), torch.full((3,), 3))
+    assert result.quantized.dtype == torch.float32
