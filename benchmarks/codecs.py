@@ -50,12 +50,12 @@ class ImageCodec(Protocol):
 class VQ:
     """This codec with one model; a setting is a number of levels, 1..L."""
 
-    def __init__(self, codec: Codec, entropy: str | None = None) -> None:
-        """`entropy`: uniform or static; by default the model's best."""
+    def __init__(self, codec: Codec, entropy: str | None = None, levels: Sequence[int] = ()) -> None:
+        """`entropy`: uniform or static; by default the model's best. `levels`: the settings; by default all."""
         self._codec = codec
         self.entropy = entropy or codec.default_entropy
         self.name = f"vq:{codec.card.name}:{codec.card.model_id.hex()}:{self.entropy}"
-        self.settings: tuple[Setting, ...] = tuple(range(1, codec.card.autoencoder.levels + 1))
+        self.settings: tuple[Setting, ...] = tuple(levels) or tuple(range(1, codec.card.autoencoder.levels + 1))
 
     def encode(self, rgb: Pixels, setting: Setting) -> bytes:
         return self._codec.encode(rgb, levels=int(setting), entropy=self.entropy)

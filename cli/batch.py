@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ def run(tasks: list[Task], work: Callable[[Task], Outcome], *, jobs: int, as_jso
 
 def _results(
     tasks: list[Task], attempt: Callable[[Task], Outcome | _Failure], jobs: int
-) -> Iterator[Outcome | _Failure]:
+) -> Generator[Outcome | _Failure, None, None]:
     """In the order of the tasks. A single job runs in this thread, so that Ctrl-C ends it at once."""
     if jobs == 1 or len(tasks) == 1:
         yield from map(attempt, tasks)

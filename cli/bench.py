@@ -53,6 +53,23 @@ def bench() -> None:
 @click.option(
     "--entropy", type=click.Choice(["uniform", "static"]), help="Entropy model. [default: static if the model has it]"
 )
+@click.option(
+    "--avif-scale",
+    "avif_scales",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=(1, 2, 3, 4),
+    show_default=True,
+    help="Reduce the anchor's pictures by this factor, 1 for full size; may be given several times.",
+)
+@click.option("--no-anchors", is_flag=True, help="Measure our codec alone.")
+@click.option(
+    "--level",
+    "level_counts",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="Measure this level count; may be given several times. [default: all]",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Measure the first so many pictures only.")
 @click.option("--markdown", is_flag=True, help="Print the tables as Markdown.")
 @options.device
@@ -63,12 +80,15 @@ def rd(
     out: Path,
     model: str,
     entropy: str | None,
+    avif_scales: tuple[int, ...],
+    no_anchors: bool,
+    level_counts: tuple[int, ...],
     limit: int | None,
     markdown: bool,
     device: str,
     debug: bool,
 ) -> None:
-    """Rate and distortion by level count, against AVIF at full size and reduced by 2, 3 and 4 at the nearest bytes.
+    """Rate and distortion by level count, against AVIF at full size and reduced, at the nearest bytes.
 
     Bytes are those of whole files. AVIF gets the lowest quality whose file is not smaller than ours. Exit code 1 when a
     picture could not be measured.
@@ -89,7 +109,9 @@ def rd(
     for name, reason in metrics.absent.items():
         click.echo(f"warning: {name} is not measured: {reason}", err=True)
     out.mkdir(parents=True, exist_ok=True)
-    codecs, anchors = [VQ(codec, entropy)], avif_anchors()
+    for count in level_counts:
+        options.check_levels(count, codec.model)
+    codecs, anchors = [VQ(codec, entropy, level_counts)], avif_anchors(() if no_anchors else avif_scales)
     described = describe_run()
     with tqdm(total=count_points(len(found), codecs, anchors), unit="point", disable=None) as bar:
         result = run(found, codecs, metrics, out / "results.jsonl", anchors=anchors, progress=bar.update)
@@ -111,6 +133,7 @@ def rd(
     _write_json(out / "summary.json", values)
     if result.points:
         click.echo(means_table(summarised.means, markdown=markdown))
+    if summarised.comparisons:
         click.echo("\npictures on which ours is lower than the anchor at the nearest bytes\n")
         click.echo(comparisons_table(summarised.comparisons, markdown=markdown))
     sys.exit(1 if result.failures else 0)

@@ -46,7 +46,7 @@ def _message(error: Exception) -> str:
         name = f"{error.filename}: " if isinstance(error.filename, str) else ""
         return f"{name}{error.strerror or _flat(error)}"
     if _is_about_data(error):
-        return str(error).strip() if "\n" not in str(error).strip() else _flat(error)
+        return str(error)
     if _is_about_memory(error):
         return "not enough memory for a picture of this size: close other programs, or make the picture smaller"
     return f"unexpected {type(error).__name__} ({_flat(error)}): please report this with what --debug shows"

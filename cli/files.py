@@ -77,7 +77,7 @@ def _inputs(paths: Iterable[str], suffixes: frozenset[str]) -> Iterator[tuple[Pa
 def read_standard(limit: int = -1) -> bytes:
     """All bytes of stdin, or the first `limit`. Raises FileError."""
     if sys.stdin is None:
-        raise FileError("stdin is closed: name an input file")
+        raise FileError("stdin: is closed; name an input file")
     return sys.stdin.buffer.read(limit)
 
 
@@ -111,7 +111,7 @@ def check_target(task: Task, *, force: bool) -> None:
     target, path = task.target, Path(task.target)
     if target == STANDARD:
         if sys.stdout is None:
-            raise FileError("stdout is closed: name an output file")
+            raise FileError("stdout: is closed; name an output file")
         if sys.stdout.isatty() and not force:
             raise FileError("stdout: is a terminal; redirect it, name a file, or give -f to write there all the same")
         return
@@ -131,8 +131,15 @@ def write_output(task: Task, data: bytes, *, force: bool, check: Callable[[bytes
     """Write the target whole or not at all, and only if what was written reads back and `check` raises nothing."""
     if task.target == STANDARD:
         check(data)
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        try:
+            rest = memoryview(data)
+            while rest:  # under PYTHONUNBUFFERED one write may take a part only
+                rest = rest[sys.stdout.buffer.write(rest) :]
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise FileError(f"stdout: cannot be written ({error.strerror})") from error
         return
     with _replacing(task, force=force) as temporary:
         temporary.write_bytes(data)

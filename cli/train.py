@@ -58,12 +58,12 @@ def train() -> None:
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option(
     "--crop-size",
-    type=click.IntRange(min=32),
+    type=click.IntRange(min=48),
     default=128,
     show_default=True,
-    help="Side of the training crops, pixels.",
+    help="Side of the training crops, pixels; a multiple of 16.",
 )
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=5e-4, show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=3e-4, show_default=True)
 @click.option(
     "--decay-share",
     type=click.FloatRange(0, 1),

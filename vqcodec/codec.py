@@ -266,7 +266,7 @@ def load_network(model: ModelFolder) -> VQAutoencoder:
         weights = {name: value.float() for name, value in load(raw).items()}
         network.load_state_dict(weights, assign=True)
     except (SafetensorError, RuntimeError) as error:
-        raise ModelError(f"{path}: the weights do not fit the card ({error})") from error
+        raise ModelError(f"{path}: the weights do not fit the card's configuration; get the model again") from error
     return network
 
 

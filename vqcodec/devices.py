@@ -23,7 +23,8 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise DeviceError(f"{name}: not a device; use auto, cpu, cuda or mps") from error
-    if not available.get(device.type, False):
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    if not available.get(device.type, False) or (device.index or 0) >= count:
         raise DeviceError(f"{name}: not available here; use --device auto or cpu")
     return device
 

@@ -137,26 +137,35 @@ def test_blocks_start_without_effect() -> None:
     assert torch.equal(block(x), x)
 
 
-def test_it_starts_as_a_linear_map_of_patches() -> None:
-    """With as many channels as a patch has dimensions, the picture comes back but for the deep networks' small part."""
+def started(latent_channels: int) -> tuple[VQAutoencoder, Tensor, Tensor]:
+    """Networks for 2 x 2 patches, started from smooth pictures; the pictures; the latents (N, C) that it gave."""
     torch.manual_seed(0)
-    network = VQAutoencoder(make_config(1, patch=2, latent_channels=12, codebook_sizes=(4,)))
-    images = torch.rand(2, 3, 16, 16) * 2 - 1
-    latents = network.start_from_patches(images)
-    assert latents.shape == (2 * 8 * 8, 12)
-    torch.testing.assert_close(latents.mean(dim=0), torch.zeros(12), rtol=0, atol=1e-5)
-    assert latents.var(dim=0).tolist() == sorted(latents.var(dim=0).tolist(), reverse=True)
-    linear = network.decoder.linear(network.encoder.linear(images))
-    torch.testing.assert_close(linear, images, rtol=0, atol=1e-5)
-    with torch.no_grad():
-        assert (network.decoder(network.encoder(images)) - images).abs().mean() < 0.2
+    network = VQAutoencoder(make_config(1, patch=2, latent_channels=latent_channels)).requires_grad_(False)
+    network.quantizer.begin_learning()
+    images = nn.functional.interpolate(torch.rand(4, 3, 6, 6) * 2 - 1, size=(16, 16), mode="bicubic")
+    return network.eval(), images, network.start_from_patches(images)
 
 
-def test_the_linear_start_may_have_more_channels_than_a_patch_has_dimensions() -> None:
-    network = VQAutoencoder(make_config(1, patch=2, latent_channels=20, codebook_sizes=(4,)))
-    latents = network.start_from_patches(torch.rand(2, 3, 8, 8))
-    assert latents.shape == (32, 20)
+@pytest.mark.parametrize("latent_channels", [12, 20])
+def test_it_starts_as_a_linear_map_of_patches(latent_channels: int) -> None:
+    """With as many channels as a patch has dimensions, the linear part gives the very picture back."""
+    network, images, latents = started(latent_channels)
+    grid = network.encoder.linear(images)
+    assert torch.equal(grid.permute(0, 2, 3, 1).flatten(0, 2), latents)
+    torch.testing.assert_close(network.decoder.linear(grid), images, rtol=0, atol=1e-4)
+    torch.testing.assert_close(latents.mean(dim=0), torch.zeros(latent_channels), rtol=0, atol=1e-4)
     assert not latents[:, 12:].any()
+    assert (network.decoder(network.encoder(images)) - images).abs().mean() < 0.2
+
+
+def test_it_starts_as_a_residual_quantiser_of_patches() -> None:
+    network, images, latents = started(12)
+    network.quantizer.start_levels(latents, torch.Generator().manual_seed(1))
+    errors = [float((images - images.mean(dim=(0, 2, 3), keepdim=True)).square().mean())]
+    for levels in (1, 2):
+        errors.append(float((network.detokenize(network.tokenize(images, levels)) - images).square().mean()))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[1] < 0.5 * errors[0]
 
 
 # ---- receptive field ----

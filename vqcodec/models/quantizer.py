@@ -22,9 +22,6 @@ from torch import Tensor, nn
 #: Rows of the similarity matrix that are held at a time: 2**22 float32 are 16 MiB, about what stays in the cache.
 _SIMILARITY_ELEMENTS = 2**22
 
-#: how fast the mean and variance of the projected vectors follow, a training pass
-_STATISTICS_RATE = 0.02
-
 
 def nearest_codes(vectors: Tensor, code_vectors: Tensor) -> Tensor:
     """Index (N,) int64 of the code vector (K, D) with the largest inner product with each of `vectors` (N, D).
@@ -41,8 +38,10 @@ class QuantizeResult:
     """What quantising a latent gives.
 
     quantized: (B, C, h, w), the sum of the levels in use. indices: one (B, h, w) int64 tensor a level, coarse to fine.
-    codebook_loss and commitment_loss: scalars, mean squared distance between the unit vectors and their codes, averaged
-    over the levels in use; the former has no gradient (the codebooks learn by moving averages).
+    codebook_loss and commitment_loss: scalars of equal value, the mean squared distance between the latents and their
+    quantised selves, as a share of what level 1 spans at the start. The gradient of the former moves the way back from
+    codes (the codes themselves learn by moving averages), that of the latter the Encoder: it keeps the latents, whose
+    scale nothing else holds, within the reach of the levels.
     """
 
     quantized: Tensor
@@ -86,9 +85,14 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def update(self, vectors: Tensor, indices: Tensor) -> None:
-        """Move the codes towards the means of the unit `vectors` (N, D) that chose them: `indices` (N,)."""
+        """Move the codes towards the means of the unit `vectors` (N, D) that chose them: `indices` (N,).
+
+        Vectors that are not finite move nothing: the trainer skips such a step.
+        """
         counts = torch.zeros_like(self.average_counts).index_add_(0, indices, torch.ones_like(vectors[:, 0]))
         sums = torch.zeros_like(self.average_sums).index_add_(0, indices, vectors)
+        if not torch.isfinite(sums).all():
+            return
         self.average_counts.lerp_(counts, 1 - self.decay)
         self.average_sums.lerp_(sums, 1 - self.decay)
         self.code_vectors.copy_(F.normalize(self.average_sums, dim=1, eps=1e-12))
@@ -136,9 +140,9 @@ class Codebook(nn.Module):
 class VectorQuantizer(nn.Module):
     """One level: project to D - 1 dimensions, lift onto the unit sphere in D, take the nearest code, project back.
 
-    Lifting: subtract the mean and divide by the common standard deviation (both moving averages), append a constant,
+    Lifting: subtract a mean and divide by a standard deviation (both fixed when training starts), append a constant,
     scale to unit length. The constant keeps what scaling alone would lose, the distance from the mean: a dark and a
-    bright flat area differ in just that.
+    bright flat area differ in just that. (With moving averages in their place the latents grew without bound.)
     """
 
     mean: Tensor
@@ -159,13 +163,7 @@ class VectorQuantizer(nn.Module):
 
     def unit_vectors(self, latent: Tensor) -> Tensor:
         """(N, C) -> (N, D) of length 1."""
-        projected = self.project_in(latent)
-        if self.training:
-            with torch.no_grad():
-                variance, mean = torch.var_mean(projected, dim=0)
-                self.mean.lerp_(mean, _STATISTICS_RATE)
-                self.variance.lerp_(variance.mean(), _STATISTICS_RATE)
-        standardised = (projected - self.mean) * (self.variance + 1e-8).rsqrt()
+        standardised = (self.project_in(latent) - self.mean) * self.variance.rsqrt()
         constant = standardised.new_full((len(latent), 1), self.lift)
         return F.normalize(torch.cat([standardised, constant], dim=1), dim=1)
 
@@ -235,28 +233,36 @@ class ResidualQuantizer(nn.Module):
     def forward(self, latent: Tensor, levels: Tensor) -> QuantizeResult:
         """Training pass. latent (B, C, h, w); levels (B,): how many levels each picture uses (quantizer dropout).
 
-        In training mode the codebooks move.
+        In training mode the codebooks move. Always in float32, inside torch.autocast too.
         """
+        with torch.autocast(latent.device.type, enabled=False):
+            return self._forward(latent, levels)
+
+    def _forward(self, latent: Tensor, levels: Tensor) -> QuantizeResult:
         batch, _, rows, cols = latent.shape
-        residual = _as_vectors(latent.float())
-        vectors_per_picture = rows * cols
-        total = torch.zeros_like(residual)
-        loss = residual.new_zeros(())
+        wanted = _as_vectors(latent.float())
+        residual, passed, reconstructed = wanted, torch.zeros_like(wanted), torch.zeros_like(wanted)
         indices = []
         for number, level in enumerate(self.each()):
-            in_use = (levels > number).repeat_interleave(vectors_per_picture)
+            in_use = (levels > number).repeat_interleave(rows * cols)
             vectors = level.unit_vectors(residual)
             chosen = nearest_codes(vectors.detach(), level.codebook.code_vectors)
             codes = level.codebook.look_up(chosen)
-            loss = loss + _masked_squared_distance(vectors, codes, in_use)
             indices.append(chosen.view(batch, rows, cols))
             if self.training:
                 level.codebook.update(vectors.detach()[in_use], chosen[in_use])
             output = level.project_out(vectors + (codes - vectors).detach())
-            total = total + output * in_use[:, None]
             residual = residual - output
-        loss = loss / len(self.levels)
-        return QuantizeResult(_as_grid(total, (batch, rows, cols)), tuple(indices), loss.detach(), loss)
+            passed = passed + output * in_use[:, None]
+            reconstructed = reconstructed + level.project_out(codes) * in_use[:, None]
+        first = self.each()[0]
+        span = len(wanted) * first.variance * first.project_in.out_features
+        return QuantizeResult(
+            quantized=_as_grid(passed, (batch, rows, cols)),
+            indices=tuple(indices),
+            codebook_loss=(wanted.detach() - reconstructed).square().sum() / span,
+            commitment_loss=(wanted - reconstructed.detach()).square().sum() / span,
+        )
 
     @torch.no_grad()
     def start_levels(self, latents: Tensor, generator: torch.Generator) -> None:
@@ -283,8 +289,3 @@ def _as_vectors(latent: Tensor) -> Tensor:
 def _as_grid(vectors: Tensor, shape: tuple[int, ...]) -> Tensor:
     batch, rows, cols = shape
     return vectors.view(batch, rows, cols, -1).permute(0, 3, 1, 2)
-
-
-def _masked_squared_distance(vectors: Tensor, codes: Tensor, in_use: Tensor) -> Tensor:
-    distances = (vectors - codes.detach()).square().sum(dim=1)
-    return (distances * in_use).sum() / in_use.sum().clamp_min(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
     """Write folder/checkpoint-STEP.pt (temporary file, then rename) and delete all but the `keep` newest."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"checkpoint-{step:08d}.pt"
+    for left_over in folder.glob(".checkpoint-*.partial"):  # of a run that was killed while it wrote
+        left_over.unlink()
     temporary = folder / f".{path.name}.{os.getpid()}.partial"
     try:
         with temporary.open("wb") as file:
@@ -54,6 +55,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such checkpoint") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # torch raises nearly everything on damaged files
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
+    if not isinstance(state, dict) or "step" not in state:
+        raise CheckpointError(f"{path}: not a checkpoint of vqcodec")
     return state

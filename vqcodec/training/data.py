@@ -5,7 +5,6 @@ Nothing here keeps a position: batch `step` is the same whether or not training 
 
 from __future__ import annotations
 
-import io
 import logging
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from vqcodec.image import ImageError, load_image
 
 Pixels = NDArray[np.uint8]
 
@@ -105,9 +106,8 @@ class PictureSet:
             return None
         member = self._members[index]
         try:
-            with Image.open(io.BytesIO(member.read())) as image:
-                pixels = np.asarray(image.convert("RGB"))
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            pixels = load_image(member.read(), alpha="drop").rgb
+        except (OSError, ImageError) as error:
             self._skip(index, f"{member}: skipped, cannot be read ({error})")
             return None
         if min(pixels.shape[:2]) < self._minimum_side:

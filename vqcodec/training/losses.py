@@ -23,10 +23,11 @@ class LossWeights:
     LPIPS on VGG16 costs as much as the codec itself: it is taken on `vgg_crops` windows of `vgg_crop_size` pixels.
     """
 
-    l1: float = 1.0
+    l1: float = 3.0
     lpips_alex: float = 1.0
     lpips_vgg: float = 1.0
-    commitment: float = 0.1
+    commitment: float = 0.25
+    codebook: float = 0.25
     vgg_crops: int = 2
     vgg_crop_size: int = 64
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -31,6 +32,8 @@ from vqcodec.training.validation import Validation
 
 _START_VECTORS_PER_CODE = 24
 _REVIVAL_INTERVAL = 50
+#: side in pixels: smaller ones, shifted by up to 3 pixels, are too small for AlexNet's pooling
+SMALLEST_CROP = 34
 
 
 class TrainingError(RuntimeError):
@@ -44,8 +47,10 @@ class Stage1Config:
     steps: int = 20_000
     batch_size: int = 8
     crop: CropConfig = field(default_factory=CropConfig)
-    learning_rate: float = 5e-4
+    learning_rate: float = 3e-4
     warmup_steps: int = 300
+    #: what starts near its goal, the linear maps and the quantizer's projections, learns at this share of the rate
+    slow_share: float = 0.1
     #: the learning rate falls to zero over this last share of the steps
     decay_share: float = 0.3
     gradient_clip: float = 1.0
@@ -59,8 +64,14 @@ class Stage1Config:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Stage1Config:
-        nested = {"crop": CropConfig(**values["crop"]), "weights": LossWeights(**values["weights"])}
-        return Stage1Config(**{**values, **nested, "level_shares": tuple(values["level_shares"])})
+        """From a checkpoint. Raises CheckpointError for settings that this version does not have."""
+        try:
+            nested = {"crop": CropConfig(**values["crop"]), "weights": LossWeights(**values["weights"])}
+            return Stage1Config(**{**values, **nested, "level_shares": tuple(values["level_shares"])})
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"the checkpoint has other settings than this version of vqcodec ({error})"
+            ) from error
 
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up, constant, linear fall to zero."""
@@ -84,17 +95,20 @@ class Stage1Trainer:
     ) -> None:
         if len(config.level_shares) != model_config.levels:
             raise ValueError(f"{len(config.level_shares)} level shares for {model_config.levels} levels")
+        side, factor = config.crop.size, model_config.downsampling_factor
+        if side % factor or side < SMALLEST_CROP:
+            raise TrainingError(f"crops of {side} pixels: take a multiple of {factor} from {SMALLEST_CROP} on")
         torch.manual_seed(config.seed)
         self.config, self.out = config, out
         self.device = choose_device(device)
         self.dtype = fast_dtype(self.device)
         self.model = to_channels_last(VQAutoencoder(model_config), self.device)
-        self.average = to_channels_last(VQAutoencoder(model_config), self.device)
+        self.average = to_channels_last(VQAutoencoder(model_config), self.device).eval()
         self.average.load_state_dict(self.model.state_dict())
         self.model.quantizer.begin_learning()
         self.loss = ReconstructionLoss(perceptual_weights, config.weights).to(self.device)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+            _parameter_groups(self.model), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
         self.batches = CropBatches(pictures, batch_size=config.batch_size, crop=config.crop, seed=config.seed)
         self.step = 0
@@ -164,12 +178,13 @@ class Stage1Trainer:
         images = self._to_device(batch)
         shares = torch.tensor(config.level_shares)
         levels = torch.multinomial(shares, len(images), replacement=True, generator=generator).to(self.device) + 1
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate_at(step)
+        for group, share in zip(self.optimizer.param_groups, (1.0, config.slow_share), strict=True):
+            group["lr"] = share * config.learning_rate_at(step)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             output = self.model(images, levels)
             terms = self.loss(images, output.reconstruction.float(), generator)
         terms["commitment"] = output.quantization.commitment_loss
+        terms["codebook"] = output.quantization.codebook_loss
         total = torch.stack([self._weight(name) * value for name, value in terms.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -200,12 +215,12 @@ class Stage1Trainer:
     @torch.no_grad()
     def _update_average(self) -> None:
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-        parameters = zip(self.average.parameters(), self.model.parameters(), strict=True)
-        averages, currents = zip(*parameters, strict=True)
-        torch._foreach_lerp_(list(averages), list(currents), 1 - decay)
-        currents_by_name = dict(self.model.named_buffers())
-        for name, average in self.average.named_buffers():
-            average.copy_(currents_by_name[name])
+        currents = self.model.state_dict()
+        # codes and statistics too: averaged networks need codebooks that lag behind just as far
+        names, averages = zip(*self.average.state_dict().items(), strict=True)
+        torch._foreach_lerp_(list(averages), [currents[name] for name in names], 1 - decay)
+        for level in self.average.quantizer.each():
+            level.codebook.code_vectors.copy_(F.normalize(level.codebook.code_vectors, dim=1))
 
     def _to_device(self, batch: NDArray[np.uint8]) -> Tensor:
         return scale_pixels(torch.from_numpy(batch).to(self.device))
@@ -227,4 +242,13 @@ class Stage1Trainer:
         return self.model.quantizer.revive_dead_codes(vectors, generator)
 
 
-__all__ = ["DataError", "Stage1Config", "Stage1Trainer", "TrainingError"]
+def _parameter_groups(model: VQAutoencoder) -> list[dict[str, Any]]:
+    """The deep networks' parameters, then those that start near their goal."""
+    fast: list[Tensor] = []
+    slow: list[Tensor] = []
+    for name, parameter in model.named_parameters():
+        (slow if name.startswith("quantizer.") or ".linear." in name else fast).append(parameter)
+    return [{"params": fast}, {"params": slow}]
+
+
+__all__ = ["SMALLEST_CROP", "DataError", "Stage1Config", "Stage1Trainer", "TrainingError"]

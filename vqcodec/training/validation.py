@@ -13,7 +13,7 @@ from torch import Tensor
 from vqcodec.image import scale_pixels, to_unit_range
 from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.perceptual import LPIPS
-from vqcodec.training.data import PictureSet, Pixels
+from vqcodec.training.data import DataError, PictureSet, Pixels
 
 
 class Validation:
@@ -28,7 +28,7 @@ class Validation:
         crops = [_central_crop(pictures[index], crop_size) for index in range(min(at_most, len(pictures)))]
         same_size = [crop for crop in crops if crop.shape[:2] == (crop_size, crop_size)]
         if not same_size:
-            raise ValueError(f"no validation picture has both sides of {crop_size} pixels or more")
+            raise DataError(f"no validation picture has both sides of {crop_size} pixels or more")
         self.images = scale_pixels(torch.from_numpy(np.stack(same_size)))
         self.out, self.lpips, self.shown = out, lpips, shown
 

@@ -1,0 +1,103 @@
+"""vqcodec export: a checkpoint becomes a model folder, whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from cli_helpers import make_picture, names_in, only_error, vqcodec
+from click.testing import Result
+
+from vqcodec.codec import Codec, load_network
+from vqcodec.model_card import load_model_folder
+from vqcodec.training import export as training_export
+from vqcodec.training.checkpoint import save_checkpoint
+
+
+@pytest.fixture
+def checkpoint(tiny_model: Path, tmp_path: Path) -> Path:
+    model = load_model_folder(tiny_model)
+    state = {
+        "average": load_network(model).state_dict(),
+        "model_config": json.loads(json.dumps(dataclasses.asdict(model.card.autoencoder))),
+        "config": {"seed": 0},
+    }
+    return save_checkpoint(tmp_path / "run", 7, state)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return make_picture(tmp_path / "data" / "a.png", 64, 48).parent
+
+
+def export(checkpoint: Path, folder: Path, data: Path, *more: object) -> Result:
+    words = ("--name", "new", "--description", "random weights", "--licence", "MIT")
+    return vqcodec("export", checkpoint, folder, "--data", data, *words, *more)
+
+
+def test_a_checkpoint_becomes_a_model_that_encodes(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    result = export(checkpoint, tmp_path / "models" / "new", data)
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    card = load_model_folder(tmp_path / "models" / "new").card
+    assert result.stdout == f"{tmp_path / 'models' / 'new'}: model new ({card.model_id.hex()})\n"
+    assert (card.name, card.licence, card.training["steps"]) == ("new", "MIT", 7)
+    assert names_in(tmp_path / "models") == ["new/card.json", "new/stage1.safetensors"]
+    codec = Codec.load(tmp_path / "models" / "new")
+    assert codec.default_entropy == "static"
+    codec.decode(codec.encode(data / "a.png"))
+
+
+def test_a_model_is_replaced_only_with_force_and_other_files_stay(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    line = only_error(export(checkpoint, folder, data))
+    assert line == f"error: {folder}: exists already; give -f to overwrite it"
+    assert export(checkpoint, folder, data, "-f").exit_code == 0
+    assert names_in(folder) == ["card.json", "notes.txt", "stage1.safetensors"]
+
+
+def test_a_failure_leaves_nothing_and_keeps_the_old_model(
+    checkpoint: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "models" / "new"
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training_export, "_static_frequencies", interrupted)
+    result = export(checkpoint, folder, data)
+    assert result.exit_code == 1
+    assert "Aborted!" in result.stderr
+    assert not folder.exists()
+    assert names_in(folder.parent) == []
+    monkeypatch.undo()
+    assert export(checkpoint, folder, data).exit_code == 0
+    before = {name: (folder / name).read_bytes() for name in names_in(folder)}
+    monkeypatch.setattr(training_export, "_static_frequencies", interrupted)
+    assert export(checkpoint, folder, data, "-f").exit_code == 1
+    assert {name: (folder / name).read_bytes() for name in names_in(folder)} == before
+
+
+def test_what_is_no_checkpoint_of_stage_1_is_named(data: Path, tmp_path: Path) -> None:
+    for name, content in (("gone.pt", None), ("text.pt", b"text"), ("other.pt", {"step": 1}), ("list.pt", [1, 2])):
+        path = tmp_path / name
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif content is not None:
+            torch.save(content, path)
+        line = only_error(export(path, tmp_path / "new", data))
+        assert line.startswith(f"error: {path}: ")
+        assert "checkpoint" in line
+        assert not (tmp_path / "new").exists()
+
+
+def test_pictures_that_are_missing_are_wrong_usage(checkpoint: Path, tmp_path: Path) -> None:
+    assert export(checkpoint, tmp_path / "new", tmp_path / "gone").exit_code == 2
+    (tmp_path / "empty").mkdir()
+    assert only_error(export(checkpoint, tmp_path / "new", tmp_path / "empty")).startswith(
+        f"error: {tmp_path / 'empty'}:"
+    )

@@ -1,0 +1,211 @@
+"""Training pictures: folders and shards, what is skipped, and batches that depend on (seed, step) alone."""
+
+from __future__ import annotations
+
+import io
+import logging
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vqcodec.training import data as data_module
+from vqcodec.training.data import CropBatches, CropConfig, DataError, PictureSet, random_crop
+
+
+def flat(value: int, size: tuple[int, int] = (40, 50)) -> np.ndarray:
+    return np.full((*size, 3), value, np.uint8)
+
+
+def save(path: Path, value: int, size: tuple[int, int] = (40, 50)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(flat(value, size)).save(path)
+
+
+def shard(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+def png(value: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(flat(value)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def values(pictures: PictureSet) -> list[int]:
+    return [int(pictures[index][0, 0, 0]) for index in range(len(pictures))]
+
+
+# ---- where pictures are found ----
+
+
+def test_nested_folders_shards_and_single_files(tmp_path: Path) -> None:
+    save(tmp_path / "a" / "b" / "c" / "1.png", 1)
+    save(tmp_path / "a" / "2.BMP", 2)
+    (tmp_path / "a" / "notes.txt").write_text("no picture")
+    shard(tmp_path / "a" / "z.tar", {"x/3.png": png(3), "labels.json": b"{}", "4.png": png(4)})
+    save(tmp_path / "5.png", 5)
+    assert values(PictureSet([tmp_path / "a", str(tmp_path / "5.png")])) == [2, 1, 3, 4, 5]
+    assert values(PictureSet([tmp_path / "a" / "z.tar"])) == [3, 4]
+
+
+def test_every_mode_becomes_rgb(tmp_path: Path) -> None:
+    for mode in ("L", "LA", "P", "1", "RGBA", "CMYK"):
+        path = tmp_path / f"{mode}.tif"
+        Image.fromarray(flat(255)).convert("L" if mode == "LA" else mode).convert(mode).save(path)
+        assert np.array_equal(PictureSet([path])[0], flat(255)), mode
+
+
+def test_no_pictures(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file or folder"):
+        PictureSet([tmp_path / "none"])
+    with pytest.raises(DataError, match="no pictures and no tar shards"):
+        PictureSet([tmp_path])
+    shard(tmp_path / "empty.tar", {})
+    with pytest.raises(DataError, match=r"empty\.tar: no pictures"):
+        PictureSet([tmp_path / "empty.tar"])
+    (tmp_path / "broken.tar").write_bytes(b"no tar" * 200)
+    with pytest.raises(DataError, match=r"broken\.tar: not a readable tar shard"):
+        PictureSet([tmp_path / "broken.tar"])
+
+
+# ---- what is skipped ----
+
+
+def test_bad_pictures_are_named_once_and_replaced_by_their_neighbour(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(tmp_path / "1.png", 1)
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    (tmp_path / "3.png").write_bytes(png(3)[:60])
+    save(tmp_path / "4.png", 4, (15, 90))
+    save(tmp_path / "5.png", 5)
+    (tmp_path / "6.png").touch()
+    pictures = PictureSet([tmp_path])
+    with caplog.at_level(logging.WARNING):
+        assert values(pictures) == values(pictures) == [1, 5, 5, 5, 5, 1]
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.split(":")[0] for line in lines] == [str(tmp_path / f"{number}.png") for number in (2, 3, 4, 6)]
+    assert all("skipped, cannot be read (" in lines[number] for number in (0, 1, 3))
+    assert lines[2].endswith("skipped, a side is shorter than 16 pixels")
+
+
+def test_a_bad_picture_of_a_shard_is_named_with_its_shard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shard(tmp_path / "a.tar", {"bad.png": b"x", "good.png": png(7)})
+    assert values(PictureSet([tmp_path])) == [7, 7]
+    assert caplog.records[0].getMessage().startswith(f"{tmp_path / 'a.tar'}:bad.png: skipped")
+
+
+def test_whatever_a_reader_raises_is_a_skipped_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(tmp_path / "1.png", 1)
+    pictures = PictureSet([tmp_path])
+    for number, error in enumerate((RuntimeError("a"), SyntaxError("b"), ValueError("c"), MemoryError("d"))):
+
+        def fail(*_: object, error: Exception = error) -> None:
+            raise error
+
+        pictures = PictureSet([tmp_path])
+        with monkeypatch.context() as patch:
+            patch.setattr(data_module.Image, "open", fail)
+            with pytest.raises(DataError, match="none of the training pictures can be used"):
+                pictures[0]
+        assert f"cannot be read ({error})" in caplog.records[number].getMessage()
+
+
+def test_a_picture_that_vanishes_is_skipped(tmp_path: Path) -> None:
+    for number in (1, 2):
+        save(tmp_path / f"{number}.png", number)
+    pictures = PictureSet([tmp_path])
+    (tmp_path / "1.png").unlink()
+    assert values(pictures) == [2, 2]
+
+
+@pytest.mark.parametrize(("cache_bytes", "reads"), [(0, 6), (40 * 50 * 3, 5), (2 * 40 * 50 * 3 - 1, 5), (10**6, 3)])
+def test_the_cache_ends_at_its_limit(
+    tmp_path: Path, cache_bytes: int, reads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        save(tmp_path / f"{number}.png", number)
+    pictures = PictureSet([tmp_path], cache_bytes=cache_bytes)
+    opened = []
+    original = data_module.Image.open
+    monkeypatch.setattr(data_module.Image, "open", lambda *given: opened.append(1) or original(*given))
+    assert values(pictures) == values(pictures) == [0, 1, 2]
+    assert len(opened) == reads
+
+
+# ---- crops ----
+
+
+def ramp(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x, y, x * 0], axis=2).astype(np.uint8)
+
+
+def test_a_crop_is_a_part_of_the_picture_mirrored_half_of_the_time() -> None:
+    rng = np.random.default_rng(0)
+    mirrored = 0
+    for _ in range(200):
+        crop = random_crop(ramp(60, 90), CropConfig(size=32, resized=0), rng)
+        assert crop.shape == (32, 32, 3)
+        steps = np.diff(crop[0, :, 0].astype(int))
+        assert set(steps.tolist()) in ({1}, {-1})
+        assert (np.diff(crop[:, 0, 1].astype(int)) == 1).all()
+        mirrored += int(steps[0] == -1)
+    assert 70 < mirrored < 130
+
+
+def test_resized_crops_cover_the_sizes_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    config = CropConfig(size=32, resized=1, smallest=0.5, largest=2)
+    covered = [int(np.ptp(random_crop(ramp(100, 120), config, rng)[16, :, 0])) for _ in range(200)]
+    assert min(covered) >= 14
+    assert max(covered) <= 64
+    assert min(covered) < 20
+    assert max(covered) > 55
+
+
+def test_a_picture_smaller_than_the_crop_is_enlarged() -> None:
+    crop = random_crop(flat(9, (20, 50)), CropConfig(size=64, resized=0), np.random.default_rng(0))
+    assert np.array_equal(crop, flat(9, (64, 64)))
+
+
+# ---- batches ----
+
+
+@pytest.fixture
+def batches(pictures: Path) -> CropBatches:
+    return CropBatches(PictureSet([pictures]), batch_size=3, crop=CropConfig(size=32), seed=4)
+
+
+def test_a_batch_depends_on_seed_and_step_alone(batches: CropBatches, pictures: Path) -> None:
+    first = [batches(step) for step in range(4)]
+    assert all((batch.shape, batch.dtype) == ((3, 32, 32, 3), np.uint8) for batch in first)
+    again = CropBatches(PictureSet([pictures], cache_bytes=0), batch_size=3, crop=CropConfig(size=32), seed=4)
+    for step in (3, 0, 2, 1):
+        assert np.array_equal(again(step), first[step])
+    assert not np.array_equal(first[0], first[1])
+    other = CropBatches(PictureSet([pictures]), batch_size=3, crop=CropConfig(size=32), seed=5)
+    assert not np.array_equal(other(0), first[0])
+
+
+def test_ahead_gives_the_same_batches_in_order(batches: CropBatches) -> None:
+    made = list(batches.ahead(3, 7))
+    assert [step for step, _ in made] == [3, 4, 5, 6]
+    assert all(np.array_equal(batch, batches(step)) for step, batch in made)
+    assert list(batches.ahead(5, 5)) == list(batches.ahead(6, 5)) == []
+
+
+def test_ahead_hands_on_the_error_of_its_thread(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    batches = CropBatches(PictureSet([tmp_path]), batch_size=1, crop=CropConfig(size=32), seed=0)
+    with pytest.raises(DataError, match="none of the training pictures"):
+        next(batches.ahead(0, 3))

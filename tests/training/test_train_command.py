@@ -1,0 +1,118 @@
+"""vqcodec train stage1: its options become settings, and a run can be resumed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from vqcodec.cli.main import main
+from vqcodec.models import config as config_module
+from vqcodec.models.config import AutoencoderConfig
+from vqcodec.training.checkpoint import checkpoints, load_checkpoint
+from vqcodec.training.stage1 import Stage1Config
+
+SMALL = AutoencoderConfig(
+    encoder_widths=(4, 4, 8),
+    encoder_depths=(0, 0, 1),
+    decoder_widths=(4, 4, 8),
+    decoder_depths=(0, 0, 1),
+    latent_channels=8,
+    codebook_sizes=(4, 4, 4, 4),
+    code_dimension=4,
+)
+
+
+@pytest.fixture(autouse=True)
+def _small_networks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The command trains the default networks: make those small."""
+    monkeypatch.setattr(config_module, "AutoencoderConfig", lambda: SMALL)
+    with torch.random.fork_rng(devices=[]):
+        yield
+
+
+@pytest.fixture
+def train(pictures: Path, perceptual_weights: Path, tmp_path: Path) -> Any:
+    """Runs the command on the four pictures, in a folder of this test."""
+
+    def run(*options: object) -> Result:
+        given = ["--data", pictures, "--out", tmp_path, "--perceptual-weights", perceptual_weights, "--device", "cpu"]
+        return CliRunner().invoke(main, ["train", "stage1", *map(str, [*given, *options])])
+
+    return run
+
+
+FIRST = ("--steps", 3, "--batch-size", 2, "--crop-size", 48, "--lpips-vgg", 0)
+
+
+def settings(folder: Path) -> Stage1Config:
+    return Stage1Config.from_dict(load_checkpoint(checkpoints(folder)[-1])["config"])
+
+
+def logged(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_run_and_its_continuation(train: Any, tmp_path: Path) -> None:
+    first = train(*FIRST, "--seed", 5, "--learning-rate", 0.001, "--decay-share", 0.5, "--until", 2)
+    assert first.exit_code == 0, first.output
+    started = settings(tmp_path)
+    default = Stage1Config()
+    assert started == replace(
+        default,
+        steps=3,
+        batch_size=2,
+        crop=replace(default.crop, size=48),
+        learning_rate=0.001,
+        decay_share=0.5,
+        seed=5,
+        weights=replace(default.weights, lpips_vgg=0),
+    )
+    assert [line["step"] for line in logged(tmp_path)] == [0, 1]
+    second = train("--resume")
+    assert second.exit_code == 0, second.output
+    assert settings(tmp_path) == started
+    assert [line["step"] for line in logged(tmp_path)] == [0, 1, 2]
+    third = train("--resume", "--steps", 4, "--learning-rate", 0.002)
+    assert third.exit_code == 0, third.output
+    assert settings(tmp_path) == replace(started, steps=4, learning_rate=0.002)
+    assert load_checkpoint(checkpoints(tmp_path)[-1])["step"] == 4
+
+
+def test_validation_and_checkpoints_on_the_way(train: Any, tmp_path: Path) -> None:
+    held_out = tmp_path / "held-out.png"
+    Image.effect_noise((200, 220), 40).convert("RGB").save(held_out)
+    result = train(*FIRST, "--validation", held_out, "--checkpoint-every", 2)
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-00000002.pt", "checkpoint-00000003.pt"]
+    lines = [json.loads(line) for line in (tmp_path / "validation.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 3]
+    assert {path.name for path in (tmp_path / "previews").iterdir()} == {"00000002.png", "00000003.png"}
+
+
+def test_a_folder_with_checkpoints_is_not_overwritten(train: Any, tmp_path: Path) -> None:
+    assert train(*FIRST, "--until", 1).exit_code == 0
+    result = train(*FIRST)
+    assert result.exit_code == 1
+    assert "holds checkpoints already; give --resume or another --out" in result.stderr
+
+
+def test_what_cannot_be_is_one_line(train: Any) -> None:
+    for options, said in (
+        (["--resume"], "no checkpoint there to resume from"),
+        ([*FIRST, "--crop-size", 50], "crops of 50 pixels: take a multiple of 16"),
+        ([*FIRST, "--device", "cuda:99"], "not available here"),
+    ):
+        result = train(*options)
+        assert result.exit_code == 1, result.output
+        assert result.stderr.startswith("error: ")
+        assert said in result.stderr
+        assert result.stderr.count("\n") == 1
+    assert train("--crop-size", 32).exit_code == 2
