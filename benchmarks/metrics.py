@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqcodec.benchmarks.codecs import Pixels
+from vqcodec.image import scale_pixels, to_unit_range
 from vqcodec.perceptual import DISTS, LPIPS, PerceptualWeightsError
 
 _MS_SSIM_WEIGHTS: Final = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -141,5 +142,4 @@ class Metrics:
         return self._reference[1]
 
     def _tensor(self, pixels: Pixels) -> Tensor:
-        planes = torch.from_numpy(np.array(np.moveaxis(pixels, 2, 0), order="C"))
-        return planes[None].to(self._device, torch.float32) / 255
+        return to_unit_range(scale_pixels(torch.from_numpy(np.array(pixels, order="C"))[None].to(self._device)))

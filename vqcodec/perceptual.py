@@ -68,7 +68,10 @@ class _Convolutions(nn.Module):
                 key = f"features.{number}.{part}"
                 if key not in weights:
                     raise PerceptualWeightsError(f"the backbone's weights lack {key}")
-                self.register_buffer(f"{part}_{number}", weights[key], persistent=False)
+                value = weights[key]
+                if value.dim() == 4:  # the memory order in which convolutions are fastest, on the CPU too
+                    value = value.contiguous(memory_format=torch.channels_last)
+                self.register_buffer(f"{part}_{number}", value, persistent=False)
 
     def pool(self, x: Tensor) -> Tensor:
         raise TypeError("choose a backbone")  # pragma: no cover

@@ -44,9 +44,6 @@ class ReconstructionLoss(nn.Module):
         self.weights = weights
         self.alex = LPIPS(weights_folder, "alex") if weights.lpips_alex else None
         self.vgg = LPIPS(weights_folder, "vgg") if weights.lpips_vgg and weights.vgg_crops else None
-        for buffer in self.buffers():
-            if buffer.dim() == 4:
-                buffer.data = buffer.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor, reconstructions: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         terms = {"l1": (images - reconstructions).abs().mean()}
