@@ -119,7 +119,7 @@ def stage1(context: click.Context, /, **options: Any) -> None:
         validation = Validation(PictureSet([options["validation"]]), out, lpips)
     out.mkdir(parents=True, exist_ok=True)
     last = min(options["until"] or config.steps, config.steps)
-    with (out / "log.jsonl").open("a") as log, tqdm(initial=trainer.step, total=last, unit="step") as bar:
+    with (out / "log.jsonl").open("a", buffering=1) as log, tqdm(initial=trainer.step, total=last, unit="step") as bar:
 
         def report(step: int, values: dict[str, float]) -> None:
             log.write(json.dumps({"step": step} | values) + "\n")

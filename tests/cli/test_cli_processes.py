@@ -50,7 +50,13 @@ main.main()
 def start(*arguments: object, cwd: Path, program: str = PROBE, **options: object) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", program, *map(str, arguments)]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.Popen(command, cwd=cwd, **streams)  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(command, cwd=cwd, preexec_fn=_heed_signals, **streams)  # type: ignore[call-overload,no-any-return]
+
+
+def _heed_signals() -> None:
+    """Whoever runs the tests may ignore signals (nohup does), which processes inherit."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
