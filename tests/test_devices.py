@@ -12,6 +12,7 @@ from vqcodec.devices import DeviceError, choose_device, cpu_multiplies_bfloat16,
 
 def pretend(monkeypatch: pytest.MonkeyPatch, *, cuda: bool = False, mps: bool = False) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
 
@@ -31,6 +32,13 @@ def test_a_device_that_is_not_there(name: str, monkeypatch: pytest.MonkeyPatch) 
     pretend(monkeypatch)
     with pytest.raises(DeviceError, match=rf"^{name}: not available here; use --device auto or cpu$"):
         choose_device(name)
+
+
+def test_a_gpu_number_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, cuda=True)
+    assert choose_device("cuda:0").index == 0
+    with pytest.raises(DeviceError, match=r"^cuda:1: not available here"):
+        choose_device("cuda:1")
 
 
 @pytest.mark.parametrize("name", ["", "gpu", "cuda:", "cuda:x", "CPU "])
