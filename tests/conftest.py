@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from vqcodec import model_card
 from vqcodec.bitstream import quantise_frequencies
-from vqcodec.model_card import WEIGHTS_FILE, ModelCard
+from vqcodec.model_card import MODELS_VARIABLE, WEIGHTS_FILE, ModelCard, load_model_folder
 from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.models.config import AutoencoderConfig
 
@@ -53,3 +55,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         training={"data": "none: random weights"},
     ).save(folder)
     return folder
+
+
+@pytest.fixture
+def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No model is embedded or installed, and cards are read anew."""
+    monkeypatch.setattr(model_card, "_EMBEDDED", tmp_path / "embedded")
+    monkeypatch.delenv(MODELS_VARIABLE, raising=False)
+    load_model_folder.cache_clear()
+    yield
+    load_model_folder.cache_clear()

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from vqcodec import model_card
 from vqcodec.bitstream import UnknownModelError, WrongModelError
 from vqcodec.codec import Codec
 from vqcodec.devices import DeviceError
@@ -24,13 +22,7 @@ from vqcodec.model_card import CARD_FILE, MODELS_VARIABLE, WEIGHTS_FILE, ModelCa
 PIXELS = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
 
 
-@pytest.fixture(autouse=True)
-def _only_these_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.setattr(model_card, "_EMBEDDED", tmp_path / "embedded")
-    monkeypatch.delenv(MODELS_VARIABLE, raising=False)
-    load_model_folder.cache_clear()
-    yield
-    load_model_folder.cache_clear()
+pytestmark = pytest.mark.usefixtures("no_models")
 
 
 @pytest.fixture

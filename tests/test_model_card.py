@@ -6,13 +6,11 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vqcodec import model_card
 from vqcodec.bitstream import FREQUENCY_TOTAL, STATIC_ID, UNIFORM_ID, UnknownModelError, WrongModelError
 from vqcodec.model_card import (
     CARD_FILE,
@@ -45,14 +43,7 @@ CARD = ModelCard("sample", CONFIG, TABLES, "ab" * 32, "MIT", {"data": "none"})
 GOLDEN_FINGERPRINT = "ba2b8a581a4e7ff92f011e68392241781a4447a0a3f0ca7adeae3f6878a8bdd1"
 
 
-@pytest.fixture(autouse=True)
-def _no_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Cards are read anew, and no model is embedded or installed."""
-    monkeypatch.setattr(model_card, "_EMBEDDED", tmp_path / "embedded")
-    monkeypatch.delenv(MODELS_VARIABLE, raising=False)
-    load_model_folder.cache_clear()
-    yield
-    load_model_folder.cache_clear()
+pytestmark = pytest.mark.usefixtures("no_models")
 
 
 @pytest.fixture

@@ -15,10 +15,7 @@ from vqcodec.cli.batch import Outcome, run
 from vqcodec.cli.files import FileError, Task
 from vqcodec.codec import Codec
 
-
-@pytest.fixture(autouse=True)
-def _installed(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VQCODEC_MODELS", str(tiny_model.parent))
+pytestmark = pytest.mark.usefixtures("installed")
 
 
 @pytest.fixture

@@ -8,27 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_helpers import make_picture, make_stream, names_in, vqcodec
+from cli_helpers import make_picture, names_in, vqcodec
 from PIL import Image, ImageCms, features
 
 from vqcodec.bitstream import read_header
 from vqcodec.cli.loading import Codecs
 from vqcodec.codec import Codec
 
-
-@pytest.fixture(autouse=True)
-def _installed(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VQCODEC_MODELS", str(tiny_model.parent))
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    return make_picture(tmp_path / "photo.png")
-
-
-@pytest.fixture
-def stream(tmp_path: Path, tiny_model: Path) -> Path:
-    return make_stream(tmp_path / "photo.vq", tiny_model)
+pytestmark = pytest.mark.usefixtures("installed")
 
 
 def test_a_photo_goes_in_and_the_same_picture_as_in_python_comes_out(photo: Path, tmp_path: Path) -> None:

@@ -8,27 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_helpers import make_other_model, make_picture, make_stream, names_in, only_error, vqcodec
+from cli_helpers import make_other_model, make_picture, names_in, only_error, vqcodec
 from click.testing import Result
 
 from vqcodec.bitstream import read_header
 from vqcodec.cli.failures import describe, printable
 from vqcodec.codec import Codec
 
-
-@pytest.fixture(autouse=True)
-def _installed(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VQCODEC_MODELS", str(tiny_model.parent))
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    return make_picture(tmp_path / "photo.png")
-
-
-@pytest.fixture
-def stream(tmp_path: Path, tiny_model: Path) -> Path:
-    return make_stream(tmp_path / "photo.vq", tiny_model)
+pytestmark = pytest.mark.usefixtures("installed")
 
 
 def encode(*arguments: object) -> Result:
