@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,19 @@ def describe_run() -> dict[str, Any]:
             "numpy": np.__version__,
             "pillow": PIL.__version__,
             "libavif": features.version("avif"),
+            "libwebp": features.version("webp"),
+            "libjpeg-turbo": features.version("libjpeg_turbo"),
+            "openjpeg": features.version("jpg_2000"),
+            "imagecodecs": _package_version("imagecodecs"),
         },
     }
+
+
+def _package_version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def describe_machine() -> dict[str, Any]:

@@ -5,21 +5,25 @@ All metrics compare 8-bit sRGB pictures of one size, at full size, without resiz
     psnr_db   10 log10(255^2 / mean squared error) over all samples of R, G and B; dB, infinite for equal pictures
     ms_ssim   Wang et al., 2003: 5 scales, 11 x 11 Gaussian window of sigma 1.5 without padding, 2 x 2 means between the
               scales (an odd last row or column is dropped), K = (0.01, 0.03), range 1; of R, G and B, then their mean
-    lpips     version 0.1 on AlexNet
+    lpips     version 0.1 on AlexNet; lpips_vgg: on VGG16
     dists     version of the paper, without the reduction to 256 pixels that its own script does
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vqcodec.benchmarks.codecs import Pixels
+from vqcodec.benchmarks.frechet import window_means
 from vqcodec.image import scale_pixels, to_unit_range
 from vqcodec.perceptual import DISTS, LPIPS, PerceptualWeightsError
 
@@ -28,6 +32,18 @@ _MS_SSIM_WEIGHTS: Final = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 MS_SSIM_MINIMUM_SIDE: Final = 11 * 2**4
 #: pixels; below it AlexNet has nothing left to pool
 LPIPS_MINIMUM_SIDE: Final = 31
+#: pixels; below it VGG16 has nothing left to pool
+VGG16_MINIMUM_SIDE: Final = 16
+_MINIMUM_SIDES: Final = {
+    "ms_ssim": MS_SSIM_MINIMUM_SIDE,
+    "lpips": LPIPS_MINIMUM_SIDE,
+    "lpips_vgg": VGG16_MINIMUM_SIDE,
+}
+_NETWORKS: Final[dict[str, Callable[[str | Path], LPIPS | DISTS]]] = {
+    "lpips": LPIPS,
+    "lpips_vgg": lambda weights: LPIPS(weights, "vgg"),
+    "dists": DISTS,
+}
 
 
 def psnr_db(reference: Pixels, picture: Pixels) -> float:
@@ -74,23 +90,12 @@ def _ssim_terms(x: Tensor, y: Tensor, taps: Tensor) -> tuple[Tensor, Tensor]:
     return luminance, (2 * covariance + 0.03**2) / (variances + 0.03**2)
 
 
-class _ReferenceDISTS(DISTS):
-    """DISTS that keeps what it computed of one picture, `reference`: half the work when many are compared with it."""
+@dataclass(frozen=True)
+class Measured:
+    """values: metrics by name. features: (n, 512), see `vqcodec.benchmarks.frechet`; None without LPIPS on VGG16."""
 
-    def __init__(self, folder: str | Path) -> None:
-        super().__init__(folder)
-        self._reference: Tensor | None = None
-        self._reference_stages: list[Tensor] | None = None
-
-    def keep(self, reference: Tensor | None) -> None:
-        self._reference, self._reference_stages = reference, None
-
-    def _stages(self, x: Tensor) -> list[Tensor]:
-        if x is not self._reference:
-            return super()._stages(x)
-        if self._reference_stages is None:
-            self._reference_stages = super()._stages(x)
-        return self._reference_stages
+    values: dict[str, float]
+    features: NDArray[np.float32] | None
 
 
 class Metrics:
@@ -99,47 +104,64 @@ class Metrics:
     def __init__(self, weights: str | Path | None, device: torch.device | str = "cpu") -> None:
         """`weights`: the folder with the perceptual networks' weights (see `vqcodec.perceptual`), or None."""
         self._device = torch.device(device)
-        self._networks: dict[str, LPIPS | _ReferenceDISTS] = {}
-        self._reference: tuple[Pixels, Tensor] | None = None
+        self._networks: dict[str, LPIPS | DISTS] = {}
+        self._reference: _Reference | None = None
         self.absent: dict[str, str] = {}
-        for name, network in (("lpips", LPIPS), ("dists", _ReferenceDISTS)):
+        for name, make in _NETWORKS.items():
             if weights is None:
                 self.absent[name] = "no folder with the perceptual networks' weights was given"
                 continue
             try:
-                self._networks[name] = network(weights).to(self._device).eval()
+                self._networks[name] = make(weights).to(self._device).eval()
             except PerceptualWeightsError as error:
                 self.absent[name] = str(error)
 
     def names_for(self, width: int, height: int) -> tuple[str, ...]:
         """What `measure` gives for a picture of this size in pixels: some metrics need a least size."""
-        least = {"ms_ssim": MS_SSIM_MINIMUM_SIDE, "lpips": LPIPS_MINIMUM_SIDE}
         names = ("psnr_db", "ms_ssim", *self._networks)
-        return tuple(name for name in names if min(width, height) >= least.get(name, 1))
+        return tuple(name for name in names if min(width, height) >= _MINIMUM_SIDES.get(name, 1))
 
     @torch.inference_mode()
-    def measure(self, reference: Pixels, picture: Pixels) -> dict[str, float]:
-        """Metrics by name, those of `names_for`, for two (H, W, 3) uint8 pictures.
+    def measure(self, reference: Pixels, picture: Pixels) -> Measured:
+        """Compare two (H, W, 3) uint8 pictures by the metrics of `names_for`.
 
-        Faster for the pictures after the first that are compared with the same reference.
+        Takes half the time for the pictures after the first that are compared with the same reference.
         """
+        features = None
         values = {"psnr_db": psnr_db(reference, picture)}
-        x, y = self._reference_tensor(reference), self._tensor(picture)
         names = self.names_for(reference.shape[1], reference.shape[0])
+        known = self._known_reference(reference)
+        y = self._tensor(picture)
         if "ms_ssim" in names:
-            values["ms_ssim"] = float(ms_ssim(x, y))
+            values["ms_ssim"] = float(ms_ssim(known.tensor, y))
         for name, network in self._networks.items():
             if name in names:
-                values[name] = float(network(x, y))
-        return values
+                if name not in known.descriptions:
+                    known.descriptions[name] = network.describe(known.tensor)
+                description = network.describe(y)
+                values[name] = float(network.distance(known.descriptions[name], description))
+                if name == "lpips_vgg":
+                    features = window_means(description[-1])
+        return Measured(values, features)
 
-    def _reference_tensor(self, reference: Pixels) -> Tensor:
-        if self._reference is None or not np.array_equal(self._reference[0], reference):
-            self._reference = (reference.copy(), self._tensor(reference))
-            for network in self._networks.values():
-                if isinstance(network, _ReferenceDISTS):
-                    network.keep(self._reference[1])
-        return self._reference[1]
+    @torch.inference_mode()
+    def features(self, picture: Pixels) -> NDArray[np.float32]:
+        """Those of `Measured`, of one (H, W, 3) uint8 picture. Raises KeyError when LPIPS on VGG16 is absent."""
+        return window_means(self._networks["lpips_vgg"].describe(self._tensor(picture))[-1])
+
+    def _known_reference(self, reference: Pixels) -> _Reference:
+        if self._reference is None or not np.array_equal(self._reference.pixels, reference):
+            self._reference = _Reference(reference.copy(), self._tensor(reference), {})
+        return self._reference
 
     def _tensor(self, pixels: Pixels) -> Tensor:
         return to_unit_range(scale_pixels(torch.from_numpy(np.array(pixels, order="C"))[None].to(self._device)))
+
+
+@dataclass
+class _Reference:
+    """A picture, and what the networks saw in it, by metric."""
+
+    pixels: Pixels
+    tensor: Tensor
+    descriptions: dict[str, list[Tensor]]

@@ -18,9 +18,8 @@ class RDPoint:
 
     codec: `ImageCodec.name`. image: its path below the folder of pictures. pixels_crc32: of its (H, W, 3) uint8 pixels.
     bytes: of the whole file, header included. width, height: pixels. psnr_db: dB, infinite for a lossless codec.
-    ms_ssim, lpips, dists: see `vqcodec.benchmarks.metrics`; None where not measured. encode_seconds, decode_seconds:
-    from pixels to bytes and back, once, warm. target_bytes: None for a setting that was asked for; else the size that
-    `nearest_bytes` searched for.
+    ms_ssim, lpips, lpips_vgg, dists: see `vqcodec.benchmarks.metrics`; None where not measured. encode_seconds,
+    decode_seconds: from pixels to bytes and back, once, warm.
     """
 
     codec: str
@@ -33,10 +32,10 @@ class RDPoint:
     psnr_db: float
     ms_ssim: float | None
     lpips: float | None
+    lpips_vgg: float | None
     dists: float | None
     encode_seconds: float
     decode_seconds: float
-    target_bytes: int | None = None
 
     @property
     def bits_per_pixel(self) -> float:
@@ -46,7 +45,7 @@ class RDPoint:
     @property
     def key(self) -> PointKey:
         """What was asked for; points with the same key hold the same measurement."""
-        return point_key(self.codec, self.image, self.pixels_crc32, self.setting, self.target_bytes)
+        return self.codec, self.image, self.pixels_crc32, self.setting
 
     def to_json(self) -> str:
         """One line, without the line end. An infinite PSNR is written as null."""
@@ -75,8 +74,8 @@ class RDPoint:
         return point
 
 
-#: codec, image, CRC-32 of its pixels, setting (None when searched), target_bytes
-PointKey: TypeAlias = tuple[str, str, int, Setting | None, int | None]
+#: codec, image, CRC-32 of its pixels, setting
+PointKey: TypeAlias = tuple[str, str, int, Setting]
 
 _NUMBER = (int, float)
 _OPTIONAL_NUMBER = (int, float, type(None))
@@ -91,18 +90,11 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "psnr_db": _OPTIONAL_NUMBER,
     "ms_ssim": _OPTIONAL_NUMBER,
     "lpips": _OPTIONAL_NUMBER,
+    "lpips_vgg": _OPTIONAL_NUMBER,
     "dists": _OPTIONAL_NUMBER,
     "encode_seconds": _NUMBER,
     "decode_seconds": _NUMBER,
-    "target_bytes": (int, type(None)),
 }
-
-
-def point_key(
-    codec: str, image: str, pixels_crc32: int, setting: Setting | None, target_bytes: int | None = None
-) -> PointKey:
-    """The key of a point: by setting, or by `target_bytes` when the setting is what the search for them gives."""
-    return codec, image, pixels_crc32, setting if target_bytes is None else None, target_bytes
 
 
 def read_points(path: Path) -> tuple[list[RDPoint], list[str]]:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import signal
 import time
 import zlib
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeAlias
 
+import torch
 from PIL import Image
 
-from vqcodec.benchmarks.codecs import ImageCodec, Pixels, Setting, nearest_bytes
-from vqcodec.benchmarks.metrics import Metrics
-from vqcodec.benchmarks.points import PointKey, RDPoint, append_points, point_key, read_points
+from vqcodec.benchmarks.codecs import ImageCodec, Pixels, Setting
+from vqcodec.benchmarks.points import PointKey, RDPoint, append_points, read_points
+from vqcodec.benchmarks.store import Store, original_key
+from vqcodec.benchmarks.tools import Tools
+from vqcodec.devices import keep_freed_memory
 from vqcodec.image import load_image
 
 
 @dataclass(frozen=True)
 class Run:
-    """points: all that were asked for and could be had. failures: a line for each picture or codec that failed.
+    """points: all that were asked for and could be had. failures: a line for each picture that failed.
 
     damaged: a line for each line of the results file that could not be read. measured: how many points are new.
     """
@@ -28,6 +36,40 @@ class Run:
     failures: tuple[str, ...]
     damaged: tuple[str, ...]
     measured: int
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Processes that share the work, and torch's threads. `make_tools` makes the tools in each of them: pickled."""
+
+    jobs: int
+    make_tools: Callable[[], Tools]
+
+
+class WorkerError(RuntimeError):
+    """A process that measured was ended from outside."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One picture through one codec. known: the points of it that are there already."""
+
+    image: str
+    path: Path
+    codec: int
+    known: Mapping[PointKey, RDPoint]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A point, and whether it was measured now."""
+
+    point: RDPoint
+    is_new: bool
+
+
+#: gives the points of a task, or what went wrong with it
+_Outcome: TypeAlias = tuple[_Task, Iterable[_Found] | str]
 
 
 def find_images(folder: Path) -> dict[str, Path]:
@@ -39,126 +81,170 @@ def find_images(folder: Path) -> dict[str, Path]:
     return {name: path for name, path in names.items() if not any(part.startswith(".") for part in name.split("/"))}
 
 
-def count_points(images: int, codecs: Sequence[ImageCodec], anchors: Sequence[ImageCodec] = ()) -> int:
+def count_points(images: int, codecs: Sequence[ImageCodec]) -> int:
     """How many points `run` makes of so many pictures, those that are there already included."""
-    return images * sum(len(codec.settings) for codec in codecs) * (1 + len(anchors))
+    return images * sum(len(codec.settings) for codec in codecs)
 
 
 def run(
     images: Mapping[str, Path],
-    codecs: Sequence[ImageCodec],
-    metrics: Metrics,
+    tools: Tools,
     results_path: Path,
     *,
-    anchors: Sequence[ImageCodec] = (),
+    store: Store | None = None,
+    workers: Workers | None = None,
     progress: Callable[[int], object] = lambda points: None,
 ) -> Run:
-    """Measure every codec at every setting, and every anchor at the nearest bytes to each of these points.
+    """Measure every codec at every setting.
 
     Points go into `results_path` as soon as they are there; what it holds already is not measured again, unless it
-    lacks a metric that `metrics` has now. A picture that cannot be read, or that a codec fails on, is left out as a
-    whole, so that all means are over the same pictures. `progress` is called with the number of points that are done
-    since the last call; in all they are `count_points`.
+    lacks a metric that can be had now, or `store` lacks what belongs to it. A picture that cannot be read, or that a
+    codec fails on, is left out as a whole, so that all means are over the same pictures. `progress` is called with the
+    number of points that are done since the last call; in all they are `count_points`. With `workers` the seconds of
+    points are taken beside other work. Raises WorkerError when one of these processes dies.
     """
     known, damaged = read_points(results_path)
-    measurements = _Measurements(metrics, results_path, known)
-    points: list[RDPoint] = []
-    failures: list[str] = []
-    for name, path in images.items():
-        left = count_points(1, codecs, anchors)
-        of_picture = []
+    tasks = list(_tasks(images, tools.codecs, known))
+    points: dict[str, list[RDPoint]] = {name: [] for name in images}
+    failures: dict[str, str] = {}
+    measured = 0
+    for task, outcome in _outcomes(tasks, tools, store, workers):
+        left = len(tools.codecs[task.codec].settings)
         try:
-            for point in measurements.points_of(_Picture(name, load_image(path, alpha="drop").rgb), codecs, anchors):
-                of_picture.append(point)
-                progress(1)
+            if isinstance(outcome, str):
+                raise _TaskError(outcome)
+            for found in outcome:
+                if found.is_new:
+                    append_points(results_path, [found.point])
+                    measured += 1
+                points[task.image].append(found.point)
                 left -= 1
-            points += of_picture
-        except (ValueError, OSError) as error:
-            line = " ".join(str(error).split())
-            failures.append(line if line.startswith(str(path)) else f"{path}: {line}")
+                progress(1)
+        except _TaskError as error:
+            failures.setdefault(task.image, str(error))
             progress(left)
-    return Run(tuple(points), tuple(failures), tuple(damaged), measurements.measured)
+    whole = [point for name in images if name not in failures for point in points[name]]
+    return Run(tuple(whole), tuple(failures[name] for name in images if name in failures), tuple(damaged), measured)
 
 
-class _Picture:
-    """A picture (H, W, 3) uint8, and the files that anchors made of it, by codec and setting."""
-
-    def __init__(self, name: str, rgb: Pixels) -> None:
-        self.name, self.rgb = name, rgb
-        self.height, self.width = rgb.shape[:2]
-        self.crc32 = zlib.crc32(rgb.tobytes())
-        self.files: dict[str, dict[Setting, bytes]] = defaultdict(dict)
+class _TaskError(ValueError):
+    """A picture could not be read, or a codec failed on it; the message is one line with the file."""
 
 
-class _Measurements:
-    """Looks points up, measures those that are missing and keeps them."""
+def _tasks(images: Mapping[str, Path], codecs: Sequence[ImageCodec], known: Sequence[RDPoint]) -> Iterator[_Task]:
+    by_task: dict[tuple[str, str], dict[PointKey, RDPoint]] = {}
+    for point in known:
+        by_task.setdefault((point.image, point.codec), {})[point.key] = point
+    for name, path in images.items():
+        for number, codec in enumerate(codecs):
+            yield _Task(name, path, number, by_task.get((name, codec.name), {}))
 
-    def __init__(self, metrics: Metrics, results_path: Path, known: Sequence[RDPoint]) -> None:
-        self._metrics, self._results_path = metrics, results_path
-        self._by_key = {point.key: point for point in known}
-        self._by_setting = {_setting_key(point): point for point in known}
+
+def _outcomes(tasks: Sequence[_Task], tools: Tools, store: Store | None, workers: Workers | None) -> Iterator[_Outcome]:
+    """The tasks as they are done: in this process one point after the other, in others one task after the other."""
+    if workers is None:
+        keep_freed_memory()
+        bench = _Bench(tools, store)
+        for task in tasks:
+            yield task, bench.points_of(task)
+        return
+    threads = max(1, torch.get_num_threads() // workers.jobs)
+    arguments = (workers.make_tools, store, threads)
+    executor = ProcessPoolExecutor(workers.jobs, get_context("spawn"), _start_worker, arguments)
+    try:
+        futures: list[tuple[_Task, Future[list[_Found] | str]]] = [
+            (task, executor.submit(_work, task)) for task in tasks
+        ]
+        for task, future in futures:
+            yield task, future.result()
+    except BrokenProcessPool as error:
+        raise WorkerError("a measuring process was ended, perhaps for want of memory; try fewer --jobs") from error
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+_bench: _Bench | None = None
+
+
+def _start_worker(make_tools: Callable[[], Tools], store: Store | None, threads: int) -> None:
+    global _bench
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits for this one
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    _bench = _Bench(make_tools(), store)
+
+
+def _work(task: _Task) -> list[_Found] | str:
+    assert _bench is not None
+    try:
+        return list(_bench.points_of(task))
+    except _TaskError as error:
+        return str(error)
+
+
+class _Bench:
+    """Looks points up and measures those that are missing."""
+
+    def __init__(self, tools: Tools, store: Store | None) -> None:
+        self._codecs, self._metrics, self._store = tools.codecs, tools.metrics, store
         self._warm: set[tuple[str, int, int]] = set()
-        self.measured = 0
+        # the tasks of a picture come one after the other
+        self._read = lru_cache(maxsize=1)(lambda path: load_image(path, alpha="drop").rgb)
 
-    def points_of(
-        self, picture: _Picture, codecs: Sequence[ImageCodec], anchors: Sequence[ImageCodec]
-    ) -> Iterator[RDPoint]:
-        for codec in codecs:
+    def points_of(self, task: _Task) -> Iterator[_Found]:
+        codec = self._codecs[task.codec]
+        try:
+            rgb = self._read(task.path)
+            crc32 = zlib.crc32(rgb.tobytes())
+            self._keep_original(original_key(task.image, crc32), rgb)
             for setting in codec.settings:
-                point = self._point(picture, codec, setting, None)
-                yield point
-                for anchor in anchors:
-                    yield self._point(picture, anchor, None, point.bytes)
-
-    def _point(
-        self, picture: _Picture, codec: ImageCodec, setting: Setting | None, target_bytes: int | None
-    ) -> RDPoint:
-        key = point_key(codec.name, picture.name, picture.crc32, setting, target_bytes)
-        found = self._by_key.get(key)
-        if found is not None and self._is_whole(found):
-            return found
-        if setting is None:
-            assert target_bytes is not None
-            setting, _ = nearest_bytes(codec, picture.rgb, target_bytes, tried=picture.files[codec.name])
-        same = self._by_setting.get(point_key(codec.name, picture.name, picture.crc32, setting))
-        if same is None or not self._is_whole(same):
-            same = self._measure(picture, codec, setting)
-        point = replace(same, target_bytes=target_bytes)
-        append_points(self._results_path, [point])
-        self._by_key[key] = self._by_setting[_setting_key(point)] = point
-        return point
+                known = task.known.get((codec.name, task.image, crc32, setting))
+                if known is not None and self._is_whole(known):
+                    yield _Found(known, is_new=False)
+                else:
+                    yield _Found(self._measure(task.image, rgb, crc32, codec, setting), is_new=True)
+        except (ValueError, OSError, RuntimeError) as error:
+            line = " ".join(str(error).split())
+            named = line if line.startswith(str(task.path)) else f"{task.path}: {codec.name}: {line}"
+            raise _TaskError(named) from error
 
     def _is_whole(self, point: RDPoint) -> bool:
-        return all(getattr(point, name) is not None for name in self._metrics.names_for(point.width, point.height))
+        names = self._metrics.names_for(point.width, point.height)
+        return all(getattr(point, name) is not None for name in names) and (
+            self._store is None or self._store.has(point.key)
+        )
 
-    def _measure(self, picture: _Picture, codec: ImageCodec, setting: Setting) -> RDPoint:
-        width, height = picture.width, picture.height
+    def _keep_original(self, key: PointKey, rgb: Pixels) -> None:
+        if self._store is not None and not self._store.has(key):
+            self._store.keep(key, rgb, self._metrics.features(rgb) if self._store.wants_features else None)
+
+    def _measure(self, image: str, rgb: Pixels, crc32: int, codec: ImageCodec, setting: Setting) -> RDPoint:
+        height, width = rgb.shape[:2]
         if (codec.name, width, height) not in self._warm:
-            codec.decode(codec.encode(picture.rgb, setting), width, height)
+            codec.decode(codec.encode(rgb, setting), width, height)
             self._warm.add((codec.name, width, height))
         started = time.perf_counter()
-        data = codec.encode(picture.rgb, setting)
+        data = codec.encode(rgb, setting)
         encoded = time.perf_counter()
         decoded = codec.decode(data, width, height)
         finished = time.perf_counter()
-        values = self._metrics.measure(picture.rgb, decoded)
-        self.measured += 1
-        return RDPoint(
+        measured = self._metrics.measure(rgb, decoded)
+        point = RDPoint(
             codec=codec.name,
             setting=setting,
-            image=picture.name,
-            pixels_crc32=picture.crc32,
+            image=image,
+            pixels_crc32=crc32,
             bytes=len(data),
             width=width,
             height=height,
-            psnr_db=values["psnr_db"],
-            ms_ssim=values.get("ms_ssim"),
-            lpips=values.get("lpips"),
-            dists=values.get("dists"),
+            psnr_db=measured.values["psnr_db"],
+            ms_ssim=measured.values.get("ms_ssim"),
+            lpips=measured.values.get("lpips"),
+            lpips_vgg=measured.values.get("lpips_vgg"),
+            dists=measured.values.get("dists"),
             encode_seconds=encoded - started,
             decode_seconds=finished - encoded,
         )
-
-
-def _setting_key(point: RDPoint) -> PointKey:
-    return point_key(point.codec, point.image, point.pixels_crc32, point.setting)
+        if self._store is not None:
+            self._store.keep(point.key, decoded, measured.features)
+        return point

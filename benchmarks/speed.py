@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -19,63 +19,132 @@ from vqcodec.benchmarks.codecs import Pixels
 from vqcodec.benchmarks.memory import peak_memory_bytes
 from vqcodec.codec import Codec
 from vqcodec.devices import fast_dtype
+from vqcodec.image import to_tensor
 
-#: the steps of encoding and decoding in their order; what is left of the whole is "other": tiles, copies, checks
-ENCODE_STEPS: Final = ("tensor conversion", "Encoder", "quantisation", "entropy coding")
-DECODE_STEPS: Final = ("entropy decoding", "look-up", "Decoder", "pixel conversion")
+#: what is measured -> its steps in their order; what is left of the whole is "other": tiles, copies, checks
+STEPS: Final = {
+    "encode": ("tensor conversion", "Encoder", "quantisation", "entropy coding"),
+    "decode": ("entropy decoding", "look-up", "Decoder", "pixel conversion"),
+    "tokenize": ("Encoder", "quantisation"),
+    "detokenize": ("look-up", "Decoder"),
+}
+#: parts of the codec -> their steps; conversions and "other" are the rest
+PARTS: Final = {
+    "network": {"Encoder", "Decoder"},
+    "quantiser": {"quantisation", "look-up"},
+    "entropy coder": {"entropy coding", "entropy decoding"},
+}
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Warm medians over `repeat` runs, in seconds: from (H, W, 3) uint8 pixels to the bytes of a stream, and back.
+    """Warm medians over `repeat` calls, in seconds, of one kind of call, `work`:
 
-    encode_steps, decode_steps: medians by step, "other" last; they sum to nearly the whole. bytes: of the stream.
-    peak_memory_bytes: of the whole process up to now, None where the system does not tell.
+    encode, decode: (H, W, 3) uint8 pixels to the bytes of a stream, and back; batch is 1.
+    tokenize, detokenize: a (batch, 3, H, W) float32 tensor in main memory to tokens in main memory, and back.
+
+    width, height: of a picture in pixels, before padding. bytes: of the stream, None where there is none. seconds: of
+    the whole call. steps: medians by step, "other" last; they sum to nearly the whole. peak_memory_bytes: main memory
+    that the process has held at most up to now, None where the system does not tell.
     """
 
+    work: str
     width: int
     height: int
+    batch: int
     levels: int
     device: str
     dtype: str
     threads: int
     repeat: int
-    bytes: int
-    encode_seconds: float
-    decode_seconds: float
-    encode_steps: dict[str, float]
-    decode_steps: dict[str, float]
+    bytes: int | None
+    seconds: float
+    steps: dict[str, float]
     peak_memory_bytes: int | None
 
+    @property
+    def megapixels_per_second(self) -> float:
+        """Million pixels of pictures in a second."""
+        return self.batch * self.width * self.height / 1e6 / self.seconds
 
-def measure_speed(codec: Codec, rgb: Pixels, *, levels: int, repeat: int, warm_up: int = 2) -> Speed:
-    """Encode and decode `rgb` (H, W, 3) uint8 `warm_up` and then `repeat` times with the first `levels` levels.
+    @property
+    def images_per_second(self) -> float:
+        """Pictures in a second."""
+        return self.batch / self.seconds
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of the whole, 0..1, by part of the codec, "rest" last; without parts that take no part in this work."""
+        parts = {name: sorted(steps & self.steps.keys()) for name, steps in PARTS.items()}
+        parts["rest"] = sorted(self.steps.keys() - set().union(*PARTS.values()))
+        return {name: sum(self.steps[step] for step in steps) / self.seconds for name, steps in parts.items() if steps}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return asdict(self) | {
+            "megapixels_per_second": self.megapixels_per_second,
+            "images_per_second": self.images_per_second,
+            "shares": self.shares,
+        }
+
+
+def measure_speed(codec: Codec, rgb: Pixels, *, levels: int, repeat: int, warm_up: int = 2) -> list[Speed]:
+    """Encode, then decode `rgb` (H, W, 3) uint8 `warm_up` and then `repeat` times with the first `levels` levels.
 
     The steps are timed within the very calls that are timed as a whole. Not for use while other threads use `codec`.
     """
+    stream = codec.encode(rgb, levels=levels)
+    calls = {"encode": lambda: codec.encode(rgb, levels=levels), "decode": lambda: codec.decode_stream(stream)}
+    return _measure(codec, calls, rgb, batch=1, levels=levels, stream_bytes=len(stream), repeat=repeat, warm_up=warm_up)
+
+
+def measure_batch(codec: Codec, rgb: Pixels, *, batch: int, levels: int, repeat: int, warm_up: int = 2) -> list[Speed]:
+    """Like `measure_speed`, but tokenize and detokenize of `batch` pictures at a time.
+
+    The pictures are `rgb` (H, W, 3) uint8, each shifted by a column more, and padded to whole tokens.
+    """
+    images = shifted_pictures(rgb, batch, codec.card.autoencoder.downsampling_factor)
+    tokens = codec.tokenize(images, levels=levels)
+    calls = {"tokenize": lambda: codec.tokenize(images, levels=levels), "detokenize": lambda: codec.detokenize(tokens)}
+    return _measure(codec, calls, rgb, batch=batch, levels=levels, stream_bytes=None, repeat=repeat, warm_up=warm_up)
+
+
+def _measure(
+    codec: Codec,
+    calls: Mapping[str, Callable[[], object]],
+    rgb: Pixels,
+    *,
+    batch: int,
+    levels: int,
+    stream_bytes: int | None,
+    repeat: int,
+    warm_up: int,
+) -> list[Speed]:
     if repeat < 1:
         raise ValueError(f"repeat {repeat}: must be at least 1")
-    stream = codec.encode(rgb, levels=levels)
-    with _stopwatch(codec) as steps:
-        encodes = [_timed(steps, lambda: codec.encode(rgb, levels=levels)) for _ in range(warm_up + repeat)]
-        decodes = [_timed(steps, lambda: codec.decode_stream(stream)) for _ in range(warm_up + repeat)]
-    encode_medians = _medians(encodes[warm_up:], ENCODE_STEPS)
-    decode_medians = _medians(decodes[warm_up:], DECODE_STEPS)
-    return Speed(
-        width=rgb.shape[1],
-        height=rgb.shape[0],
-        levels=levels,
-        device=str(codec.device),
-        dtype=str(codec.dtype).removeprefix("torch."),
-        threads=torch.get_num_threads(),
-        repeat=repeat,
-        bytes=len(stream),
-        encode_seconds=encode_medians.pop("whole"),
-        decode_seconds=decode_medians.pop("whole"),
-        encode_steps=encode_medians,
-        decode_steps=decode_medians,
-        peak_memory_bytes=peak_memory_bytes(),
-    )
+    speeds = []
+    for work, call in calls.items():
+        with _stopwatch(codec) as seconds:
+            runs = [_timed(seconds, call) for _ in range(warm_up + repeat)]
+        medians = _medians(runs[warm_up:], STEPS[work])
+        speeds.append(
+            Speed(
+                work=work,
+                width=rgb.shape[1],
+                height=rgb.shape[0],
+                batch=batch,
+                levels=levels,
+                device=str(codec.device),
+                dtype=str(codec.dtype).removeprefix("torch."),
+                threads=torch.get_num_threads(),
+                repeat=repeat,
+                bytes=stream_bytes,
+                seconds=medians.pop("whole"),
+                steps=medians,
+                peak_memory_bytes=peak_memory_bytes(),
+            )
+        )
+    return speeds
 
 
 def dtypes_worth_measuring(device: torch.device) -> tuple[torch.dtype, ...]:
@@ -91,6 +160,18 @@ def synthetic_picture(width: int, height: int, *, seed: int = 0) -> Pixels:
     pixels = np.array(coarse.resize((width, height), Image.Resampling.BICUBIC))
     pixels ^= generator.integers(0, 8, pixels.shape, dtype=np.uint8)
     return pixels
+
+
+def shifted_pictures(rgb: Pixels, batch: int, multiple: int) -> torch.Tensor:
+    """`rgb` (H, W, 3) uint8 as (batch, 3, H', W') float32 in [-1, 1], each wrapped round by a column more.
+
+    H' and W' are the next multiples of `multiple`.
+    """
+    # first of all, so that memory which is not there is missed at once
+    images = torch.empty((batch, *to_tensor(rgb, multiple).shape[1:]))
+    for number in range(batch):
+        images[number] = to_tensor(np.roll(rgb, number, axis=1), multiple)[0]
+    return images
 
 
 def repeated_picture(rgb: Pixels, width: int, height: int) -> Pixels:

@@ -13,6 +13,12 @@ _ABOUT_DATA = {
     "vqcodec.model_card": ("ModelError",),
     "vqcodec.devices": ("DeviceError",),
     "vqcodec.perceptual": ("PerceptualWeightsError",),
+    "vqcodec.benchmarks.anchors": ("AnchorError",),
+    "vqcodec.benchmarks.comparison": ("ComparisonError",),
+    "vqcodec.benchmarks.published": ("PublishedError",),
+    "vqcodec.benchmarks.processes": ("ProcessError",),
+    "vqcodec.benchmarks.rate_distortion": ("WorkerError",),
+    "vqcodec.benchmarks.report": ("ReportError",),
     "vqcodec.training.data": ("DataError",),
     "vqcodec.training.checkpoint": ("CheckpointError",),
     "vqcodec.training.stage1": ("TrainingError",),
@@ -41,13 +47,20 @@ def report(error: Exception, *names: str, debug: bool) -> str:
     return "".join([*lines, f"error: {describe(error, *names)}"])
 
 
+def is_about_memory(error: Exception) -> bool:
+    """Whether Python, or torch on any device (a RuntimeError on the CPU), found no memory."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and re.search("out of memory|allocate memory", str(error)) is not None
+
+
 def _message(error: Exception) -> str:
     if isinstance(error, OSError):
         name = f"{error.filename}: " if isinstance(error.filename, str) else ""
         return f"{name}{error.strerror or _flat(error)}"
     if _is_about_data(error):
         return str(error)
-    if _is_about_memory(error):
+    if is_about_memory(error):
         return "not enough memory for a picture of this size: close other programs, or make the picture smaller"
     return f"unexpected {type(error).__name__} ({_flat(error)}): please report this with what --debug shows"
 
@@ -55,13 +68,6 @@ def _message(error: Exception) -> str:
 def _is_about_data(error: Exception) -> bool:
     loaded = ((sys.modules[module], names) for module, names in _ABOUT_DATA.items() if module in sys.modules)
     return isinstance(error, tuple(getattr(module, name) for module, names in loaded for name in names))
-
-
-def _is_about_memory(error: Exception) -> bool:
-    """Whether Python, or torch on any device (a RuntimeError on the CPU), found no memory."""
-    if isinstance(error, MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and re.search("out of memory|allocate memory", str(error)) is not None
 
 
 def _flat(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -147,6 +149,13 @@ def write_output(task: Task, data: bytes, *, force: bool, check: Callable[[bytes
         if written != data:
             raise FileError(f"{task.target}: reads back other bytes than were written; is the disk full or failing?")
         check(written)
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write `values` whole or not at all, over what is there. Raises FileError, ValueError for NaN and infinity."""
+    text = json.dumps(values, indent=1, allow_nan=False) + "\n"
+    with _replacing(Task(STANDARD, str(path)), force=True) as temporary:  # made from no file
+        temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager

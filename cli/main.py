@@ -23,6 +23,7 @@ _COMMANDS = {
     "encode": "encode",
     "decode": "decode",
     "info": "info",
+    "compare": "compare",
     "models": "models",
     "doctor": "doctor",
     "train": "train",

@@ -27,10 +27,17 @@ PLACES = {
     "cli": "vqcodec/cli",
     "benchmarks": "vqcodec/benchmarks",
 }
+#: below these roots, but for use in a checkout only
+NOT_SHIPPED = {ROOT / "benchmarks" / "hot"}
 #: what grows in a checkout and is no part of it
 LITTER = shutil.ignore_patterns(
     ".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "dist", "runs", "demo-output"
 )
+
+
+def modules(folder: str) -> list[Path]:
+    """The modules below a root folder that are in the wheel."""
+    return [path for path in (ROOT / folder).rglob("*.py") if path.parent not in NOT_SHIPPED]
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -78,7 +85,7 @@ def test_every_package_folder_is_listed(project: dict[str, Any]) -> None:
     for folder, place in PLACES.items():
         for init in (ROOT / folder).rglob("__init__.py"):
             found.add(".".join((PurePosixPath(place) / init.parent.relative_to(ROOT / folder).as_posix()).parts))
-        for module in (ROOT / folder).rglob("*.py"):
+        for module in modules(folder):
             assert (module.parent / "__init__.py").exists(), f"{module.parent} has modules and no __init__.py"
     assert found == set(project["tool"]["setuptools"]["packages"])
 
@@ -96,11 +103,13 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path, names: set[st
 def test_the_wheel_holds_every_module_and_model_file_of_the_checkout(names: set[str]) -> None:
     expected = {"vqcodec/py.typed"}
     for folder, place in PLACES.items():
-        for path in (ROOT / folder).rglob("*.py"):
+        for path in modules(folder):
             expected.add(f"{place}/{path.relative_to(ROOT / folder).as_posix()}")
     for path in (ROOT / "vqcodec" / "pretrained").rglob("*"):
         if path.is_file():
             expected.add(path.relative_to(ROOT).as_posix())
+    for path in (ROOT / "benchmarks" / "templates").iterdir():
+        expected.add(f"vqcodec/benchmarks/templates/{path.name}")
     assert {name for name in names if name.startswith("vqcodec/")} == expected
 
 
@@ -120,7 +129,8 @@ def test_the_wheel_names_its_licence_and_its_command(metadata: dict[str, str]) -
 def test_requirements_leave_torch_uncapped_and_the_core_small(project: dict[str, Any]) -> None:
     core = {re.split(r"[^\w-]", requirement)[0]: requirement for requirement in project["project"]["dependencies"]}
     assert core["torch"] == "torch>=2.4"
-    assert set(core) == {"torch", "numpy", "pillow", "constriction", "safetensors", "zstandard", "click", "tqdm"}
+    known = {"torch", "numpy", "pillow", "constriction", "safetensors", "zstandard", "click", "tqdm", "jinja2"}
+    assert set(core) == known
     assert {"train", "bench", "gpu", "dev"} <= set(project["project"]["optional-dependencies"])
 
 

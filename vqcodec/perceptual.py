@@ -135,15 +135,20 @@ class LPIPS(nn.Module):
         self.register_buffer("scale", torch.tensor(_LPIPS_SCALE)[:, None, None], persistent=False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        total = x.new_zeros(len(x))
-        for number, (a, b) in enumerate(zip(self._taps(x), self._taps(y), strict=True)):
+        return self.distance(self.describe(x), self.describe(y))
+
+    def describe(self, x: Tensor) -> list[Tensor]:
+        """What the backbone sees in (B, 3, H, W): five (B, C, h, w), the last for VGG16 being relu5_3 at f = 16."""
+        taps: list[Tensor] = self.features((2 * x - 1 - self.shift) / self.scale)
+        return taps
+
+    def distance(self, first: list[Tensor], second: list[Tensor]) -> Tensor:
+        """(B,) of two descriptions: worth its own step where one picture is compared with many."""
+        total = first[0].new_zeros(len(first[0]))
+        for number, (a, b) in enumerate(zip(first, second, strict=True)):
             difference = (_unit_channels(a) - _unit_channels(b)).square()
             total = total + F.conv2d(difference, self.get_buffer(f"linear_{number}")).mean(dim=(1, 2, 3))
         return total
-
-    def _taps(self, x: Tensor) -> list[Tensor]:
-        taps: list[Tensor] = self.features((2 * x - 1 - self.shift) / self.scale)
-        return taps
 
 
 def _unit_channels(x: Tensor) -> Tensor:
@@ -169,8 +174,16 @@ class DISTS(nn.Module):
         self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.distance(self.describe(x), self.describe(y))
+
+    def describe(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) itself and what VGG16 sees in it: six (B, C, h, w)."""
+        return [x, *self.features((x - self.mean) / self.std)]
+
+    def distance(self, first: list[Tensor], second: list[Tensor]) -> Tensor:
+        """(B,) of two descriptions."""
         texture, structure = [], []
-        for a, b in zip(self._stages(x), self._stages(y), strict=True):
+        for a, b in zip(first, second, strict=True):
             mean_a, mean_b = a.mean(dim=(2, 3)), b.mean(dim=(2, 3))
             centred_a, centred_b = a - mean_a[:, :, None, None], b - mean_b[:, :, None, None]
             variances = centred_a.square().mean(dim=(2, 3)) + centred_b.square().mean(dim=(2, 3))
@@ -179,6 +192,3 @@ class DISTS(nn.Module):
             structure.append((2 * covariance + 1e-6) / (variances + 1e-6))
         similarity = torch.cat(texture, dim=1) @ self.alpha + torch.cat(structure, dim=1) @ self.beta
         return 1 - similarity
-
-    def _stages(self, x: Tensor) -> list[Tensor]:
-        return [x, *self.features((x - self.mean) / self.std)]

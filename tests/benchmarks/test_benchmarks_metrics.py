@@ -8,7 +8,14 @@ import pytest
 import torch
 from perceptual_reference import dists, lpips, write_weights
 
-from vqcodec.benchmarks.metrics import LPIPS_MINIMUM_SIDE, MS_SSIM_MINIMUM_SIDE, Metrics, ms_ssim, psnr_db
+from vqcodec.benchmarks.metrics import (
+    LPIPS_MINIMUM_SIDE,
+    MS_SSIM_MINIMUM_SIDE,
+    VGG16_MINIMUM_SIDE,
+    Metrics,
+    ms_ssim,
+    psnr_db,
+)
 from vqcodec.perceptual import DISTS, LPIPS
 
 
@@ -73,9 +80,10 @@ def test_metrics_give_the_networks_values_whatever_was_compared_before(weights: 
     metrics = Metrics(weights)
     assert metrics.absent == {}
     for reference, picture in ((x, y), (x, x), (y, x), (x, y)):
-        values = metrics.measure(reference, picture)
-        assert list(values) == ["psnr_db", "lpips", "dists"]  # too small for MS-SSIM
+        values = metrics.measure(reference, picture).values
+        assert list(values) == ["psnr_db", "lpips", "lpips_vgg", "dists"]  # too small for MS-SSIM
         assert values["lpips"] == pytest.approx(lpips(weights, reference / 255, picture / 255, "alex"), rel=1e-4)
+        assert values["lpips_vgg"] == pytest.approx(lpips(weights, reference / 255, picture / 255, "vgg"), rel=1e-4)
         assert values["dists"] == pytest.approx(dists(weights, reference / 255, picture / 255), rel=1e-4, abs=1e-6)
 
 
@@ -84,35 +92,49 @@ def test_a_reference_changed_in_place_is_a_new_reference(weights: Path) -> None:
     metrics = Metrics(weights)
     metrics.measure(x, y)
     x[:] = y
-    assert metrics.measure(x, y)["dists"] == pytest.approx(0, abs=1e-6)
+    assert metrics.measure(x, y).values["dists"] == pytest.approx(0, abs=1e-6)
 
 
 def test_equal_pictures_are_at_no_distance(weights: Path) -> None:
     x, _ = pictures(MS_SSIM_MINIMUM_SIDE, MS_SSIM_MINIMUM_SIDE + 3)
-    values = Metrics(weights).measure(x, x)
-    assert values == pytest.approx({"psnr_db": math.inf, "ms_ssim": 1, "lpips": 0, "dists": 0}, abs=1e-6)
+    values = Metrics(weights).measure(x, x).values
+    expected = {"psnr_db": math.inf, "ms_ssim": 1, "lpips": 0, "lpips_vgg": 0, "dists": 0}
+    assert values == pytest.approx(expected, abs=1e-6)
+
+
+def test_features_are_those_of_the_decoded_picture(weights: Path) -> None:
+    x, y = pictures()
+    metrics = Metrics(weights)
+    features = metrics.measure(x, y).features
+    assert features is not None
+    assert features.shape[0] == 1  # one window
+    np.testing.assert_array_equal(features, metrics.features(y))
+    assert not np.allclose(features, metrics.features(x))
 
 
 def test_metrics_that_a_small_picture_is_too_small_for_are_left_out(weights: Path) -> None:
     metrics = Metrics(weights)
-    assert metrics.names_for(2000, MS_SSIM_MINIMUM_SIDE) == ("psnr_db", "ms_ssim", "lpips", "dists")
-    assert metrics.names_for(MS_SSIM_MINIMUM_SIDE - 1, 2000) == ("psnr_db", "lpips", "dists")
+    assert metrics.names_for(2000, MS_SSIM_MINIMUM_SIDE) == ("psnr_db", "ms_ssim", "lpips", "lpips_vgg", "dists")
+    assert metrics.names_for(MS_SSIM_MINIMUM_SIDE - 1, 2000) == ("psnr_db", "lpips", "lpips_vgg", "dists")
     for side, names in (
-        (LPIPS_MINIMUM_SIDE, ["psnr_db", "lpips", "dists"]),
-        (LPIPS_MINIMUM_SIDE - 1, ["psnr_db", "dists"]),
+        (LPIPS_MINIMUM_SIDE, ["psnr_db", "lpips", "lpips_vgg", "dists"]),
+        (LPIPS_MINIMUM_SIDE - 1, ["psnr_db", "lpips_vgg", "dists"]),
+        (VGG16_MINIMUM_SIDE, ["psnr_db", "lpips_vgg", "dists"]),
+        (VGG16_MINIMUM_SIDE - 1, ["psnr_db", "dists"]),
         (1, ["psnr_db", "dists"]),
     ):
-        assert list(metrics.measure(*pictures(side, side))) == names
+        assert list(metrics.measure(*pictures(side, side)).values) == names
 
 
 def test_absent_weights_are_told_and_the_other_metrics_run(weights: Path, tmp_path: Path) -> None:
-    assert set(Metrics(None).absent) == {"lpips", "dists"}
-    assert list(Metrics(None).measure(*pictures())) == ["psnr_db"]
+    assert set(Metrics(None).absent) == {"lpips", "lpips_vgg", "dists"}
+    without = Metrics(None).measure(*pictures())
+    assert (list(without.values), without.features) == (["psnr_db"], None)
     for name in ("alexnet_conv_fp16", "lpips_lin_alex_v0.1"):
         (tmp_path / f"{name}.safetensors").write_bytes((weights / f"{name}.safetensors").read_bytes())
     metrics = Metrics(tmp_path)
     assert "vgg16_conv_fp16.safetensors: no such file" in metrics.absent["dists"]
-    assert list(metrics.measure(*pictures())) == ["psnr_db", "lpips"]
+    assert list(metrics.measure(*pictures()).values) == ["psnr_db", "lpips"]
 
 
 def test_ms_ssim_of_flat_pictures_is_the_luminance_term_by_hand() -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +15,18 @@ from vqcodec.benchmarks import environment
 from vqcodec.benchmarks.memory import peak_memory_bytes
 from vqcodec.benchmarks.processes import ProcessError, large_size, measure_cold_start, measure_large, wall_seconds
 from vqcodec.benchmarks.speed import (
-    DECODE_STEPS,
-    ENCODE_STEPS,
+    PARTS,
+    STEPS,
+    Speed,
     dtypes_worth_measuring,
+    measure_batch,
     measure_speed,
     repeated_picture,
+    shifted_pictures,
     synthetic_picture,
 )
 from vqcodec.codec import Codec
+from vqcodec.image import to_tensor
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +36,57 @@ def codec(tiny_model: Path) -> Codec:
 
 def test_the_steps_are_parts_of_the_whole_and_all_take_time(codec: Codec) -> None:
     rgb = synthetic_picture(64, 48)
-    speed = measure_speed(codec, rgb, levels=2, repeat=3, warm_up=1)
-    assert (speed.width, speed.height, speed.levels, speed.repeat) == (64, 48, 2, 3)
-    assert speed.bytes == len(codec.encode(rgb))
-    for steps, names in ((speed.encode_steps, ENCODE_STEPS), (speed.decode_steps, DECODE_STEPS)):
-        assert tuple(steps) == (*names, "other")
-        assert all(seconds > 0 for seconds in steps.values())
-    assert max(speed.encode_steps.values()) < speed.encode_seconds
-    json.dumps(asdict(speed))
+    speeds = measure_speed(codec, rgb, levels=2, repeat=3, warm_up=1)
+    assert [speed.work for speed in speeds] == ["encode", "decode"]
+    for speed in speeds:
+        assert (speed.width, speed.height, speed.batch, speed.levels, speed.repeat) == (64, 48, 1, 2, 3)
+        assert speed.bytes == len(codec.encode(rgb))
+        assert tuple(speed.steps) == (*STEPS[speed.work], "other")
+        assert all(seconds > 0 for seconds in speed.steps.values())
+        assert max(speed.steps.values()) < speed.seconds
+        json.dumps(speed.to_dict())
+
+
+def test_a_batch_goes_to_tokens_and_back(codec: Codec) -> None:
+    speeds = measure_batch(codec, synthetic_picture(60, 33), batch=3, levels=1, repeat=2, warm_up=1)
+    assert [speed.work for speed in speeds] == ["tokenize", "detokenize"]
+    for speed in speeds:
+        assert (speed.width, speed.height, speed.batch, speed.levels, speed.bytes) == (60, 33, 3, 1, None)
+        assert tuple(speed.steps) == (*STEPS[speed.work], "other")
+        assert all(seconds > 0 for seconds in speed.steps.values())
+        assert set(speed.shares) == {"network", "quantiser", "rest"}
+        assert max(speed.steps.values()) < speed.seconds
+
+
+def test_rates_and_shares() -> None:
+    steps = {"tensor conversion": 0.1, "Encoder": 1.2, "quantisation": 0.4, "entropy coding": 0.2, "other": 0.1}
+    speed = Speed(
+        work="encode",
+        width=1000,
+        height=500,
+        batch=4,
+        levels=1,
+        device="cpu",
+        dtype="float32",
+        threads=1,
+        repeat=1,
+        bytes=9,
+        seconds=2.0,
+        steps=steps,
+        peak_memory_bytes=None,
+    )
+    values = speed.to_dict()
+    assert values["megapixels_per_second"] == pytest.approx(1.0)
+    assert values["images_per_second"] == pytest.approx(2.0)
+    assert values["shares"] == pytest.approx({"network": 0.6, "quantiser": 0.2, "entropy coder": 0.1, "rest": 0.1})
+    assert list(values["shares"])[-1] == "rest"
+    assert values["steps"] == steps
+
+
+def test_every_step_of_a_part_is_measured() -> None:
+    measured = {step for steps in STEPS.values() for step in steps}
+    assert set().union(*PARTS.values()) <= measured
+    assert measured - set().union(*PARTS.values()) == {"tensor conversion", "pixel conversion"}
 
 
 def test_measuring_leaves_the_codec_as_it_was(codec: Codec) -> None:
@@ -49,6 +95,7 @@ def test_measuring_leaves_the_codec_as_it_was(codec: Codec) -> None:
     with pytest.raises(ValueError, match="levels 9"):
         measure_speed(codec, synthetic_picture(16, 16), levels=9, repeat=1)
     measure_speed(codec, synthetic_picture(16, 16), levels=1, repeat=1, warm_up=0)
+    measure_batch(codec, synthetic_picture(16, 16), batch=2, levels=1, repeat=1, warm_up=0)
     assert [getattr(vqcodec.codec, name) for name in names] == before
     network = codec.network
     owners = (
@@ -77,6 +124,10 @@ def test_pictures_to_measure_with() -> None:
     row = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
     assert repeated_picture(row, 5, 2)[:, :, 0].tolist() == [[0, 3, 3, 0, 0]] * 2
     assert large_size(24) == (6000, 4000)
+    shifted = shifted_pictures(picture, 3, 16)
+    assert (shifted.shape, shifted.dtype) == ((3, 3, 80, 112), torch.float32)
+    assert torch.equal(shifted[:1], to_tensor(picture, 16))
+    assert torch.equal(shifted[2, :, :70, 2:100], shifted[0, :, :70, :98])
 
 
 def test_peak_memory_grows_with_what_is_held() -> None:

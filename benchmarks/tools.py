@@ -1,0 +1,44 @@
+"""What a run measures, and by what; made anew in every process that measures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vqcodec.benchmarks.anchors import SCALES, anchors
+from vqcodec.benchmarks.codecs import VQ, ImageCodec
+from vqcodec.benchmarks.metrics import Metrics
+from vqcodec.codec import Codec
+
+
+@dataclass(frozen=True)
+class Tools:
+    """codecs: in the order of the results."""
+
+    codecs: Sequence[ImageCodec]
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class ToolMaker:
+    """Calling it loads models and weights.
+
+    models: names, ids or folders; ours come first. entropy: uniform or static, by default each model's best. levels:
+    the settings of ours, by default all. formats: of the anchors, see `vqcodec.benchmarks.anchors`, each at every
+    scale. weights: the folder of the perceptual networks' weights.
+    """
+
+    models: tuple[str, ...] = ()
+    entropy: str | None = None
+    levels: tuple[int, ...] = ()
+    formats: tuple[str, ...] = ()
+    scales: tuple[int, ...] = SCALES
+    weights: Path | None = None
+    device: str = "auto"
+
+    def __call__(self) -> Tools:
+        """Raises AnchorError, ModelError or DeviceError for what cannot be had; absent weights are in the metrics."""
+        ours = [VQ(Codec.load(model, device=self.device), self.entropy, self.levels) for model in self.models]
+        device = ours[0].codec.device if ours else self.device
+        return Tools([*ours, *anchors(self.formats, self.scales)], Metrics(self.weights, device))
