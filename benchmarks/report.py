@@ -135,9 +135,10 @@ def _facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         size = f"{model['size_bytes'] / 1e6:.1f} MB"
         yield "Model", ", ".join((model["name"], size, model["device"], model["dtype"], model["entropy"]))
     if described.get("points_measured_now"):
-        parts = (f"{described['points_measured_now']:,} points", f"{described['seconds'] / 60:.0f} minutes")
         peak = described.get("peak_memory_bytes")
-        yield "Measured now", ", ".join((*parts, f"peak memory {peak / 1e9:.1f} GB")) if peak else ", ".join(parts)
+        memory = f", peak memory {peak / 1e9:.1f} GB" if peak else ""
+        minutes = described["seconds"] / 60
+        yield "Measured now", f"{described['points_measured_now']:,} points in {minutes:.0f} minutes{memory}"
     for name, label in (("commit", "Commit"), ("date", "Date"), ("command", "Command")):
         if described.get(name):
             yield label, str(described[name])
