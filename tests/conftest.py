@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from vqcodec.bitstream import quantise_frequencies
 from vqcodec.model_card import MODELS_VARIABLE, WEIGHTS_FILE, ModelCard, load_model_folder
 from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.models.config import AutoencoderConfig
+
+_REFERENCE = Path(__file__).parent / "benchmarks" / "perceptual_reference.py"
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +57,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         licence="MIT",
         training={"data": "none: random weights"},
     ).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def perceptual_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with random weights for LPIPS and DISTS, with few channels."""
+    folder = tmp_path_factory.mktemp("perceptual")
+    runpy.run_path(str(_REFERENCE))["write_weights"](folder)
     return folder
 
 

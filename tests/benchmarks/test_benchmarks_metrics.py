@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from perceptual_reference import dists, lpips, write_weights
+from perceptual_reference import dists, lpips
 
 from vqcodec.benchmarks.metrics import (
     LPIPS_MINIMUM_SIDE,
@@ -17,13 +17,6 @@ from vqcodec.benchmarks.metrics import (
     psnr_db,
 )
 from vqcodec.perceptual import DISTS, LPIPS
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights")
-    write_weights(folder)
-    return folder
 
 
 def pictures(height: int = 48, width: int = 67) -> tuple[np.ndarray, np.ndarray]:
@@ -60,51 +53,57 @@ def test_psnr_refuses_other_shapes() -> None:
 
 
 @pytest.mark.parametrize("backbone", ["alex", "vgg"])
-def test_lpips_is_the_formula(weights: Path, backbone: str) -> None:
+def test_lpips_is_the_formula(perceptual_weights: Path, backbone: str) -> None:
     x, y = pictures()
-    expected = lpips(weights, x / 255, y / 255, backbone)
-    measured = LPIPS(weights, backbone)(as_tensor(x), as_tensor(y))  # type: ignore[arg-type]
+    expected = lpips(perceptual_weights, x / 255, y / 255, backbone)
+    measured = LPIPS(perceptual_weights, backbone)(as_tensor(x), as_tensor(y))  # type: ignore[arg-type]
     assert expected > 0.01
     assert float(measured) == pytest.approx(expected, rel=1e-4)
 
 
-def test_dists_is_the_formula(weights: Path) -> None:
+def test_dists_is_the_formula(perceptual_weights: Path) -> None:
     x, y = pictures()
-    expected = dists(weights, x / 255, y / 255)
+    expected = dists(perceptual_weights, x / 255, y / 255)
     assert expected > 0.01
-    assert float(DISTS(weights)(as_tensor(x), as_tensor(y))) == pytest.approx(expected, rel=1e-4)
+    assert float(DISTS(perceptual_weights)(as_tensor(x), as_tensor(y))) == pytest.approx(expected, rel=1e-4)
 
 
-def test_metrics_give_the_networks_values_whatever_was_compared_before(weights: Path) -> None:
+def test_metrics_give_the_networks_values_whatever_was_compared_before(perceptual_weights: Path) -> None:
     x, y = pictures()
-    metrics = Metrics(weights)
+    metrics = Metrics(perceptual_weights)
     assert metrics.absent == {}
     for reference, picture in ((x, y), (x, x), (y, x), (x, y)):
         values = metrics.measure(reference, picture).values
         assert list(values) == ["psnr_db", "lpips", "lpips_vgg", "dists"]  # too small for MS-SSIM
-        assert values["lpips"] == pytest.approx(lpips(weights, reference / 255, picture / 255, "alex"), rel=1e-4)
-        assert values["lpips_vgg"] == pytest.approx(lpips(weights, reference / 255, picture / 255, "vgg"), rel=1e-4)
-        assert values["dists"] == pytest.approx(dists(weights, reference / 255, picture / 255), rel=1e-4, abs=1e-6)
+        assert values["lpips"] == pytest.approx(
+            lpips(perceptual_weights, reference / 255, picture / 255, "alex"), rel=1e-4
+        )
+        assert values["lpips_vgg"] == pytest.approx(
+            lpips(perceptual_weights, reference / 255, picture / 255, "vgg"), rel=1e-4
+        )
+        assert values["dists"] == pytest.approx(
+            dists(perceptual_weights, reference / 255, picture / 255), rel=1e-4, abs=1e-6
+        )
 
 
-def test_a_reference_changed_in_place_is_a_new_reference(weights: Path) -> None:
+def test_a_reference_changed_in_place_is_a_new_reference(perceptual_weights: Path) -> None:
     x, y = pictures()
-    metrics = Metrics(weights)
+    metrics = Metrics(perceptual_weights)
     metrics.measure(x, y)
     x[:] = y
     assert metrics.measure(x, y).values["dists"] == pytest.approx(0, abs=1e-6)
 
 
-def test_equal_pictures_are_at_no_distance(weights: Path) -> None:
+def test_equal_pictures_are_at_no_distance(perceptual_weights: Path) -> None:
     x, _ = pictures(MS_SSIM_MINIMUM_SIDE, MS_SSIM_MINIMUM_SIDE + 3)
-    values = Metrics(weights).measure(x, x).values
+    values = Metrics(perceptual_weights).measure(x, x).values
     expected = {"psnr_db": math.inf, "ms_ssim": 1, "lpips": 0, "lpips_vgg": 0, "dists": 0}
     assert values == pytest.approx(expected, abs=1e-6)
 
 
-def test_features_are_those_of_the_decoded_picture(weights: Path) -> None:
+def test_features_are_those_of_the_decoded_picture(perceptual_weights: Path) -> None:
     x, y = pictures()
-    metrics = Metrics(weights)
+    metrics = Metrics(perceptual_weights)
     features = metrics.measure(x, y).features
     assert features is not None
     assert features.shape[0] == 1  # one window
@@ -112,8 +111,8 @@ def test_features_are_those_of_the_decoded_picture(weights: Path) -> None:
     assert not np.allclose(features, metrics.features(x))
 
 
-def test_metrics_that_a_small_picture_is_too_small_for_are_left_out(weights: Path) -> None:
-    metrics = Metrics(weights)
+def test_metrics_that_a_small_picture_is_too_small_for_are_left_out(perceptual_weights: Path) -> None:
+    metrics = Metrics(perceptual_weights)
     assert metrics.names_for(2000, MS_SSIM_MINIMUM_SIDE) == ("psnr_db", "ms_ssim", "lpips", "lpips_vgg", "dists")
     assert metrics.names_for(MS_SSIM_MINIMUM_SIDE - 1, 2000) == ("psnr_db", "lpips", "lpips_vgg", "dists")
     for side, names in (
@@ -126,12 +125,12 @@ def test_metrics_that_a_small_picture_is_too_small_for_are_left_out(weights: Pat
         assert list(metrics.measure(*pictures(side, side)).values) == names
 
 
-def test_absent_weights_are_told_and_the_other_metrics_run(weights: Path, tmp_path: Path) -> None:
+def test_absent_weights_are_told_and_the_other_metrics_run(perceptual_weights: Path, tmp_path: Path) -> None:
     assert set(Metrics(None).absent) == {"lpips", "lpips_vgg", "dists"}
     without = Metrics(None).measure(*pictures())
     assert (list(without.values), without.features) == (["psnr_db"], None)
     for name in ("alexnet_conv_fp16", "lpips_lin_alex_v0.1"):
-        (tmp_path / f"{name}.safetensors").write_bytes((weights / f"{name}.safetensors").read_bytes())
+        (tmp_path / f"{name}.safetensors").write_bytes((perceptual_weights / f"{name}.safetensors").read_bytes())
     metrics = Metrics(tmp_path)
     assert "vgg16_conv_fp16.safetensors: no such file" in metrics.absent["dists"]
     assert list(metrics.measure(*pictures()).values) == ["psnr_db", "lpips"]

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from vqcodec.benchmarks import frechet
 from vqcodec.benchmarks.speed import synthetic_picture
 from vqcodec.cli import bench_rd
 from vqcodec.cli.main import main
@@ -159,3 +160,21 @@ def test_published_points_that_are_none_are_an_error(pictures: Path, tiny_model:
     assert result.exit_code == 1
     assert str(published) in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_large_set_has_a_frechet_distance(
+    pictures: Path, tiny_model: Path, perceptual_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frechet, "FRECHET_MINIMUM_IMAGES", 2)
+    out = tmp_path / "out"
+    options = ("--codecs", "vq,webp", "--scales", "1", "--perceptual-weights", perceptual_weights, "--no-pictures")
+    result = rd(pictures, tiny_model, out, *options)
+    assert result.exit_code == 0, result.output
+    assert "Fréchet" in result.stdout
+    means = json.loads((out / "summary.json").read_text())["means"]
+    distances = [mean["frechet_vgg16_relu5_3"] for mean in means]
+    assert len(distances) == 5
+    assert min(distances) > 0
+    assert not (out / "pictures").exists()
+    assert json.loads((out / "results.jsonl").read_text().splitlines()[0])["lpips_vgg"] > 0
+    assert "Measured now" in (out / "report.html").read_text()

@@ -1,23 +1,12 @@
-"""Fixtures for the tests of the training: a few pictures, and small perceptual networks."""
+"""Fixtures for the tests of the training: a few pictures."""
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-_REFERENCE = Path(__file__).parents[1] / "benchmarks" / "perceptual_reference.py"
-
-
-@pytest.fixture(scope="session")
-def perceptual_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with random weights for LPIPS and DISTS, with few channels."""
-    folder = tmp_path_factory.mktemp("perceptual")
-    runpy.run_path(str(_REFERENCE))["write_weights"](folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
