@@ -49,6 +49,12 @@ def train() -> None:
     is_flag=True,
     help="Go on from the newest checkpoint of --out, with its settings; options given here replace them.",
 )
+@click.option(
+    "--init",
+    "init",
+    metavar="MODEL",
+    help="Start from this model, by name, id or folder: fine-tuning. [default: start from the data]",
+)
 @click.option("--steps", type=click.IntRange(min=1), default=20_000, show_default=True, help="Steps in all.")
 @click.option(
     "--until",
@@ -79,6 +85,27 @@ def train() -> None:
     help="Weight of LPIPS on VGG16; 0 saves about a fifth of the time.",
 )
 @click.option(
+    "--adversarial-weight",
+    type=click.FloatRange(min=0),
+    default=0.8,
+    show_default=True,
+    help="Weight of the discriminator's loss, on top of the adaptive weight; 0 trains without one.",
+)
+@click.option(
+    "--discriminator-start",
+    type=click.IntRange(min=0),
+    default=10_000,
+    show_default=True,
+    help="The step from which on there is a discriminator.",
+)
+@click.option(
+    "--discriminator-width",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Channels of its first layer; 32 is four times as fast.",
+)
+@click.option(
     "--checkpoint-every", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps between checkpoints."
 )
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -86,6 +113,9 @@ def train() -> None:
 @click.pass_context
 def stage1(context: click.Context, /, **options: Any) -> None:
     """Train Encoder, codebooks and Decoder: L1 and LPIPS, residual levels, quantizer dropout."""
+    from vqcodec.codec import load_network
+    from vqcodec.devices import keep_freed_memory
+    from vqcodec.model_card import find_model
     from vqcodec.models.config import AutoencoderConfig
     from vqcodec.perceptual import LPIPS
     from vqcodec.training.checkpoint import load_checkpoint, newest_checkpoint
@@ -102,9 +132,11 @@ def stage1(context: click.Context, /, **options: Any) -> None:
         if any(out.glob("checkpoint-*.pt")):
             raise click.ClickException(f"{out}: holds checkpoints already; give --resume or another --out")
     config = _configure(base, context, options)
+    init = find_model(options["init"]) if options["init"] and not options["resume"] else None
+    keep_freed_memory()
     pictures = PictureSet(options["data"], minimum_side=32)
     trainer = Stage1Trainer(
-        AutoencoderConfig(),
+        init.card.autoencoder if init else AutoencoderConfig(),
         config,
         pictures,
         out,
@@ -113,13 +145,18 @@ def stage1(context: click.Context, /, **options: Any) -> None:
     )
     if options["resume"]:
         trainer.resume()
+    elif init:
+        trainer.start_from(load_network(init))
     validation = None
     if options["validation"]:
         lpips = LPIPS(options["perceptual_weights"]).to(trainer.device)
         validation = Validation(PictureSet([options["validation"]]), out, lpips)
     out.mkdir(parents=True, exist_ok=True)
     last = min(options["until"] or config.steps, config.steps)
-    with (out / "log.jsonl").open("a", buffering=1) as log, tqdm(initial=trainer.step, total=last, unit="step") as bar:
+    with (
+        (out / "log.jsonl").open("a", buffering=1) as log,
+        tqdm(initial=trainer.step, total=last, unit="step", disable=None) as bar,
+    ):
 
         def report(step: int, values: dict[str, float]) -> None:
             log.write(json.dumps({"step": step} | values) + "\n")
@@ -141,6 +178,16 @@ def _configure(base: Any, context: click.Context, options: dict[str, Any]) -> An
     config = replace(base, **given("steps", "batch_size", "learning_rate", "decay_share", "seed"))
     if size := given("crop_size"):
         config = replace(config, crop=replace(config.crop, size=size["crop_size"]))
+    adversary = {
+        field: options[option]
+        for option, field in (
+            ("adversarial_weight", "weight"),
+            ("discriminator_start", "start"),
+            ("discriminator_width", "width"),
+        )
+        if given(option)
+    }
+    config = replace(config, adversary=replace(config.adversary, **adversary))
     if given("lpips_vgg"):
         config = replace(config, weights=replace(config.weights, lpips_vgg=options["lpips_vgg"]))
     return config

@@ -88,6 +88,13 @@ class Decoder(nn.Module):
         layers += [nn.Conv2d(widths[0], 3 * config.patch**2, 3, padding=1), nn.PixelShuffle(config.patch)]
         self.deep = nn.Sequential(*layers)
 
+    @property
+    def last_layer(self) -> nn.Conv2d:
+        """The convolution that gives the pixels: what the adaptive weight of the adversarial loss looks at."""
+        layer = self.deep[-2]
+        assert isinstance(layer, nn.Conv2d)
+        return layer
+
     def forward(self, latent: Tensor) -> Tensor:
         return self.linear(latent) + self.deep(latent)
 

@@ -27,6 +27,7 @@ from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.models.config import AutoencoderConfig
 from vqcodec.training.checkpoint import CheckpointError, load_checkpoint, newest_checkpoint, save_checkpoint
 from vqcodec.training.data import CropBatches, CropConfig, DataError, PictureSet
+from vqcodec.training.discriminator import Adversary, AdversaryConfig, adaptive_weight
 from vqcodec.training.losses import LossWeights, ReconstructionLoss
 from vqcodec.training.validation import Validation
 
@@ -61,23 +62,28 @@ class Stage1Config:
     weights: LossWeights = field(default_factory=LossWeights)
     #: the perceptual weights rise from a tenth to their full value over these steps: colours first, then texture
     perceptual_rise_steps: int = 300
+    adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Stage1Config:
         """From a checkpoint. Raises CheckpointError for settings that this version does not have."""
         try:
-            nested = {"crop": CropConfig(**values["crop"]), "weights": LossWeights(**values["weights"])}
+            nested = {
+                "crop": CropConfig(**values["crop"]),
+                "weights": LossWeights(**values["weights"]),
+                "adversary": AdversaryConfig(**values.get("adversary", {"weight": 0.0})),
+            }
             return Stage1Config(**{**values, **nested, "level_shares": tuple(values["level_shares"])})
         except (KeyError, TypeError) as error:
             raise CheckpointError(
                 f"the checkpoint has other settings than this version of vqcodec ({error})"
             ) from error
 
-    def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up, constant, linear fall to zero."""
+    def learning_rate_share(self, step: int) -> float:
+        """Linear warm-up, constant at 1, linear fall to zero."""
         rise = min(1.0, (step + 1) / max(1, self.warmup_steps))
         fall = min(1.0, (self.steps - step) / max(1.0, self.decay_share * self.steps))
-        return self.learning_rate * rise * fall
+        return rise * fall
 
 
 class Stage1Trainer:
@@ -110,9 +116,24 @@ class Stage1Trainer:
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(self.model), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
+        self.adversary = Adversary(config.adversary, self.device) if config.adversary.weight else None
         self.batches = CropBatches(pictures, batch_size=config.batch_size, crop=config.crop, seed=config.seed)
         self.step = 0
+        self._is_started = False
         self._skipped_in_a_row = 0
+
+    def start_from(self, network: VQAutoencoder) -> None:
+        """Go on from the weights of a finished model, in the place of a start from the data.
+
+        Raises TrainingError when its configuration is another than that of this run.
+        """
+        if network.config != self.model.config:
+            raise TrainingError("the model to start from has another configuration than this run")
+        weights = network.state_dict()
+        self.average.load_state_dict(weights)
+        self.model.load_state_dict(weights, strict=False)  # the codebooks' moving averages are not in a model
+        self.model.quantizer.begin_learning()
+        self._is_started = True
 
     def resume(self) -> None:
         """Go on from the newest checkpoint of `out`. Raises CheckpointError when there is none or it does not fit."""
@@ -123,6 +144,8 @@ class Stage1Trainer:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.adversary is not None and "adversary" in state:
+            self.adversary.load(state["adversary"])
         self.step = state["step"]
 
     def save(self) -> Path:
@@ -133,6 +156,7 @@ class Stage1Trainer:
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            **({"adversary": self.adversary.state()} if self.adversary is not None else {}),
         }
         return save_checkpoint(self.out, self.step, state)
 
@@ -153,7 +177,7 @@ class Stage1Trainer:
         try:
             for step, batch in self.batches.ahead(self.step, last):
                 started = time.perf_counter()
-                if step == 0:
+                if step == 0 and not self._is_started:
                     self._start()
                 values = self.train_step(batch)
                 self.step = step + 1
@@ -178,16 +202,20 @@ class Stage1Trainer:
         images = self._to_device(batch)
         shares = torch.tensor(config.level_shares)
         levels = torch.multinomial(shares, len(images), replacement=True, generator=generator).to(self.device) + 1
+        rate = config.learning_rate * config.learning_rate_share(step)
         for group, share in zip(self.optimizer.param_groups, (1.0, config.slow_share), strict=True):
-            group["lr"] = share * config.learning_rate_at(step)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            group["lr"] = share * rate
+        with self._autocast():
             output = self.model(images, levels)
-            terms = self.loss(images, output.reconstruction.float(), generator)
-        terms["commitment"] = output.quantization.commitment_loss
-        terms["codebook"] = output.quantization.codebook_loss
-        total = torch.stack([self._weight(name) * value for name, value in terms.items()]).sum()
+        made = output.reconstruction.float()
+        terms, gradient = self._reconstruction_gradient(images, made, generator)
+        if self.adversary is not None and self.adversary.is_active(step):
+            gradient = gradient + self._adversarial_gradient(made, gradient, terms)
+        quantization = output.quantization
+        terms |= {"commitment": quantization.commitment_loss, "codebook": quantization.codebook_loss}
+        latent_loss = sum(self._weight(name) * terms[name] for name in ("commitment", "codebook"))
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        torch.autograd.backward([made, latent_loss], [gradient, torch.ones_like(latent_loss)])
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
         values = {name: float(value.detach()) for name, value in terms.items()} | {"gradient_norm": float(norm)}
         if self._take(norm):
@@ -195,8 +223,38 @@ class Stage1Trainer:
             self._update_average()
             if step and step % _REVIVAL_INTERVAL == 0:
                 values["revived"] = float(self._revive(output.latent, generator))
+            if self.adversary is not None and self.adversary.is_active(step):
+                with self._autocast():
+                    values |= self.adversary.learn(images, made, config.learning_rate_share(step))
         books = [level.codebook for level in self.model.quantizer.each()]
         return values | {f"usage_{number}": book.statistics().usage for number, book in enumerate(books, start=1)}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def _reconstruction_gradient(
+        self, images: Tensor, made: Tensor, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The terms of the reconstruction loss, and the gradient of their weighted sum by the pixels of `made`."""
+        pixels = made.detach().requires_grad_()
+        with self._autocast():
+            terms = self.loss(images, pixels, generator)
+        total = torch.stack([self._weight(name) * value for name, value in terms.items()]).sum()
+        return terms, torch.autograd.grad(total, pixels)[0]
+
+    def _adversarial_gradient(self, made: Tensor, reconstruction: Tensor, terms: dict[str, Tensor]) -> Tensor:
+        """By the pixels of `made`, weighted (equation 7); adds its terms to `terms`."""
+        assert self.adversary is not None
+        with self._autocast():
+            loss, gradient = self.adversary.gradient(made)
+        last = self.model.decoder.last_layer.weight
+        norms = [
+            torch.autograd.grad(made, last, grad_outputs=by_pixels, retain_graph=True)[0]
+            for by_pixels in (reconstruction, gradient)
+        ]
+        weight = adaptive_weight(norms[0], norms[1])
+        terms |= {"adversarial": loss, "adaptive_weight": weight}
+        return self.config.adversary.weight * weight * gradient
 
     def _weight(self, term: str) -> float:
         weight: float = getattr(self.config.weights, term)

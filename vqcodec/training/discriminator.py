@@ -1,0 +1,123 @@
+"""The PatchGAN discriminator and its losses (Isola et al., 2017, §3.2.2; Esser et al., 2021, §3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqcodec.devices import to_channels_last
+
+#: the least norm that the Decoder's gradient is divided by, and the most that the adversarial loss may weigh
+_DELTA: Final = 1e-6
+MAXIMUM_ADAPTIVE_WEIGHT: Final = 1e4
+
+
+class PatchDiscriminator(nn.Module):
+    """forward(images): (B, 3, H, W) in [-1, 1] -> logits (B, 1, h, w), above 0 where a patch looks real.
+
+    Three strided convolutions and two more, 4 x 4: each logit sees 70 x 70 pixels. Spectral normalisation (Miyato et
+    al., 2018) takes the place of the paper's batch normalisation, whose statistics are poor in small batches.
+    """
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        widths = [width, 2 * width, 4 * width, 8 * width]
+        layers: list[nn.Module] = [_convolution(3, widths[0], stride=2), nn.LeakyReLU(0.2)]
+        for number, (before, after) in enumerate(pairwise(widths)):
+            layer = _convolution(before, after, stride=2 if number < 2 else 1)
+            layers += [nn.utils.parametrizations.spectral_norm(layer), nn.LeakyReLU(0.2)]
+        layers.append(_convolution(widths[-1], 1, stride=1))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.layers(images)
+        return logits
+
+
+def _convolution(before: int, after: int, stride: int) -> nn.Conv2d:
+    layer = nn.Conv2d(before, after, 4, stride=stride, padding=1)
+    nn.init.normal_(layer.weight, 0.0, 0.02)
+    return layer
+
+
+def discriminator_loss(real: Tensor, made: Tensor) -> Tensor:
+    """Hinge loss of the logits of real and of made pictures (Lim and Ye, 2017): what the discriminator lowers."""
+    return 0.5 * (F.relu(1.0 - real).mean() + F.relu(1.0 + made).mean())
+
+
+def adversarial_loss(made: Tensor) -> Tensor:
+    """Of the logits of made pictures: what the Decoder lowers."""
+    return -made.mean()
+
+
+def adaptive_weight(reconstruction_gradient: Tensor, adversarial_gradient: Tensor) -> Tensor:
+    """lambda of equation 7: the ratio of the norms of both losses' gradients at the Decoder's last layer, float32.
+
+    It is at least 0 and at most `MAXIMUM_ADAPTIVE_WEIGHT`.
+    """
+    ratio = reconstruction_gradient.float().norm() / (adversarial_gradient.float().norm() + _DELTA)
+    return ratio.clamp(0.0, MAXIMUM_ADAPTIVE_WEIGHT).detach()
+
+
+@dataclass(frozen=True)
+class AdversaryConfig:
+    """weight: of the adversarial loss, on top of the adaptive weight; 0 for no discriminator.
+
+    start: the step from which on the discriminator learns and is listened to, counted in steps of the trainer.
+    """
+
+    weight: float = 0.8
+    start: int = 0
+    width: int = 64
+    learning_rate: float = 2e-4
+
+
+class Adversary:
+    """The discriminator, its optimiser, and what it asks of the Decoder."""
+
+    def __init__(self, config: AdversaryConfig, device: torch.device) -> None:
+        self.config = config
+        self.network = to_channels_last(PatchDiscriminator(config.width), device)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=config.learning_rate, betas=(0.5, 0.9), weight_decay=0.0, fused=True
+        )
+
+    def is_active(self, step: int) -> bool:
+        return self.config.weight > 0 and step >= self.config.start
+
+    def gradient(self, made: Tensor) -> tuple[Tensor, Tensor]:
+        """The adversarial loss of made pictures (B, 3, H, W), and its gradient by their pixels."""
+        pixels = made.detach().requires_grad_()
+        loss = adversarial_loss(self.network(pixels))
+        return loss.detach(), torch.autograd.grad(loss, pixels)[0]
+
+    def learn(self, real: Tensor, made: Tensor, share: float) -> dict[str, float]:
+        """One step at `share` of the learning rate. Returns the loss and the mean logits.
+
+        A step that is not finite changes nothing.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = share * self.config.learning_rate
+        logits_real, logits_made = self.network(real), self.network(made.detach())
+        loss = discriminator_loss(logits_real, logits_made)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        if bool(torch.isfinite(norm)):
+            self.optimizer.step()
+        named = {"discriminator": loss, "logits_real": logits_real.mean(), "logits_made": logits_made.mean()}
+        return {name: float(value.detach()) for name, value in named.items()}
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
