@@ -118,7 +118,7 @@ def stage1(context: click.Context, /, **options: Any) -> None:
     from vqcodec.model_card import find_model
     from vqcodec.models.config import AutoencoderConfig
     from vqcodec.perceptual import LPIPS
-    from vqcodec.training.checkpoint import load_checkpoint, newest_checkpoint
+    from vqcodec.training.checkpoint import load_checkpoint, model_config, newest_checkpoint
     from vqcodec.training.data import PictureSet
     from vqcodec.training.stage1 import Stage1Config, Stage1Trainer
     from vqcodec.training.validation import Validation
@@ -126,17 +126,19 @@ def stage1(context: click.Context, /, **options: Any) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     out: Path = options["out"]
     if options["resume"]:
-        base = Stage1Config.from_dict(load_checkpoint(newest_checkpoint(out))["config"])
+        state = load_checkpoint(newest_checkpoint(out))
+        base, shape = Stage1Config.from_dict(state["config"]), model_config(state)
     else:
-        base = Stage1Config()
         if any(out.glob("checkpoint-*.pt")):
             raise click.ClickException(f"{out}: holds checkpoints already; give --resume or another --out")
+        init = find_model(options["init"]) if options["init"] else None
+        shape = init.card.autoencoder if init else AutoencoderConfig()
+        base = Stage1Config(level_shares=(2.0, *[1.0] * (shape.levels - 1)))
     config = _configure(base, context, options)
-    init = find_model(options["init"]) if options["init"] and not options["resume"] else None
     keep_freed_memory()
     pictures = PictureSet(options["data"], minimum_side=32)
     trainer = Stage1Trainer(
-        init.card.autoencoder if init else AutoencoderConfig(),
+        shape,
         config,
         pictures,
         out,

@@ -1,12 +1,22 @@
-"""Fixtures for the tests of the training: a few pictures."""
+"""Fixtures for the tests of the training: a few pictures, and a trainer of a tiny model."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from stage1_helpers import CONFIG, MODEL, Trainers
+
+from vqcodec.models.config import AutoencoderConfig
+from vqcodec.training import stage1 as stage1_module
+from vqcodec.training.data import PictureSet
+from vqcodec.training.stage1 import Stage1Trainer
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +30,28 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder / f"{number}.png"
         )
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _one_seed_for_all() -> Iterator[None]:
+    """A trainer seeds torch; the other tests need not notice."""
+    with torch.random.fork_rng(devices=[]):
+        yield
+
+
+@pytest.fixture
+def trainer(pictures: Path, perceptual_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainers:
+    """Makes a trainer in a folder of this test, with some settings of CONFIG changed."""
+    monkeypatch.setattr(stage1_module, "fast_dtype", lambda device: torch.float32)
+
+    def make(out: str = "run", model: AutoencoderConfig = MODEL, **changes: Any) -> Stage1Trainer:
+        return Stage1Trainer(
+            model,
+            replace(CONFIG, **changes),
+            PictureSet([pictures]),
+            tmp_path / out,
+            perceptual_weights=perceptual_weights,
+            device="cpu",
+        )
+
+    return make

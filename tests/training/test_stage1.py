@@ -2,102 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from stage1_helpers import CONFIG, MODEL, Trainers, assert_same_checkpoint
 from torch import Tensor, nn
 
-from vqcodec.codec import Codec
 from vqcodec.models.config import AutoencoderConfig
-from vqcodec.perceptual import LPIPS
 from vqcodec.training import stage1 as stage1_module
-from vqcodec.training.checkpoint import CheckpointError, checkpoints, load_checkpoint, save_checkpoint
-from vqcodec.training.data import CropConfig, DataError, PictureSet
-from vqcodec.training.export import export_model
+from vqcodec.training.checkpoint import CheckpointError, checkpoints, load_checkpoint
+from vqcodec.training.data import CropConfig
+from vqcodec.training.discriminator import AdversaryConfig, adaptive_weight, adversarial_loss
 from vqcodec.training.losses import LossWeights
-from vqcodec.training.stage1 import Stage1Config, Stage1Trainer, TrainingError
-from vqcodec.training.validation import Validation
-
-MODEL = AutoencoderConfig(
-    patch=4,
-    encoder_widths=(8, 16),
-    encoder_depths=(1, 1),
-    encoder_hidden=(1.0, 1.0),
-    decoder_widths=(8, 16),
-    decoder_depths=(1, 1),
-    decoder_hidden=(1.0, 1.0),
-    latent_channels=12,
-    codebook_sizes=(16, 8),
-    code_dimension=4,
-)
-CONFIG = Stage1Config(
-    steps=6,
-    batch_size=2,
-    crop=CropConfig(size=40),
-    learning_rate=2e-3,
-    warmup_steps=2,
-    level_shares=(1.0, 1.0),
-    weights=LossWeights(vgg_crops=1, vgg_crop_size=16),
-    perceptual_rise_steps=2,
-)
-
-
-@pytest.fixture(autouse=True)
-def _one_seed_for_all() -> Iterator[None]:
-    """A trainer seeds torch; the other tests need not notice."""
-    with torch.random.fork_rng(devices=[]):
-        yield
-
-
-@pytest.fixture
-def trainer(
-    pictures: Path, perceptual_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Stage1Trainer]:
-    """Makes a trainer in a folder of this test, with some settings of CONFIG changed."""
-    monkeypatch.setattr(stage1_module, "fast_dtype", lambda device: torch.float32)
-
-    def make(out: str = "run", model: AutoencoderConfig = MODEL, **changes: Any) -> Stage1Trainer:
-        return Stage1Trainer(
-            model,
-            replace(CONFIG, **changes),
-            PictureSet([pictures]),
-            tmp_path / out,
-            perceptual_weights=perceptual_weights,
-            device="cpu",
-        )
-
-    return make
-
-
-Trainers = Callable[..., Stage1Trainer]
-
-
-def leaves(value: Any, name: str = "") -> dict[str, Any]:
-    """Everything in a checkpoint that holds nothing else, by path."""
-    if isinstance(value, dict):
-        value = list(value.items())
-    elif isinstance(value, (list, tuple)):
-        value = list(enumerate(value))
-    else:
-        return {name: value}
-    return {key: found for inner, part in value for key, found in leaves(part, f"{name}.{inner}").items()}
-
-
-def assert_same_checkpoint(left: Path, right: Path) -> None:
-    a, b = leaves(load_checkpoint(left)), leaves(load_checkpoint(right))
-    assert a.keys() == b.keys()
-    assert sum(isinstance(value, Tensor) for value in a.values()) > 100
-    for name, value in a.items():
-        assert torch.equal(value, b[name]) if isinstance(value, Tensor) else value == b[name], name
-
+from vqcodec.training.stage1 import Stage1Config, TrainingError
 
 # ---- learning ----
 
@@ -111,6 +33,7 @@ def test_the_loss_falls(trainer: Trainers) -> None:
         learning_rate=3e-3,
         level_shares=(0.0, 1.0),
         weights=LossWeights(lpips_alex=0.2, lpips_vgg=0.2, vgg_crop_size=32),
+        adversary=AdversaryConfig(weight=0.0),
     )
     made.run(report=lambda step, values: history.append(values))
     assert len(history) == 40
@@ -155,10 +78,60 @@ def test_the_optimiser_follows_the_schedule(trainer: Trainers) -> None:
     assert seen == [made.config.learning_rate_at(step) for step in range(6)]
 
 
+# ---- the discriminator ----
+
+
+def test_the_discriminator_takes_part_from_its_start_on(trainer: Trainers) -> None:
+    history: list[dict[str, float]] = []
+    made = trainer()
+    assert made.adversary is not None
+    before = [value.clone() for value in made.adversary.network.parameters()]
+    made.run(until=3, report=lambda step, values: history.append(values))
+    assert all(torch.equal(a, b) for a, b in zip(before, made.adversary.network.parameters(), strict=True))
+    made.run(report=lambda step, values: history.append(values))
+    assert not all(torch.equal(a, b) for a, b in zip(before, made.adversary.network.parameters(), strict=True))
+    assert ["discriminator" in values for values in history] == [False] * 3 + [True] * 3
+    assert all({"adversarial", "adaptive_weight", "logits_real", "logits_made"} <= set(v) for v in history[3:])
+    assert trainer("without", adversary=AdversaryConfig(weight=0.0)).adversary is None
+
+
+def test_the_gradient_is_that_of_the_whole_loss_at_once(trainer: Trainers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Esser et al., 2021, equations 6 and 7, in one backward pass through everything."""
+    made = trainer(adversary=AdversaryConfig(start=0, width=4), gradient_clip=1e9)
+    made.run(until=2)
+    batch = made.batches(2)
+    generator = torch.Generator().manual_seed(CONFIG.seed * 1_000_003 + 2)
+    images = made._to_device(batch)
+    levels = (
+        torch.multinomial(torch.tensor(CONFIG.level_shares), len(images), replacement=True, generator=generator) + 1
+    )
+    state = {name: value.clone() for name, value in made.model.state_dict().items()}
+    adversary = made.adversary
+    assert adversary is not None
+    adversary.network.eval()  # no power iteration, which would go on between the two passes
+    output = made.model(images, levels)
+    terms = made.loss(images, output.reconstruction, generator)
+    reconstruction = sum(made._weight(name) * value for name, value in terms.items())
+    adversarial = adversarial_loss(adversary.network(output.reconstruction))
+    last = made.model.decoder.last_layer.weight
+    norms = [torch.autograd.grad(loss, last, retain_graph=True)[0] for loss in (reconstruction, adversarial)]
+    quantization = output.quantization
+    total = reconstruction + 0.8 * adaptive_weight(norms[0], norms[1]) * adversarial
+    total = total + 0.25 * (quantization.commitment_loss + quantization.codebook_loss)
+    parameters = dict(made.model.named_parameters())
+    expected = dict(zip(parameters, torch.autograd.grad(total, list(parameters.values())), strict=True))
+
+    made.model.load_state_dict(state)
+    monkeypatch.setattr(made.optimizer, "step", lambda: None)
+    made.train_step(batch)
+    for name, parameter in parameters.items():
+        torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
 # ---- resuming ----
 
 
-@pytest.mark.parametrize(("first", "dtype"), [(1, torch.float32), (3, torch.float32), (3, torch.bfloat16)])
+@pytest.mark.parametrize(("first", "dtype"), [(1, torch.float32), (4, torch.float32), (4, torch.bfloat16)])
 def test_resuming_gives_the_same_bits(
     trainer: Trainers, first: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,80 +247,3 @@ def test_ten_such_steps_in_a_row_end_the_run(trainer: Trainers) -> None:
     with pytest.raises(TrainingError, match="step 19: ten steps in a row gave no finite gradient"):
         made.run()
     assert all(torch.isfinite(value).all() for value in made.model.state_dict().values())
-
-
-# ---- validation ----
-
-
-def test_validation_writes_a_line_and_a_picture(trainer: Trainers, pictures: Path, perceptual_weights: Path) -> None:
-    made = trainer()
-    validation = Validation(PictureSet([pictures]), made.out, LPIPS(perceptual_weights), crop_size=64, shown=2)
-    made.run(checkpoint_every=3, validation=validation)
-    lines = [json.loads(line) for line in (made.out / "validation.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [3, 6]
-    assert set(lines[0]) == {"step", "psnr_db_1", "psnr_db_2", "lpips_1", "lpips_2"}
-    with Image.open(made.out / "previews" / "00000006.png") as sheet:
-        assert sheet.size == (3 * 64, 2 * 64)
-        with Image.open(pictures / "0.png") as original:
-            left, top = (96 - 64) // 2, (80 - 64) // 2
-            crop = np.asarray(original)[top : top + 64, left : left + 64]
-        assert np.abs(np.asarray(sheet)[:64, :64].astype(int) - crop).max() <= 1
-
-
-def test_validation_does_not_change_the_run(trainer: Trainers, pictures: Path, perceptual_weights: Path) -> None:
-    quiet, watched = trainer("quiet"), trainer("watched")
-    quiet.run()
-    validation = Validation(PictureSet([pictures]), watched.out, LPIPS(perceptual_weights), crop_size=64)
-    watched.run(checkpoint_every=2, validation=validation)
-    assert_same_checkpoint(checkpoints(quiet.out)[-1], checkpoints(watched.out)[-1])
-
-
-def test_validation_pictures_may_be_too_small(pictures: Path, perceptual_weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no validation picture has both sides of 192 pixels"):
-        Validation(PictureSet([pictures]), tmp_path, LPIPS(perceptual_weights))
-
-
-# ---- export ----
-
-
-def export(checkpoint: Path, folder: Path, pictures: Path) -> None:
-    export_model(
-        checkpoint,
-        folder,
-        name="small",
-        pictures=PictureSet([pictures]),
-        picture_count=2,
-        description="four generated pictures",
-        licence="CC0-1.0",
-    )
-
-
-def test_an_exported_model_encodes_and_decodes(trainer: Trainers, pictures: Path, tmp_path: Path) -> None:
-    made = trainer()
-    made.run()
-    export(checkpoints(made.out)[-1], tmp_path / "models" / "small", pictures)
-    assert {path.name for path in (tmp_path / "models").rglob("*")} == {"small", "card.json", "stage1.safetensors"}
-    codec = Codec.load(tmp_path / "models" / "small", device="cpu", dtype=torch.float32)
-    card = codec.card
-    assert (card.name, card.licence, card.autoencoder) == ("small", "CC0-1.0", MODEL)
-    assert (card.training["data"], card.training["steps"]) == ("four generated pictures", 6)
-    assert [len(table) for table in card.static_frequencies] == [16, 8]
-    assert {sum(table) for table in card.static_frequencies} == {2**24}
-    stream = codec.encode(pictures / "0.png")
-    decoded = codec.decode(stream)
-    assert decoded.size == (96, 80)
-    assert len(stream) <= len(codec.encode(pictures / "0.png", entropy="uniform"))
-    # float16 weights make nearly the same picture as the averaged network of the run
-    images = torch.from_numpy(np.array(Image.open(pictures / "0.png"))).permute(2, 0, 1)[None] / 127.5 - 1
-    with torch.no_grad():
-        expected = made.average.detokenize(codec.tokenize(images))
-    torch.testing.assert_close(codec.detokenize(codec.tokenize(images)), expected, rtol=0, atol=0.02)
-
-
-def test_export_of_something_else(pictures: Path, tmp_path: Path) -> None:
-    other = save_checkpoint(tmp_path, 3, {"weights": torch.zeros(3)})
-    with pytest.raises(CheckpointError, match=f"{other.name}: not a checkpoint of stage 1"):
-        export(other, tmp_path / "model", pictures)
-    with pytest.raises(CheckpointError, match="no such checkpoint"):
-        export(tmp_path / "none.pt", tmp_path / "model", pictures)
-    assert not (tmp_path / "model").exists()

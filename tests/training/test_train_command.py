@@ -14,9 +14,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from vqcodec.cli.main import main
+from vqcodec.model_card import load_model_folder
 from vqcodec.models import config as config_module
 from vqcodec.models.config import AutoencoderConfig
-from vqcodec.training.checkpoint import checkpoints, load_checkpoint
+from vqcodec.training.checkpoint import checkpoints, load_checkpoint, model_config
+from vqcodec.training.discriminator import AdversaryConfig
 from vqcodec.training.stage1 import Stage1Config
 
 SMALL = AutoencoderConfig(
@@ -116,3 +118,28 @@ def test_what_cannot_be_is_one_line(train: Any) -> None:
         assert said in result.stderr
         assert result.stderr.count("\n") == 1
     assert train("--crop-size", 32).exit_code == 2
+
+
+def test_a_model_is_fine_tuned_in_its_own_shape(train: Any, tiny_model: Path, tmp_path: Path) -> None:
+    result = train(*FIRST, "--init", tiny_model, "--until", 2)
+    assert result.exit_code == 0, result.output
+    state = load_checkpoint(checkpoints(tmp_path)[-1])
+    assert model_config(state) == load_model_folder(tiny_model).card.autoencoder
+    assert settings(tmp_path).level_shares == (2.0, 1.0)
+    again = train("--resume")
+    assert again.exit_code == 0, again.output
+    assert load_checkpoint(checkpoints(tmp_path)[-1])["step"] == 3
+
+
+def test_a_model_that_is_not_there_is_named(train: Any, tmp_path: Path) -> None:
+    result = train(*FIRST, "--init", tmp_path / "nowhere")
+    assert result.exit_code == 1
+    assert "nowhere: no such model folder" in result.stderr
+
+
+def test_the_discriminators_options_become_settings(train: Any, tmp_path: Path) -> None:
+    options = ("--adversarial-weight", 0.5, "--discriminator-start", 1, "--discriminator-width", 4)
+    result = train(*FIRST, *options)
+    assert result.exit_code == 0, result.output
+    assert settings(tmp_path).adversary == AdversaryConfig(weight=0.5, start=1, width=4)
+    assert ["discriminator" in line for line in logged(tmp_path)] == [False, True, True]

@@ -21,11 +21,11 @@ class AutoencoderConfig:
     codebook_sizes: tuple[int, ...] = (1024, 1024, 1024, 1024)
     code_dimension: int = 8
 
-    @staticmethod
-    def from_dict(values: dict[str, Any]) -> AutoencoderConfig:
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> AutoencoderConfig:
         """From JSON's lists and numbers. Raises TypeError for unknown names."""
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return AutoencoderConfig(**fields)
+        return cls(**fields)
 
     def __post_init__(self) -> None:
         stages = {len(getattr(self, name)) for name in _STAGE_FIELDS}

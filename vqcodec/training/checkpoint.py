@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from vqcodec.models.config import AutoencoderConfig
+
 _NAME = re.compile(r"checkpoint-(\d{8})\.pt")
 
 
@@ -60,3 +62,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or "step" not in state:
         raise CheckpointError(f"{path}: not a checkpoint of vqcodec")
     return state
+
+
+def model_config(state: dict[str, Any]) -> AutoencoderConfig:
+    """The shape of a checkpoint's networks. Raises CheckpointError."""
+    try:
+        return AutoencoderConfig.from_dict(state["model_config"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(f"not a checkpoint of stage 1 of this version ({error})") from error

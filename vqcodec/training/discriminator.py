@@ -72,7 +72,7 @@ class AdversaryConfig:
     """
 
     weight: float = 0.8
-    start: int = 0
+    start: int = 10_000
     width: int = 64
     learning_rate: float = 2e-4
 
@@ -88,6 +88,7 @@ class Adversary:
         )
 
     def is_active(self, step: int) -> bool:
+        """Whether it takes part in this step."""
         return self.config.weight > 0 and step >= self.config.start
 
     def gradient(self, made: Tensor) -> tuple[Tensor, Tensor]:

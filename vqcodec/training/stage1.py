@@ -25,7 +25,13 @@ from vqcodec.devices import choose_device, fast_dtype, to_channels_last
 from vqcodec.image import scale_pixels
 from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.models.config import AutoencoderConfig
-from vqcodec.training.checkpoint import CheckpointError, load_checkpoint, newest_checkpoint, save_checkpoint
+from vqcodec.training.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    model_config,
+    newest_checkpoint,
+    save_checkpoint,
+)
 from vqcodec.training.data import CropBatches, CropConfig, DataError, PictureSet
 from vqcodec.training.discriminator import Adversary, AdversaryConfig, adaptive_weight
 from vqcodec.training.losses import LossWeights, ReconstructionLoss
@@ -85,13 +91,17 @@ class Stage1Config:
         fall = min(1.0, (self.steps - step) / max(1.0, self.decay_share * self.steps))
         return rise * fall
 
+    def learning_rate_at(self, step: int) -> float:
+        """Of the deep networks."""
+        return self.learning_rate * self.learning_rate_share(step)
+
 
 class Stage1Trainer:
     """Holds the state of a run. `run()` trains until `config.steps` and writes checkpoints into `out`."""
 
     def __init__(
         self,
-        model_config: AutoencoderConfig,
+        shape: AutoencoderConfig,
         config: Stage1Config,
         pictures: PictureSet,
         out: Path,
@@ -99,17 +109,17 @@ class Stage1Trainer:
         perceptual_weights: Path,
         device: str = "auto",
     ) -> None:
-        if len(config.level_shares) != model_config.levels:
-            raise ValueError(f"{len(config.level_shares)} level shares for {model_config.levels} levels")
-        side, factor = config.crop.size, model_config.downsampling_factor
+        if len(config.level_shares) != shape.levels:
+            raise ValueError(f"{len(config.level_shares)} level shares for {shape.levels} levels")
+        side, factor = config.crop.size, shape.downsampling_factor
         if side % factor or side < SMALLEST_CROP:
             raise TrainingError(f"crops of {side} pixels: take a multiple of {factor} from {SMALLEST_CROP} on")
         torch.manual_seed(config.seed)
         self.config, self.out = config, out
         self.device = choose_device(device)
         self.dtype = fast_dtype(self.device)
-        self.model = to_channels_last(VQAutoencoder(model_config), self.device)
-        self.average = to_channels_last(VQAutoencoder(model_config), self.device).eval()
+        self.model = to_channels_last(VQAutoencoder(shape), self.device)
+        self.average = to_channels_last(VQAutoencoder(shape), self.device).eval()
         self.average.load_state_dict(self.model.state_dict())
         self.model.quantizer.begin_learning()
         self.loss = ReconstructionLoss(perceptual_weights, config.weights).to(self.device)
@@ -139,7 +149,7 @@ class Stage1Trainer:
         """Go on from the newest checkpoint of `out`. Raises CheckpointError when there is none or it does not fit."""
         path = newest_checkpoint(self.out)
         state = load_checkpoint(path)
-        if state["model_config"] != json.loads(json.dumps(dataclasses.asdict(self.model.config))):
+        if model_config(state) != self.model.config:
             raise CheckpointError(f"{path}: made with another model configuration; use another --out")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
@@ -202,9 +212,8 @@ class Stage1Trainer:
         images = self._to_device(batch)
         shares = torch.tensor(config.level_shares)
         levels = torch.multinomial(shares, len(images), replacement=True, generator=generator).to(self.device) + 1
-        rate = config.learning_rate * config.learning_rate_share(step)
         for group, share in zip(self.optimizer.param_groups, (1.0, config.slow_share), strict=True):
-            group["lr"] = share * rate
+            group["lr"] = share * config.learning_rate_at(step)
         with self._autocast():
             output = self.model(images, levels)
         made = output.reconstruction.float()
@@ -213,7 +222,7 @@ class Stage1Trainer:
             gradient = gradient + self._adversarial_gradient(made, gradient, terms)
         quantization = output.quantization
         terms |= {"commitment": quantization.commitment_loss, "codebook": quantization.codebook_loss}
-        latent_loss = sum(self._weight(name) * terms[name] for name in ("commitment", "codebook"))
+        latent_loss = torch.stack([self._weight(name) * terms[name] for name in ("commitment", "codebook")]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward([made, latent_loss], [gradient, torch.ones_like(latent_loss)])
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)

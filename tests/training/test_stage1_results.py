@@ -1,0 +1,128 @@
+"""What a run leaves behind: validation, exported models, and models to go on from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from stage1_helpers import MODEL, Trainers, assert_same_checkpoint
+
+from vqcodec.codec import Codec, load_network
+from vqcodec.model_card import find_model
+from vqcodec.perceptual import LPIPS
+from vqcodec.training.checkpoint import CheckpointError, checkpoints, save_checkpoint
+from vqcodec.training.data import DataError, PictureSet
+from vqcodec.training.export import export_model
+from vqcodec.training.stage1 import TrainingError
+from vqcodec.training.validation import Validation
+
+# ---- validation ----
+
+
+def test_validation_writes_a_line_and_a_picture(trainer: Trainers, pictures: Path, perceptual_weights: Path) -> None:
+    made = trainer()
+    validation = Validation(PictureSet([pictures]), made.out, LPIPS(perceptual_weights), crop_size=64, shown=2)
+    made.run(checkpoint_every=3, validation=validation)
+    lines = [json.loads(line) for line in (made.out / "validation.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [3, 6]
+    assert set(lines[0]) == {"step", "psnr_db_1", "psnr_db_2", "lpips_1", "lpips_2"}
+    with Image.open(made.out / "previews" / "00000006.png") as sheet:
+        assert sheet.size == (3 * 64, 2 * 64)
+        with Image.open(pictures / "0.png") as original:
+            left, top = (96 - 64) // 2, (80 - 64) // 2
+            crop = np.asarray(original)[top : top + 64, left : left + 64]
+        assert np.abs(np.asarray(sheet)[:64, :64].astype(int) - crop).max() <= 1
+
+
+def test_validation_does_not_change_the_run(trainer: Trainers, pictures: Path, perceptual_weights: Path) -> None:
+    quiet, watched = trainer("quiet"), trainer("watched")
+    quiet.run()
+    validation = Validation(PictureSet([pictures]), watched.out, LPIPS(perceptual_weights), crop_size=64)
+    watched.run(checkpoint_every=2, validation=validation)
+    assert_same_checkpoint(checkpoints(quiet.out)[-1], checkpoints(watched.out)[-1])
+
+
+def test_validation_pictures_may_be_too_small(pictures: Path, perceptual_weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no validation picture has both sides of 192 pixels"):
+        Validation(PictureSet([pictures]), tmp_path, LPIPS(perceptual_weights))
+
+
+# ---- export ----
+
+
+def export(checkpoint: Path, folder: Path, pictures: Path) -> None:
+    export_model(
+        checkpoint,
+        folder,
+        name="small",
+        pictures=PictureSet([pictures]),
+        picture_count=2,
+        description="four generated pictures",
+        licence="CC0-1.0",
+    )
+
+
+def test_an_exported_model_encodes_and_decodes(trainer: Trainers, pictures: Path, tmp_path: Path) -> None:
+    made = trainer()
+    made.run()
+    export(checkpoints(made.out)[-1], tmp_path / "models" / "small", pictures)
+    assert {path.name for path in (tmp_path / "models").rglob("*")} == {"small", "card.json", "stage1.safetensors"}
+    codec = Codec.load(tmp_path / "models" / "small", device="cpu", dtype=torch.float32)
+    card = codec.card
+    assert (card.name, card.licence, card.autoencoder) == ("small", "CC0-1.0", MODEL)
+    assert (card.training["data"], card.training["steps"]) == ("four generated pictures", 6)
+    assert [len(table) for table in card.static_frequencies] == [16, 8]
+    assert {sum(table) for table in card.static_frequencies} == {2**24}
+    stream = codec.encode(pictures / "0.png")
+    decoded = codec.decode(stream)
+    assert decoded.size == (96, 80)
+    assert len(stream) <= len(codec.encode(pictures / "0.png", entropy="uniform"))
+    # float16 weights make nearly the same picture as the averaged network of the run
+    images = torch.from_numpy(np.array(Image.open(pictures / "0.png"))).permute(2, 0, 1)[None] / 127.5 - 1
+    with torch.no_grad():
+        expected = made.average.detokenize(codec.tokenize(images))
+    torch.testing.assert_close(codec.detokenize(codec.tokenize(images)), expected, rtol=0, atol=0.02)
+
+
+def test_export_of_something_else(pictures: Path, tmp_path: Path) -> None:
+    other = save_checkpoint(tmp_path, 3, {"weights": torch.zeros(3)})
+    with pytest.raises(CheckpointError, match=f"{other.name}: not a checkpoint of stage 1"):
+        export(other, tmp_path / "model", pictures)
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        export(tmp_path / "none.pt", tmp_path / "model", pictures)
+    assert not (tmp_path / "model").exists()
+
+
+# ---- fine-tuning ----
+
+
+def test_a_finished_model_is_where_fine_tuning_starts(trainer: Trainers, pictures: Path, tmp_path: Path) -> None:
+    first = trainer()
+    first.run()
+    export_model(
+        checkpoints(first.out)[-1],
+        tmp_path / "model",
+        name="mine",
+        pictures=PictureSet([pictures]),
+        picture_count=4,
+        description="d",
+        licence="MIT",
+    )
+    network = load_network(find_model(tmp_path / "model"))
+    tuned = trainer("tuned")
+    tuned.start_from(network)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(tuned.average.state_dict()[name], value)
+        torch.testing.assert_close(tuned.model.state_dict()[name], value)
+    tuned.run(until=1)
+    code_vectors = "quantizer.levels.0.codebook.code_vectors"
+    moved = (tuned.model.state_dict()[code_vectors] - network.state_dict()[code_vectors]).abs().max()
+    assert 0 < moved < 0.2  # not started anew
+    other = replace(MODEL, latent_channels=8)
+    with pytest.raises(TrainingError, match="another configuration"):
+        trainer("other", model=other).start_from(network)
