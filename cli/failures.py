@@ -21,6 +21,7 @@ _ABOUT_DATA = {
     "vqcodec.benchmarks.report": ("ReportError",),
     "vqcodec.training.data": ("DataError",),
     "vqcodec.training.checkpoint": ("CheckpointError",),
+    "vqcodec.training.run_log": ("RunLogError",),
     "vqcodec.training.stage1": ("TrainingError",),
     "vqcodec.cli.files": ("FileError",),
     "vqcodec.cli.loading": ("LoadingError",),

@@ -32,7 +32,8 @@ def models(as_json: bool, debug: bool) -> None:
 def describe_model(model: ModelFolder) -> dict[str, Any]:
     """The facts about a model, by name. Rates are of fixed-length tokens, without header, on sides that f divides."""
     card, shape = model.card, model.card.autoencoder
-    bits = [math.log2(size) / shape.downsampling_factor**2 for size in shape.codebook_sizes]
+    sizes = shape.quantizer.codebook_sizes
+    bits = [math.log2(size) / factor**2 for factor, size in zip(shape.level_factors, sizes, strict=True)]
     return {
         "name": card.name,
         "model_id": card.model_id.hex(),
@@ -40,7 +41,7 @@ def describe_model(model: ModelFolder) -> dict[str, Any]:
         "folder": str(model.path),
         "bytes": model.size_bytes,
         "downsampling_factor": shape.downsampling_factor,
-        "codebook_sizes": list(shape.codebook_sizes),
+        "codebook_sizes": list(sizes),
         "bits_per_pixel": [round(sum(bits[: level + 1]), 5) for level in range(len(bits))],
         "data": card.training.get("data", "not stated"),
         "steps": card.training.get("steps"),

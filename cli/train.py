@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
-from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from vqcodec.training.stage1_config import Stage1Config, Stage1Recipe
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_READABLE = click.Path(exists=True, path_type=Path)
 
 
 @click.group()
@@ -19,31 +24,51 @@ def train() -> None:
 
 
 @train.command()
+@click.argument("name", required=False)
+def presets(name: str | None) -> None:
+    """Show the presets of stage 1, or all settings of one as JSON, as `--set` names them."""
+    from vqcodec.training.presets import PRESETS
+
+    if name is None:
+        for preset, recipe in PRESETS.items():
+            model = recipe.model
+            sizes = ", ".join(map(str, model.quantizer.codebook_sizes))
+            click.echo(f"{preset:<18} f = {model.downsampling_factor:<3} K = {sizes:<24} {recipe.training.steps} steps")
+    else:
+        click.echo(json.dumps(_preset(name).to_dict(), indent=1))
+
+
+@train.command()
 @click.option(
     "--data",
     "data",
     multiple=True,
     required=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="Folder of pictures (nested), tar shard or picture; may be given several times.",
+    type=_READABLE,
+    help="Folder of pictures (nested), tar shard, MNIST or CIFAR-10 file, or picture; may be given several times.",
 )
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for checkpoints, logs and previews.",
-)
+@click.option("--out", required=True, type=_FOLDER, help="Folder for checkpoints, logs and previews.")
 @click.option(
     "--perceptual-weights",
-    required=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with the weights of LPIPS's networks; see docs/training.md.",
+    help="Folder with the weights of LPIPS's networks, which the presets for photos need; see docs/training.md.",
+)
+@click.option("--validation", type=_READABLE, help="Held-out pictures, measured at every checkpoint.")
+@click.option(
+    "--preset", default="photo", show_default=True, help="Model and settings; `vqcodec train presets` lists them."
 )
 @click.option(
-    "--validation",
-    type=click.Path(exists=True, path_type=Path),
-    help="Held-out pictures, measured at every checkpoint.",
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change any setting of the preset, such as training.weights.l1=3; `vqcodec train presets NAME` shows all.",
 )
+@click.option("--no-perceptual", is_flag=True, help="Without the losses that need --perceptual-weights: pixels only.")
+@click.option(
+    "--factor", type=int, help="Downsampling factor f of the default networks, 1 to 32.  [default: of the preset]"
+)
+@click.option("--codebook-size", type=int, help="K of every level, 2 to 65536.  [default: of the preset]")
 @click.option(
     "--resume",
     is_flag=True,
@@ -55,141 +80,174 @@ def train() -> None:
     metavar="MODEL",
     help="Start from this model, by name, id or folder: fine-tuning. [default: start from the data]",
 )
-@click.option("--steps", type=click.IntRange(min=1), default=20_000, show_default=True, help="Steps in all.")
+@click.option(
+    "--decoder-only",
+    is_flag=True,
+    help="With --init: hold Encoder and codebooks, so that the result decodes that model's streams too.",
+)
+@click.option("--steps", type=click.IntRange(min=1), help="Steps in all.  [default: of the preset]")
 @click.option(
     "--until",
     type=click.IntRange(min=1),
     help="Stop at this step, with a checkpoint; the schedule still ends at --steps.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), help="Crops a step.  [default: of the preset]")
+@click.option("--accumulate", type=click.IntRange(min=1), help="Cut a batch into so many parts, to save memory.")
 @click.option(
-    "--crop-size",
-    type=click.IntRange(min=48),
-    default=128,
-    show_default=True,
-    help="Side of the training crops, pixels; a multiple of 16.",
+    "--crop-size", type=click.IntRange(min=1), help="Side of the training crops, pixels.  [default: of the preset]"
 )
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=3e-4, show_default=True)
-@click.option(
-    "--decay-share",
-    type=click.FloatRange(0, 1),
-    default=0.3,
-    show_default=True,
-    help="Share of the steps, at the end, over which the learning rate falls to zero.",
-)
-@click.option(
-    "--lpips-vgg",
-    type=click.FloatRange(min=0),
-    default=1.0,
-    show_default=True,
-    help="Weight of LPIPS on VGG16; 0 saves about a fifth of the time.",
-)
-@click.option(
-    "--adversarial-weight",
-    type=click.FloatRange(min=0),
-    default=0.8,
-    show_default=True,
-    help="Weight of the discriminator's loss, on top of the adaptive weight; 0 trains without one.",
-)
-@click.option(
-    "--discriminator-start",
-    type=click.IntRange(min=0),
-    default=10_000,
-    show_default=True,
-    help="The step from which on there is a discriminator.",
-)
-@click.option(
-    "--discriminator-width",
-    type=click.IntRange(min=1),
-    default=64,
-    show_default=True,
-    help="Channels of its first layer; 32 is four times as fast.",
-)
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: of the preset]")
+@click.option("--seed", type=int, help="[default: 0]")
 @click.option(
     "--checkpoint-every", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps between checkpoints."
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--keep", type=click.IntRange(min=0), default=2, show_default=True, help="Newest checkpoints to keep; 0 for all."
+)
+@click.option(
+    "--tensorboard/--no-tensorboard",
+    default=None,
+    help="Logs for TensorBoard in OUT/tensorboard.  [default: where it is installed]",
+)
+@click.option("--compile", "compile_networks", is_flag=True, help="Put the networks through torch.compile.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.pass_context
 def stage1(context: click.Context, /, **options: Any) -> None:
-    """Train Encoder, codebooks and Decoder: L1 and LPIPS, residual levels, quantizer dropout."""
-    from vqcodec.codec import load_network
+    """Train Encoder, codebooks and Decoder on pictures.
+
+    With torchrun, several processes share each batch: torchrun --nproc-per-node 4 -m vqcodec.cli.main train stage1 ...
+    """
     from vqcodec.devices import keep_freed_memory
-    from vqcodec.model_card import find_model
-    from vqcodec.models.config import AutoencoderConfig
-    from vqcodec.perceptual import LPIPS
-    from vqcodec.training.checkpoint import load_checkpoint, model_config, newest_checkpoint
-    from vqcodec.training.data import PictureSet
-    from vqcodec.training.stage1 import Stage1Config, Stage1Trainer
-    from vqcodec.training.validation import Validation
+    from vqcodec.distributed import is_first_process, process_group
+    from vqcodec.training.interruption import stop_on_signals
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    keep_freed_memory()
+    with process_group(), stop_on_signals() as stop:
+        trainer = _trainer(context, options)
+        _run(trainer, options, stop)
+        if stop.requested:
+            if is_first_process():
+                click.echo(f"stopped by {stop.requested} after {trainer.step} steps; go on with --resume", err=True)
+            context.exit(stop.exit_code)
+
+
+def _trainer(context: click.Context, options: dict[str, Any]) -> Any:
+    """The trainer that the options describe, ready to run."""
+    from vqcodec.codec import load_network
+    from vqcodec.model_card import find_model
+    from vqcodec.training.checkpoint import load_checkpoint, newest_checkpoint, recipe_of
+    from vqcodec.training.data import PictureSet
+    from vqcodec.training.export import Origin
+    from vqcodec.training.stage1 import Stage1Trainer
+
     out: Path = options["out"]
+    init = find_model(options["init"]) if options["init"] else None
+    if options["decoder_only"] and not init and not options["resume"]:
+        raise click.UsageError("--decoder-only needs --init")
     if options["resume"]:
-        state = load_checkpoint(newest_checkpoint(out))
-        base, shape = Stage1Config.from_dict(state["config"]), model_config(state)
+        recipe = recipe_of(load_checkpoint(newest_checkpoint(out)))
     else:
         if any(out.glob("checkpoint-*.pt")):
             raise click.ClickException(f"{out}: holds checkpoints already; give --resume or another --out")
-        init = find_model(options["init"]) if options["init"] else None
-        shape = init.card.autoencoder if init else AutoencoderConfig()
-        base = Stage1Config(level_shares=(2.0, *[1.0] * (shape.levels - 1)))
-    config = _configure(base, context, options)
-    keep_freed_memory()
-    pictures = PictureSet(options["data"], minimum_side=32)
+        recipe = _preset(options["preset"])
+        if init:
+            recipe = replace(recipe, model=init.card.autoencoder)
+    recipe = _configured(recipe, context, options)
     trainer = Stage1Trainer(
-        shape,
-        config,
-        pictures,
+        recipe,
+        PictureSet(options["data"], minimum_side=1 if recipe.training.crop.pad else 32),
         out,
         perceptual_weights=options["perceptual_weights"],
         device=options["device"],
+        compile_networks=options["compile_networks"],
     )
     if options["resume"]:
         trainer.resume()
     elif init:
         trainer.start_from(load_network(init))
+        if recipe.training.decoder_only:
+            trainer.origin = asdict(Origin.of(init.card))
+    return trainer
+
+
+def _run(trainer: Any, options: dict[str, Any], stop: Any) -> None:
+    """Train, with logs from the first process."""
+    from vqcodec.distributed import is_first_process
+    from vqcodec.training.data import PictureSet
+    from vqcodec.training.run_log import RunLog
+    from vqcodec.training.validation import Validation, suitable_crop_size
+
+    limits = {name: options[name] for name in ("checkpoint_every", "keep", "until")}
+    if not is_first_process():
+        trainer.run(**limits, stop=stop)
+        return
+    config: Stage1Config = trainer.config
     validation = None
     if options["validation"]:
-        lpips = LPIPS(options["perceptual_weights"]).to(trainer.device)
-        validation = Validation(PictureSet([options["validation"]]), out, lpips)
-    out.mkdir(parents=True, exist_ok=True)
-    last = min(options["until"] or config.steps, config.steps)
-    with (
-        (out / "log.jsonl").open("a", buffering=1) as log,
-        tqdm(initial=trainer.step, total=last, unit="step", disable=None) as bar,
-    ):
-
-        def report(step: int, values: dict[str, float]) -> None:
-            log.write(json.dumps({"step": step} | values) + "\n")
-            bar.set_postfix({name: f"{value:.3g}" for name, value in values.items()}, refresh=False)
-            bar.update()
-
-        trainer.run(
-            checkpoint_every=options["checkpoint_every"], validation=validation, until=options["until"], report=report
+        pad = config.crop.pad
+        validation = Validation.load(
+            PictureSet([options["validation"]]),
+            options["out"],
+            options["perceptual_weights"],
+            trainer.device,
+            crop_size=config.crop.size if pad else suitable_crop_size(trainer.recipe.model),
+            pad=pad,
         )
+    with RunLog(
+        options["out"],
+        total_steps=min(options["until"] or config.steps, config.steps),
+        first_step=trainer.step,
+        samples_per_step=config.batch_size,
+        tensorboard=options["tensorboard"],
+    ) as log:
+
+        def report_validation(result: Any) -> None:
+            log.log_validation(result.step, result.values)
+            log.log_images(result.step, result.sheet)
+
+        trainer.run(**limits, stop=stop, validation=validation, report=log.log, report_validation=report_validation)
 
 
-def _configure(base: Any, context: click.Context, options: dict[str, Any]) -> Any:
-    """`base` with the options that were given, or all of them for a new run."""
+def _preset(name: str) -> Stage1Recipe:
+    from vqcodec.training.presets import PRESETS
 
-    def given(*names: str) -> dict[str, Any]:
-        explicit = ParameterSource.DEFAULT
-        return {n: options[n] for n in names if not options["resume"] or context.get_parameter_source(n) != explicit}
+    if name not in PRESETS:
+        raise click.UsageError(f"preset {name}: there are {', '.join(PRESETS)}")
+    return PRESETS[name]
 
-    config = replace(base, **given("steps", "batch_size", "learning_rate", "decay_share", "seed"))
-    if size := given("crop_size"):
-        config = replace(config, crop=replace(config.crop, size=size["crop_size"]))
-    adversary = {
-        field: options[option]
-        for option, field in (
-            ("adversarial_weight", "weight"),
-            ("discriminator_start", "start"),
-            ("discriminator_width", "width"),
-        )
-        if given(option)
-    }
-    config = replace(config, adversary=replace(config.adversary, **adversary))
-    if given("lpips_vgg"):
-        config = replace(config, weights=replace(config.weights, lpips_vgg=options["lpips_vgg"]))
-    return config
+
+def _configured(recipe: Stage1Recipe, context: click.Context, options: dict[str, Any]) -> Stage1Recipe:
+    """The recipe with the options that were given. `--set` goes last."""
+    from vqcodec.training.presets import with_codebook_size, with_factor
+    from vqcodec.training.settings import SettingError, with_settings
+
+    try:
+        if options["factor"] is not None:
+            recipe = with_factor(recipe, options["factor"])
+        if options["codebook_size"] is not None:
+            recipe = with_codebook_size(recipe, options["codebook_size"])
+        if options["no_perceptual"]:
+            weights = recipe.training.weights.without_networks()
+            recipe = replace(recipe, training=replace(recipe.training, weights=weights))
+        given = [
+            f"training.{setting}={options[option]}"
+            for option, setting in _NAMED_SETTINGS.items()
+            if options[option] is not None
+        ]
+        if context.get_parameter_source("decoder_only") != ParameterSource.DEFAULT:
+            given.append("training.decoder_only=true")
+        return with_settings(recipe, [*given, *options["settings"]])
+    except (SettingError, ValueError) as error:
+        raise click.UsageError(str(error)) from error
+
+
+#: option -> setting of the training
+_NAMED_SETTINGS = {
+    "steps": "steps",
+    "batch_size": "batch_size",
+    "accumulate": "accumulate",
+    "crop_size": "crop.size",
+    "learning_rate": "learning_rate",
+    "seed": "seed",
+}

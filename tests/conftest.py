@@ -16,7 +16,7 @@ from vqcodec import model_card
 from vqcodec.bitstream import quantise_frequencies
 from vqcodec.model_card import MODELS_VARIABLE, WEIGHTS_FILE, ModelCard, load_model_folder
 from vqcodec.models.autoencoder import VQAutoencoder
-from vqcodec.models.config import AutoencoderConfig
+from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
 
 _REFERENCE = Path(__file__).parent / "benchmarks" / "perceptual_reference.py"
 
@@ -25,16 +25,17 @@ _REFERENCE = Path(__file__).parent / "benchmarks" / "perceptual_reference.py"
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder: 2 levels of K = 32 at f = 16, random weights (always the same), static frequencies."""
     config = AutoencoderConfig(
-        patch=4,
-        encoder_widths=(8, 8, 16),
-        encoder_depths=(1, 1, 1),
-        encoder_hidden=(0.5, 0.5, 1.0),
-        decoder_widths=(8, 8, 16),
-        decoder_depths=(1, 1, 1),
-        decoder_hidden=(1.0, 1.0, 1.0),
-        latent_channels=16,
-        codebook_sizes=(32, 32),
-        code_dimension=4,
+        CompactConfig(
+            patch=4,
+            encoder_widths=(8, 8, 16),
+            encoder_depths=(1, 1, 1),
+            encoder_hidden=(0.5, 0.5, 1.0),
+            decoder_widths=(8, 8, 16),
+            decoder_depths=(1, 1, 1),
+            decoder_hidden=(1.0, 1.0, 1.0),
+            latent_channels=16,
+        ),
+        QuantizerConfig(codebook_sizes=(32, 32), code_dimension=4),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(20)
@@ -47,7 +48,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     raw = save(weights)
     (folder / WEIGHTS_FILE).write_bytes(raw)
-    counts = [np.arange(1, size + 1) for size in config.codebook_sizes]
+    counts = [np.arange(1, size + 1) for size in config.quantizer.codebook_sizes]
     frequencies = tuple(tuple(int(value) for value in quantise_frequencies(count)) for count in counts)
     ModelCard(
         name="tiny",

@@ -152,7 +152,7 @@ def test_tokens_of_a_wrong_shape(codec: Codec) -> None:
         return torch.zeros(shape, dtype=torch.int64)
 
     for tokens in ([grid(1, 2, 2), grid(1, 2, 3)], [grid(2, 2)], [grid(1, 1, 2, 2)]):
-        with pytest.raises(ValueError, match="one shape"):
+        with pytest.raises(ValueError, match="of one picture"):
             codec.detokenize(tokens)
     for tokens in ([], [grid(1, 2, 2)] * 3):
         with pytest.raises(ValueError, match="1 to 2"):

@@ -119,7 +119,7 @@ def test_missing_weights(folder: Path) -> None:
 def test_a_card_with_a_changed_field(folder: Path) -> None:
     path = folder / CARD_FILE
     values = json.loads(path.read_text())
-    values["autoencoder"]["code_dimension"] += 1
+    values["autoencoder"]["quantizer"]["code_dimension"] += 1
     path.write_text(json.dumps(values))
     assert "fingerprint does not match" in failure(folder, CARD_FILE)
 

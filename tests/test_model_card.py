@@ -23,27 +23,34 @@ from vqcodec.model_card import (
     installed_models,
     load_model_folder,
 )
-from vqcodec.models.config import AutoencoderConfig
+from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
 
 CONFIG = AutoencoderConfig(
-    patch=4,
-    encoder_widths=(8, 16),
-    encoder_depths=(1, 1),
-    encoder_hidden=(0.5, 1.0),
-    decoder_widths=(8, 16),
-    decoder_depths=(1, 2),
-    decoder_hidden=(1.0, 1.0),
-    latent_channels=16,
-    codebook_sizes=(4, 2),
-    code_dimension=4,
+    CompactConfig(
+        patch=4,
+        encoder_widths=(8, 16),
+        encoder_depths=(1, 1),
+        encoder_hidden=(0.5, 1.0),
+        decoder_widths=(8, 16),
+        decoder_depths=(1, 2),
+        decoder_hidden=(1.0, 1.0),
+        latent_channels=16,
+    ),
+    QuantizerConfig(codebook_sizes=(4, 2), code_dimension=4),
 )
 TABLES = ((FREQUENCY_TOTAL - 3, 1, 1, 1), (FREQUENCY_TOTAL // 2, FREQUENCY_TOTAL // 2))
-CARD = ModelCard("sample", CONFIG, TABLES, "ab" * 32, "MIT", {"data": "none"})
+CARD = ModelCard("sample", CONFIG, TABLES, "ab" * 32, "MIT", training={"data": "none"})
 #: of CARD: when this changes, every stream that was ever written loses its model
-GOLDEN_FINGERPRINT = "ba2b8a581a4e7ff92f011e68392241781a4447a0a3f0ca7adeae3f6878a8bdd1"
+GOLDEN_FINGERPRINT = "b174e70b57a29a7d970fe2cd77a9596108310b27828f7d6ef003faf0608b4f33"
 
 
 pytestmark = pytest.mark.usefixtures("no_models")
+
+
+def changed(part: str, **values: Any) -> dict[str, Any]:
+    """CONFIG as a dictionary with some values of a part changed."""
+    shape = CONFIG.to_dict()
+    return shape | {part: shape[part] | values}
 
 
 @pytest.fixture
@@ -67,11 +74,24 @@ def test_fingerprint_never_changes() -> None:
     assert CARD.model_id.hex() == GOLDEN_FINGERPRINT[:8]
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(AutoencoderConfig)])
-def test_fingerprint_follows_every_field_of_the_networks(name: str) -> None:
-    value = getattr(CONFIG, name)
-    other = (*value[:-1], value[-1] + 1) if isinstance(value, tuple) else value + 1
-    config = dataclasses.replace(CONFIG, **{name: other})
+OTHER_WORDS = {"padding": "zeros", "codebook": "sim", "lookup": "cosine", "gradient": "rotation"}
+PARTS = [
+    (part, field.name) for part in ("networks", "quantizer") for field in dataclasses.fields(getattr(CONFIG, part))
+]
+
+
+@pytest.mark.parametrize(("part", "name"), PARTS)
+def test_fingerprint_follows_every_field_of_the_networks(part: str, name: str) -> None:
+    present = getattr(CONFIG, part)
+    value = getattr(present, name)
+    other = OTHER_WORDS.get(name)
+    if name == "patch":
+        other = 2 * value
+    elif name == "level_strides":
+        other = (2, 1)
+    elif other is None:
+        other = (*value[:-1], value[-1] + 1) if isinstance(value, tuple) else value + 1
+    config = dataclasses.replace(CONFIG, **{part: dataclasses.replace(present, **{name: other})})
     assert dataclasses.replace(CARD, autoencoder=config).fingerprint != CARD.fingerprint
 
 
@@ -82,7 +102,7 @@ def test_fingerprint_follows_frequencies_and_weights(changes: dict[str, Any]) ->
     assert dataclasses.replace(CARD, **changes).fingerprint != CARD.fingerprint
 
 
-@pytest.mark.parametrize("changes", [{"name": "x"}, {"licence": "x"}, {"training": {"steps": 1}}])
+@pytest.mark.parametrize("changes", [{"name": "x"}, {"licence": "x"}, {"reads": ("01",)}, {"training": {"steps": 1}}])
 def test_fingerprint_ignores_what_is_for_people(changes: dict[str, Any]) -> None:
     assert dataclasses.replace(CARD, **changes).fingerprint == CARD.fingerprint
 
@@ -142,7 +162,7 @@ def test_a_card_that_is_no_card(folder: Path, content: bytes) -> None:
     [
         {"weights_sha256": "00" * 32},
         {"static_frequencies": [[1, 2]]},
-        {"autoencoder": dataclasses.asdict(CONFIG) | {"patch": 2}},
+        {"autoencoder": changed("networks", patch=2)},
         {"fingerprint": "00" * 32},
         {"fingerprint": None},
     ],
@@ -159,8 +179,8 @@ def test_a_changed_field_does_not_match_the_fingerprint(folder: Path, values: di
         {"autoencoder": [1, 2]},
         {"autoencoder": "text"},
         {"autoencoder": None},
-        {"autoencoder": dataclasses.asdict(CONFIG) | {"codebook_sizes": []}},
-        {"autoencoder": dataclasses.asdict(CONFIG) | {"encoder_widths": 3}},
+        {"autoencoder": changed("quantizer", codebook_sizes=[])},
+        {"autoencoder": changed("networks", encoder_widths=3)},
         {"static_frequencies": 5},
         {"static_frequencies": [5]},
         {"unknown": 1},

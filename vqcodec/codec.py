@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -49,7 +49,7 @@ from vqcodec.model_card import (
     find_model_by_id,
 )
 from vqcodec.models.autoencoder import VQAutoencoder
-from vqcodec.tiling import scaled, tiles
+from vqcodec.tiling import reduced, scaled, tiles
 
 ImageLike: TypeAlias = "LoadedImage | Image.Image | NDArray[np.uint8] | str | Path | bytes | BinaryIO"
 
@@ -79,10 +79,11 @@ class Codec:
         self.network = to_channels_last(network.eval().requires_grad_(False), device)
         self.network.encoder.to(dtype)
         self.network.decoder.to(dtype)
-        encoder_radius, decoder_radius = network.receptive_radius()
         factor = self.card.autoencoder.downsampling_factor
-        self._encoder_halo = -(-encoder_radius // factor)
-        self._decoder_halo = -(-decoder_radius // factor)
+        radii = network.receptive_radius()
+        self._encoder_halo = -(-radii[0] // factor) if radii else None
+        self._decoder_halo = -(-radii[1] // factor) if radii else None
+        self._strides = self.card.autoencoder.quantizer.strides
 
     @classmethod
     def load(
@@ -186,45 +187,57 @@ class Codec:
     def tokenize(self, images: Tensor, *, levels: int | None = None) -> list[Tensor]:
         """Images (B, 3, H, W) in [-1, 1], H and W multiples of f, to tokens: (B, H / f, W / f) int64 for each level.
 
+        A level of stride s has (B, ceil(H / f / s), ceil(W / f / s)).
         Large pictures go through the Encoder in tiles. Raises ValueError for other shapes.
         """
         factor = self.card.autoencoder.downsampling_factor
         count = self._check_levels(levels)
         batch, _, height, width = _check_images(images, factor)
         rows, cols = height // factor, width // factor
-        tokens = [torch.empty((batch, rows, cols), dtype=torch.int64) for _ in range(count)]
-        for row, col in tiles(rows, cols, self._encoder_halo):
+        strides = self._strides[:count]
+        tokens = [torch.empty((batch, -(-rows // s), -(-cols // s)), dtype=torch.int64) for s in strides]
+        for row, col in tiles(rows, cols, self._encoder_halo, align=strides[0]):
             tile = images[:, :, scaled(row.outer, factor), scaled(col.outer, factor)]
             latent = self.network.encoder(self._ready(tile))[:, :, row.kept, col.kept].float()
-            for grid, part in zip(tokens, self.network.quantizer.tokens(latent, count), strict=True):
-                grid[:, row.inner, col.inner] = part.cpu()
+            for grid, s, part in zip(tokens, strides, self.network.quantizer.tokens(latent, count), strict=True):
+                grid[:, reduced(row.inner, s), reduced(col.inner, s)] = part.cpu()
         return tokens
 
     @torch.inference_mode()
     def detokenize(self, tokens: list[Tensor]) -> Tensor:
         """Tokens of the first levels, (B, h, w) each, to images (B, 3, f h, f w) float32, about in [-1, 1].
 
-        Raises ValueError for no levels, too many, or unequal shapes.
+        h and w are those of the finest level given, times its stride; a level of stride s has ceil(h / s) rows and
+        ceil(w / s) columns. Raises ValueError for no levels, too many, or shapes that do not go together.
         """
         self._check_levels(len(tokens))
-        if len({grid.shape for grid in tokens}) != 1 or tokens[0].ndim != 3:
-            raise ValueError(f"expected token grids of one shape (B, h, w), got {[tuple(t.shape) for t in tokens]}")
+        strides = self._strides[: len(tokens)]
+        batch, rows, cols = self._check_grids(tokens, strides)
         factor = self.card.autoencoder.downsampling_factor
-        batch, rows, cols = tokens[0].shape
         shape = (batch, 3, rows * factor, cols * factor)
         images = torch.empty(shape, memory_format=torch.channels_last)
-        for row, col in tiles(rows, cols, self._decoder_halo):
-            latent = self.network.latent([grid[:, row.outer, col.outer].to(self.device) for grid in tokens])
+        for row, col in tiles(rows, cols, self._decoder_halo, align=strides[0]):
+            parts = [g[:, reduced(row.outer, s), reduced(col.outer, s)] for g, s in zip(tokens, strides, strict=True)]
+            latent = self.network.latent([part.to(self.device) for part in parts])
             made = self.network.decoder(self._ready(latent))
             kept = made[:, :, scaled(row.kept, factor), scaled(col.kept, factor)]
             images[:, :, scaled(row.inner, factor), scaled(col.inner, factor)] = kept.cpu()
         return images
 
+    def _check_grids(self, tokens: list[Tensor], strides: tuple[int, ...]) -> tuple[int, int, int]:
+        """(B, h, w) of the latents of these token grids."""
+        shapes = [tuple(grid.shape) for grid in tokens]
+        if len(shapes[-1]) == 3:
+            batch, rows, cols = shapes[-1][0], shapes[-1][1] * strides[-1], shapes[-1][2] * strides[-1]
+            if shapes == [(batch, -(-rows // s), -(-cols // s)) for s in strides]:
+                return batch, rows, cols
+        raise ValueError(f"expected token grids (B, h, w) of one picture, got {shapes}")
+
     def _ready(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
 
     def _as_pyramid(self, tokens: list[Tensor]) -> TokenPyramid:
-        sizes = self.card.autoencoder.codebook_sizes
+        sizes = self.card.autoencoder.quantizer.codebook_sizes
         return TokenPyramid(tuple(TokenGrid(grid[0].numpy(), size) for grid, size in zip(tokens, sizes, strict=False)))
 
     def _as_tensors(self, pyramid: TokenPyramid) -> list[Tensor]:
@@ -232,7 +245,7 @@ class Codec:
 
     def _expect_model(self, model_id: bytes) -> StreamModel:
         check_model_id(model_id, self.card)
-        return self.card.stream_model
+        return replace(self.card.stream_model, model_id=model_id)
 
     def _entropy_id(self, entropy: str | None) -> int:
         name = entropy or self.default_entropy

@@ -47,7 +47,9 @@ class ModelError(ValueError):
 class ModelCard:
     """What a model is. `static_frequencies`: for each level K integers that sum to 2**24, or () when there are none.
 
-    `training` says on what, how long and with what it was trained, for people; it does not enter the fingerprint.
+    `reads`: ids, in hexadecimal, of other models whose streams this one decodes too: it has their Encoder, codebooks
+    and frequencies, and a Decoder of its own.
+    `training` says on what, how long and with what it was trained, for people; neither enters the fingerprint.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ModelCard:
     static_frequencies: tuple[tuple[int, ...], ...]
     weights_sha256: str
     licence: str = ""
+    reads: tuple[str, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -62,7 +65,7 @@ class ModelCard:
     def fingerprint(self) -> str:
         """sha256, hexadecimal, of the canonical JSON of what decides the meaning of a stream."""
         meaning = {
-            "autoencoder": dataclasses.asdict(self.autoencoder),
+            "autoencoder": self.autoencoder.to_dict(),
             "static_frequencies": self.static_frequencies,
             "weights_sha256": self.weights_sha256,
         }
@@ -73,19 +76,24 @@ class ModelCard:
         """The first bytes of the fingerprint, as they stand in a stream."""
         return bytes.fromhex(self.fingerprint)[:MODEL_ID_BYTES]
 
+    def can_read(self, model_id: bytes) -> bool:
+        """Whether streams that name this model id can be decoded."""
+        return model_id == self.model_id or model_id.hex() in self.reads
+
     @cached_property
     def stream_model(self) -> StreamModel:
         """What the container must know of this model."""
         entropy_models: dict[int, EntropyModel] = {UNIFORM_ID: UniformModel()}
         if self.static_frequencies:
             entropy_models[STATIC_ID] = StaticModel(self.static_frequencies)
-        factor = self.autoencoder.downsampling_factor
-        grids = tuple(GridSpec(factor, size) for size in self.autoencoder.codebook_sizes)
+        shape = self.autoencoder
+        grids = tuple(map(GridSpec, shape.level_factors, shape.quantizer.codebook_sizes))
         return StreamModel(self.model_id, self.name, grids, entropy_models)
 
     def save(self, folder: Path) -> None:
         """Write folder/card.json."""
-        values = {"fingerprint": self.fingerprint} | dataclasses.asdict(self)
+        fields = {name.name: getattr(self, name.name) for name in dataclasses.fields(self)}
+        values = {"fingerprint": self.fingerprint} | fields | {"autoencoder": self.autoencoder.to_dict()}
         (folder / CARD_FILE).write_text(_to_json(values), encoding="utf-8")
 
 
@@ -150,11 +158,12 @@ def find_model(name_or_path: str | Path) -> ModelFolder:
 
 
 def find_model_by_id(model_id: bytes) -> ModelFolder:
-    """The installed model that a stream names. Raises UnknownModelError."""
+    """The installed model that a stream names, or else one that reads its streams. Raises UnknownModelError."""
     models = list(installed_models())
-    for model in models:
-        if model.card.model_id == model_id:
-            return model
+    for readers in ([model for model in models if model.card.model_id == model_id], models):
+        for model in readers:
+            if model.card.can_read(model_id):
+                return model
     known = ", ".join(f"{model.card.name} ({model.card.model_id.hex()})" for model in models) or "none"
     raise UnknownModelError(
         f"the stream was written with model {model_id.hex()}, which is not installed (installed: {known}); "
@@ -163,8 +172,8 @@ def find_model_by_id(model_id: bytes) -> ModelFolder:
 
 
 def check_model_id(model_id: bytes, card: ModelCard) -> None:
-    """Raises WrongModelError, naming both, unless a stream's model id is that of `card`."""
-    if model_id == card.model_id:
+    """Raises WrongModelError, naming both, unless `card` is of a model that reads streams with this model id."""
+    if card.can_read(model_id):
         return
     try:
         writer = f"{find_model_by_id(model_id).card.name} ({model_id.hex()})"
@@ -181,6 +190,7 @@ def _card_from_json(values: dict[str, Any]) -> ModelCard:
         raise ValueError(f"schema version {values['schema_version']}, this vqcodec reads {SCHEMA_VERSION}")
     fields = {key: value for key, value in values.items() if key != "fingerprint"}
     fields["autoencoder"] = AutoencoderConfig.from_dict(fields["autoencoder"])
+    fields["reads"] = tuple(fields["reads"])
     fields["static_frequencies"] = tuple(tuple(table) for table in fields["static_frequencies"])
     return ModelCard(**fields)
 

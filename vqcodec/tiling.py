@@ -33,18 +33,29 @@ def scaled(span: slice, factor: int) -> slice:
     return slice(span.start * factor, span.stop * factor)
 
 
-def spans(length: int, halo: int, tile: int | None = None) -> list[Span]:
-    """Cut `length` tokens into nearly equal spans of about `tile`, with a halo of `halo` where there is room."""
-    count = max(1, round(length / (tile or TILE_TOKENS)))
-    bounds = [number * length // count for number in range(count + 1)]
+def reduced(span: slice, stride: int) -> slice:
+    """From positions of the latent to tokens of a level of this stride."""
+    return slice(span.start // stride, -(-span.stop // stride))
+
+
+def spans(length: int, halo: int | None, tile: int | None = None, *, align: int = 1) -> list[Span]:
+    """Cut `length` tokens into nearly equal spans of about `tile`, with a halo of `halo` where there is room.
+
+    Spans begin at multiples of `align`, inner and outer ones. Without a halo, None, there is one span.
+    """
+    count = 1 if halo is None else max(1, round(length / (tile or TILE_TOKENS)))
+    bounds = [number * length // count // align * align for number in range(count)] + [length]
+    reach = -(-(halo or 0) // align) * align
     return [
-        Span(slice(start, stop), slice(max(0, start - halo), min(length, stop + halo)))
+        Span(slice(start, stop), slice(max(0, start - reach), min(length, stop + reach)))
         for start, stop in pairwise(bounds)
     ]
 
 
-def tiles(rows: int, cols: int, halo: int, tile: int | None = None) -> Iterator[tuple[Span, Span]]:
+def tiles(
+    rows: int, cols: int, halo: int | None, tile: int | None = None, *, align: int = 1
+) -> Iterator[tuple[Span, Span]]:
     """(rows, cols) spans of every tile of a grid."""
-    for row_span in spans(rows, halo, tile):
-        for col_span in spans(cols, halo, tile):
+    for row_span in spans(rows, halo, tile, align=align):
+        for col_span in spans(cols, halo, tile, align=align):
             yield row_span, col_span

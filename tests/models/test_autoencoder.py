@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
@@ -10,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vqcodec.models.autoencoder import Decoder, ResidualBlock, VQAutoencoder
-from vqcodec.models.config import AutoencoderConfig
+from vqcodec.models.autoencoder import VQAutoencoder
+from vqcodec.models.compact import Decoder, Encoder, ResidualBlock
+from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
 
 
 def make_config(stages: int = 3, **changes: Any) -> AutoencoderConfig:
@@ -24,10 +24,10 @@ def make_config(stages: int = 3, **changes: Any) -> AutoencoderConfig:
         "decoder_depths": (1, 2, 1)[:stages],
         "decoder_hidden": (1.0, 1.0, 1.0)[:stages],
         "latent_channels": 8,
-        "codebook_sizes": (16, 8),
-        "code_dimension": 4,
+        "padding": "zeros",
     }
-    return AutoencoderConfig(**(values | changes))
+    quantizer = QuantizerConfig(changes.pop("codebook_sizes", (16, 8)), 4)
+    return AutoencoderConfig(CompactConfig(**(values | changes)), quantizer)
 
 
 CONFIGS = {
@@ -35,6 +35,7 @@ CONFIGS = {
     "f8": make_config(2),
     "f2": make_config(1, patch=2, codebook_sizes=(4,)),
     "f32": make_config(patch=8),
+    "replicate": make_config(padding="replicate"),
     "no blocks": make_config(encoder_depths=(0, 0, 0), decoder_depths=(0, 0, 0)),
 }
 
@@ -54,13 +55,13 @@ def network(request: pytest.FixtureRequest) -> VQAutoencoder:
 
 def test_config_survives_json() -> None:
     for config in (AutoencoderConfig(), *CONFIGS.values()):
-        assert AutoencoderConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+        assert AutoencoderConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
 def test_config_properties() -> None:
     config = AutoencoderConfig()
     assert (config.downsampling_factor, config.levels) == (16, 4)
-    assert [config.downsampling_factor for config in CONFIGS.values()] == [16, 8, 2, 32, 16]
+    assert [config.downsampling_factor for config in CONFIGS.values()] == [16, 8, 2, 32, 16, 16]
 
 
 @pytest.mark.parametrize("name", ["encoder_depths", "encoder_hidden", "decoder_widths", "decoder_depths"])
@@ -70,13 +71,15 @@ def test_stages_of_unequal_number_are_refused(name: str) -> None:
 
 
 def test_a_model_without_codebooks_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one codebook"):
+    with pytest.raises(ValueError, match="one or more of 2 to 65536"):
         make_config(codebook_sizes=())
 
 
 def test_a_misspelt_field_is_refused() -> None:
+    values = make_config().to_dict()
+    values["networks"]["pach"] = 4
     with pytest.raises(TypeError, match="pach"):
-        AutoencoderConfig.from_dict({"pach": 4})
+        AutoencoderConfig.from_dict(values)
 
 
 # ---- shapes ----
@@ -137,21 +140,24 @@ def test_blocks_start_without_effect() -> None:
     assert torch.equal(block(x), x)
 
 
-def started(latent_channels: int) -> tuple[VQAutoencoder, Tensor, Tensor]:
-    """Networks for 2 x 2 patches, started from smooth pictures; the pictures; the latents (N, C) that it gave."""
+def started(latent_channels: int) -> tuple[VQAutoencoder, Tensor]:
+    """Networks for 2 x 2 patches, started from smooth pictures; the pictures."""
     torch.manual_seed(0)
     network = VQAutoencoder(make_config(1, patch=2, latent_channels=latent_channels)).requires_grad_(False)
     network.quantizer.begin_learning()
     images = nn.functional.interpolate(torch.rand(4, 3, 6, 6) * 2 - 1, size=(16, 16), mode="bicubic")
-    return network.eval(), images, network.start_from_patches(images)
+    network.start(images, torch.Generator().manual_seed(1))
+    return network.eval(), images
 
 
 @pytest.mark.parametrize("latent_channels", [12, 20])
 def test_it_starts_as_a_linear_map_of_patches(latent_channels: int) -> None:
     """With as many channels as a patch has dimensions, the linear part gives the very picture back."""
-    network, images, latents = started(latent_channels)
+    network, images = started(latent_channels)
+    assert isinstance(network.encoder, Encoder)
+    assert isinstance(network.decoder, Decoder)
     grid = network.encoder.linear(images)
-    assert torch.equal(grid.permute(0, 2, 3, 1).flatten(0, 2), latents)
+    latents = grid.permute(0, 2, 3, 1).flatten(0, 2)
     torch.testing.assert_close(network.decoder.linear(grid), images, rtol=0, atol=1e-4)
     torch.testing.assert_close(latents.mean(dim=0), torch.zeros(latent_channels), rtol=0, atol=1e-4)
     assert not latents[:, 12:].any()
@@ -159,8 +165,7 @@ def test_it_starts_as_a_linear_map_of_patches(latent_channels: int) -> None:
 
 
 def test_it_starts_as_a_residual_quantiser_of_patches() -> None:
-    network, images, latents = started(12)
-    network.quantizer.start_levels(latents, torch.Generator().manual_seed(1))
+    network, images = started(12)
     errors = [float((images - images.mean(dim=(0, 2, 3), keepdim=True)).square().mean())]
     for levels in (1, 2):
         errors.append(float((network.detokenize(network.tokenize(images, levels)) - images).square().mean()))
@@ -179,7 +184,10 @@ def reach(changed: Tensor, first: int, last: int) -> tuple[int, int]:
 
 def test_encoder_radius_is_what_a_token_sees(network: VQAutoencoder) -> None:
     """The gradient of the middle token is non-zero exactly as far as the radius says."""
-    radius, factor = network.receptive_radius()[0], network.config.downsampling_factor
+    radii, factor = network.receptive_radius(), network.config.downsampling_factor
+    assert radii is not None
+    assert isinstance(network.config.networks, CompactConfig)
+    radius = radii[0]
     middle = -(-radius // factor) + 1
     side = (2 * middle + 1) * factor
     images = (torch.rand(1, 3, side, side, dtype=torch.float64) * 2 - 1).requires_grad_()
@@ -190,11 +198,13 @@ def test_encoder_radius_is_what_a_token_sees(network: VQAutoencoder) -> None:
     seen = images.grad[0].abs().amax(dim=0) > 0
     for axis in (0, 1):
         for distance in reach(seen.any(dim=axis), middle * factor, (middle + 1) * factor - 1):
-            assert radius - network.config.patch < distance <= radius
+            assert radius - network.config.networks.patch < distance <= radius
 
 
 def test_decoder_radius_is_what_a_token_reaches(network: VQAutoencoder) -> None:
-    radius, factor = network.receptive_radius()[1], network.config.downsampling_factor
+    radii, factor = network.receptive_radius(), network.config.downsampling_factor
+    assert radii is not None
+    radius = radii[1]
     middle = -(-radius // factor) + 1
     latent = torch.randn(1, network.config.latent_channels, 2 * middle + 1, 2 * middle + 1, dtype=torch.float64)
     changed = latent.clone()

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vqcodec.models import quantizer
-from vqcodec.models.quantizer import Codebook, QuantizeResult, ResidualQuantizer, VectorQuantizer, nearest_codes
+from vqcodec.models import codebooks
+from vqcodec.models.codebooks import AverageCodebook, nearest_codes
+from vqcodec.models.config import QuantizerConfig
+from vqcodec.models.quantizer import QuantizeResult, ResidualQuantizer, VectorQuantizer
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -24,8 +26,8 @@ def unit(count: int, dimension: int, seed: int = 0) -> Tensor:
     return F.normalize(torch.randn(count, dimension, generator=seeded(seed)), dim=1)
 
 
-def learning_codebook(codes: int, dimension: int, *, decay: float = 0.99, seed: int = 0) -> Codebook:
-    codebook = Codebook(codes, dimension, decay=decay)
+def learning_codebook(codes: int, dimension: int, *, decay: float = 0.99, seed: int = 0) -> AverageCodebook:
+    codebook = AverageCodebook(codes, dimension, decay=decay)
     codebook.code_vectors.copy_(unit(codes, dimension, seed))
     codebook.begin_learning()
     return codebook
@@ -49,7 +51,7 @@ def test_nearest_codes_is_the_brute_force_one(count: int, codes: int, dimension:
     code_vectors = rng.integers(-3, 4, (codes, dimension)).astype(np.float64)
     expected = (vectors @ code_vectors.T).argmax(axis=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quantizer, "_SIMILARITY_ELEMENTS", elements)
+        patch.setattr(codebooks, "_SIMILARITY_ELEMENTS", elements)
         chosen = nearest_codes(torch.tensor(vectors).float(), torch.tensor(code_vectors).float())
     assert chosen.dtype == torch.int64
     assert chosen.tolist() == expected.tolist()
@@ -68,7 +70,7 @@ def test_nearest_codes_of_unit_vectors_is_nearest(count: int, codes: int, dimens
 def test_chunks_do_not_change_the_choice(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, code_vectors = unit(9, 5), unit(11, 5, seed=1)
     expected = (vectors.double() @ code_vectors.double().t()).argmax(dim=1)
-    monkeypatch.setattr(quantizer, "_SIMILARITY_ELEMENTS", elements)
+    monkeypatch.setattr(codebooks, "_SIMILARITY_ELEMENTS", elements)
     assert nearest_codes(vectors, code_vectors).tolist() == expected.tolist()
 
 
@@ -103,7 +105,7 @@ def test_an_update_without_vectors_leaves_the_codes() -> None:
 
 
 def test_a_codebook_carries_averages_only_while_it_learns() -> None:
-    codebook = Codebook(6, 3)
+    codebook = AverageCodebook(6, 3)
     assert set(codebook.state_dict()) == {"code_vectors"}
     codebook.begin_learning()
     assert set(codebook.state_dict()) == {"code_vectors", "average_counts", "average_sums"}
@@ -173,9 +175,9 @@ def test_dead_codes_are_put_onto_vectors() -> None:
 
 def test_statistics() -> None:
     codebook = learning_codebook(8, 3)
-    assert codebook.statistics() == pytest.approx((1.0, 8.0))
+    assert codebook.statistics() == pytest.approx((1.0, 8.0, 0))
     codebook.average_counts.copy_(torch.tensor([5.0, 5.0, 0, 0, 0, 0, 0, 0]))
-    assert codebook.statistics() == pytest.approx((0.25, 2.0))
+    assert codebook.statistics() == pytest.approx((0.25, 2.0, 6))
 
 
 # ---- one level ----
@@ -185,13 +187,13 @@ def test_unit_vectors_are_standardised_as_at_the_start() -> None:
     level = learning_level(6, 8, 3).train()
     latent = 5 + 3 * torch.randn(200, 6, generator=seeded())
     level.start_from(latent, seeded(1))
-    vectors = level.unit_vectors(latent)
+    vectors = level.vectors(latent)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(200))
     flat = vectors[:, :-1] / vectors[:, -1:] * level.lift
     torch.testing.assert_close(flat.mean(dim=0), torch.zeros(2), rtol=0, atol=1e-4)
     assert float(flat.var(dim=0).mean()) == pytest.approx(1, abs=1e-4)
     mean, variance = level.mean.clone(), level.variance.clone()
-    level.unit_vectors(2 * latent)
+    level.vectors(2 * latent)
     assert torch.equal(level.mean, mean)
     assert torch.equal(level.variance, variance)
 
@@ -201,7 +203,7 @@ def test_unit_vectors_are_standardised_as_at_the_start() -> None:
 
 def residual(levels: int = 3, *, training: bool = False) -> ResidualQuantizer:
     torch.manual_seed(1)
-    made = ResidualQuantizer(6, (16, 8, 5)[:levels], 4)
+    made = ResidualQuantizer(6, QuantizerConfig((16, 8, 5)[:levels], 4))
     made.begin_learning()
     return made.train(training)
 
@@ -303,8 +305,8 @@ def test_evaluation_changes_no_state() -> None:
 
 def test_a_level_keeps_the_distance_from_the_mean() -> None:
     """A dark and a bright flat area differ in nothing else."""
-    level = VectorQuantizer(6, 8, 3).eval().requires_grad_(False)
-    ray = level.unit_vectors(torch.arange(1.0, 4)[:, None] * torch.ones(3, 6))
+    level = VectorQuantizer(6, 8, QuantizerConfig((8,), 3)).eval().requires_grad_(False)
+    ray = level.vectors(torch.arange(1.0, 4)[:, None] * torch.ones(3, 6))
     assert float((ray @ ray.t() - 2 * torch.eye(3)).max()) < 0.999
 
 
@@ -322,15 +324,16 @@ def test_a_level_starts_as_a_good_quantiser_of_what_it_is_given() -> None:
 
 def learning_level(channels: int, codes: int, dimension: int) -> VectorQuantizer:
     torch.manual_seed(4)
-    level = VectorQuantizer(channels, codes, dimension).requires_grad_(False)
+    level = VectorQuantizer(channels, codes, QuantizerConfig((codes,), dimension)).requires_grad_(False)
     level.codebook.begin_learning()
     return level
 
 
 def test_each_level_starts_from_what_the_coarser_ones_leave() -> None:
     made = residual(training=True).requires_grad_(False)
-    vectors = torch.randn(1000, 6, generator=seeded(8))
-    made.start_levels(vectors, seeded(2))
+    latent = torch.randn(1, 6, 20, 50, generator=seeded(8))
+    vectors = latent.permute(0, 2, 3, 1).reshape(-1, 6)
+    made.start_levels(latent, seeded(2))
     made.eval()
     left, errors = vectors, [float(vectors.square().sum())]
     for level in made.each():
@@ -344,7 +347,7 @@ def test_each_level_starts_from_what_the_coarser_ones_leave() -> None:
 
 def test_dead_codes_of_every_level_are_revived() -> None:
     made = residual().requires_grad_(False)
-    vectors = torch.randn(400, 6, generator=seeded(8))
+    vectors = torch.randn(1, 6, 20, 20, generator=seeded(8))
     assert made.revive_dead_codes(vectors, seeded(2)) == 0
     made.each()[0].codebook.average_counts[3] = 0
     made.each()[2].codebook.average_counts[1] = 0

@@ -17,6 +17,7 @@ from vqcodec.models.config import AutoencoderConfig
 from vqcodec.training import stage1 as stage1_module
 from vqcodec.training.data import PictureSet
 from vqcodec.training.stage1 import Stage1Trainer
+from vqcodec.training.stage1_config import Stage1Recipe
 
 
 @pytest.fixture(scope="session")
@@ -46,8 +47,7 @@ def trainer(pictures: Path, perceptual_weights: Path, tmp_path: Path, monkeypatc
 
     def make(out: str = "run", model: AutoencoderConfig = MODEL, **changes: Any) -> Stage1Trainer:
         return Stage1Trainer(
-            model,
-            replace(CONFIG, **changes),
+            Stage1Recipe(model, replace(CONFIG, **changes)),
             PictureSet([pictures]),
             tmp_path / out,
             perceptual_weights=perceptual_weights,

@@ -9,24 +9,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqcodec.models.config import AutoencoderConfig
+from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
 from vqcodec.training.checkpoint import load_checkpoint
 from vqcodec.training.data import CropConfig
 from vqcodec.training.discriminator import AdversaryConfig
 from vqcodec.training.losses import LossWeights
-from vqcodec.training.stage1 import Stage1Config, Stage1Trainer
+from vqcodec.training.stage1 import Stage1Trainer
+from vqcodec.training.stage1_config import Stage1Config
 
 MODEL = AutoencoderConfig(
-    patch=4,
-    encoder_widths=(8, 16),
-    encoder_depths=(1, 1),
-    encoder_hidden=(1.0, 1.0),
-    decoder_widths=(8, 16),
-    decoder_depths=(1, 1),
-    decoder_hidden=(1.0, 1.0),
-    latent_channels=12,
-    codebook_sizes=(16, 8),
-    code_dimension=4,
+    CompactConfig(
+        patch=4,
+        encoder_widths=(8, 16),
+        encoder_depths=(1, 1),
+        encoder_hidden=(1.0, 1.0),
+        decoder_widths=(8, 16),
+        decoder_depths=(1, 1),
+        decoder_hidden=(1.0, 1.0),
+        latent_channels=12,
+    ),
+    QuantizerConfig(codebook_sizes=(16, 8), code_dimension=4),
 )
 CONFIG = Stage1Config(
     steps=6,

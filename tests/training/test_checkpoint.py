@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +38,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert torch.equal(loaded["model"]["weight"], torch.full((50,), 3.0))
 
 
-@pytest.mark.parametrize(("keep", "kept"), [(1, [100]), (3, [10, 20, 100])])
+@pytest.mark.parametrize(("keep", "kept"), [(1, [100]), (3, [10, 20, 100]), (0, [5, 9, 10, 20, 100])])
 def test_the_newest_are_kept(tmp_path: Path, keep: int, kept: list[int]) -> None:
     for name in ("notes.txt", "checkpoint-1.pt", "checkpoint-final.pt"):
         (tmp_path / name).touch()
@@ -43,6 +47,18 @@ def test_the_newest_are_kept(tmp_path: Path, keep: int, kept: list[int]) -> None
     assert [int(path.stem.split("-")[1]) for path in checkpoints(tmp_path)] == kept
     assert newest_checkpoint(tmp_path).name == "checkpoint-00000100.pt"
     assert {path.name for path in tmp_path.iterdir()} >= {"notes.txt", "checkpoint-1.pt", "checkpoint-final.pt"}
+
+
+def test_two_are_kept_unless_told_otherwise(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, step, state())
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-00000002.pt", "checkpoint-00000003.pt"]
+
+
+def test_a_negative_number_to_keep(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="keep -1 checkpoints: take 0 for all"):
+        save_checkpoint(tmp_path, 1, state(), keep=-1)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_there_is_none(tmp_path: Path) -> None:
@@ -104,6 +120,57 @@ def test_a_process_killed_while_saving_leaves_a_good_checkpoint(tmp_path: Path) 
     assert load_checkpoint(newest_checkpoint(tmp_path))["step"] == 1
     save_checkpoint(tmp_path, 2, state())
     assert load_checkpoint(newest_checkpoint(tmp_path))["step"] == 2
+
+
+# Reads folders from stdin; for each, a fork (torch is imported once) writes checkpoints there until it is killed.
+WRITER = """
+import itertools, os, sys
+from pathlib import Path
+import torch
+from vqcodec.training.checkpoint import checkpoints, save_checkpoint
+
+for line in sys.stdin:
+    folder = Path(line.rstrip())
+    first = 1 + max((int(path.stem[-8:]) for path in checkpoints(folder)), default=0)
+    child = os.fork()
+    if child == 0:
+        for step in itertools.count(first):
+            save_checkpoint(folder, step, {"weight": torch.full((300_000,), step)})
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture
+def writer() -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", WRITER]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)  # and what it forked
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_process_killed_at_any_moment_leaves_a_good_checkpoint(tmp_path: Path, writer: subprocess.Popen[str]) -> None:
+    assert writer.stdin is not None
+    assert writer.stdout is not None
+    rng = np.random.default_rng()
+    newest = save_checkpoint(tmp_path, 1, state())
+    for _ in range(8):
+        print(tmp_path, file=writer.stdin, flush=True)
+        child, before, deadline = int(writer.stdout.readline()), newest, time.monotonic() + 60
+        while newest_checkpoint(tmp_path) == before:  # so that every round gets on
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.05))
+        os.kill(child, signal.SIGKILL)
+        assert int(writer.stdout.readline()) == -signal.SIGKILL
+        newest = newest_checkpoint(tmp_path)
+        loaded = load_checkpoint(newest)
+        assert newest.name == f"checkpoint-{loaded['step']:08d}.pt"
+        assert bool((loaded["weight"] == loaded["step"]).all())
 
 
 @pytest.mark.parametrize(

@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import io
+import hashlib
 import logging
-import tarfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from data_helpers import few_examples, flat, labels, png, save, shard, values
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from vqcodec.training import data as data_module
-from vqcodec.training.data import CropBatches, CropConfig, DataError, PictureSet, random_crop
-
-
-def flat(value: int, size: tuple[int, int] = (40, 50)) -> np.ndarray:
-    return np.full((*size, 3), value, np.uint8)
-
-
-def save(path: Path, value: int, size: tuple[int, int] = (40, 50)) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(flat(value, size)).save(path)
-
-
-def shard(path: Path, members: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-
-
-def png(value: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(flat(value)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def values(pictures: PictureSet) -> list[int]:
-    return [int(pictures[index][0, 0, 0]) for index in range(len(pictures))]
-
+from vqcodec.training.data import (
+    UNLABELLED,
+    ArrayPictures,
+    CropBatches,
+    CropConfig,
+    DataError,
+    PictureSet,
+    random_crop,
+)
 
 # ---- where pictures are found ----
 
@@ -53,6 +36,12 @@ def test_nested_folders_shards_and_single_files(tmp_path: Path) -> None:
     save(tmp_path / "5.png", 5)
     assert values(PictureSet([tmp_path / "a", str(tmp_path / "5.png")])) == [2, 1, 3, 4, 5]
     assert values(PictureSet([tmp_path / "a" / "z.tar"])) == [3, 4]
+
+
+def test_a_folder_with_the_name_of_a_picture_is_looked_into_once(tmp_path: Path) -> None:
+    save(tmp_path / "a.png" / "1.png", 1)
+    save(tmp_path / "b.tar" / "2.png", 2)
+    assert values(PictureSet([tmp_path])) == [1, 2]
 
 
 def test_every_mode_becomes_rgb(tmp_path: Path) -> None:
@@ -114,7 +103,7 @@ def test_whatever_a_reader_raises_is_a_skipped_picture(
 
         pictures = PictureSet([tmp_path])
         with monkeypatch.context() as patch:
-            patch.setattr(data_module.Image, "open", fail)
+            patch.setattr(Image, "open", fail)
             with pytest.raises(DataError, match="none of the training pictures can be used"):
                 pictures[0]
         message = caplog.records[number].getMessage()
@@ -138,8 +127,8 @@ def test_the_cache_ends_at_its_limit(
         save(tmp_path / f"{number}.png", number)
     pictures = PictureSet([tmp_path], cache_bytes=cache_bytes)
     opened = []
-    original = data_module.Image.open
-    monkeypatch.setattr(data_module.Image, "open", lambda *given: opened.append(1) or original(*given))
+    original = Image.open
+    monkeypatch.setattr(Image, "open", lambda *given: opened.append(1) or original(*given))
     assert values(pictures) == values(pictures) == [0, 1, 2]
     assert len(opened) == reads
 
@@ -180,6 +169,50 @@ def test_a_picture_smaller_than_the_crop_is_enlarged() -> None:
     assert np.array_equal(crop, flat(9, (64, 64)))
 
 
+def test_the_default_crops_and_what_they_draw_stay_as_they_are() -> None:
+    """Runs that were begun by an older version must resume to the same bits."""
+    rng = np.random.default_rng(7)
+    crops = [random_crop(ramp(60, 90), CropConfig(size=32, resized=0), rng) for _ in range(50)]
+    assert hashlib.sha256(np.stack(crops).tobytes()).hexdigest().startswith("dd3da0a171c468dd")
+    rng = np.random.default_rng(7)
+    for _ in range(50):
+        random_crop(ramp(60, 90), CropConfig(size=32), rng)
+    assert rng.integers(2**32) == 3156764714
+
+
+def test_settings_of_an_older_checkpoint_mean_what_they_meant() -> None:
+    assert CropConfig(size=128, resized=0.5, smallest=0.6, largest=1.75) == CropConfig()
+    assert (CropConfig().pad, CropConfig().flip) == (False, True)
+
+
+def test_without_flip_the_same_crops_come_unmirrored() -> None:
+    mirrored, plain = (np.random.default_rng(0) for _ in range(2))
+    for _ in range(40):
+        crop = random_crop(ramp(60, 90), CropConfig(size=32), mirrored)
+        straight = random_crop(ramp(60, 90), CropConfig(size=32, flip=False), plain)
+        assert straight[0, 0, 0] < straight[0, -1, 0]
+        assert np.array_equal(straight, crop) or np.array_equal(straight, crop[:, ::-1])
+
+
+@few_examples
+@given(height=st.integers(1, 40), width=st.integers(1, 40))
+def test_a_padded_picture_lies_in_the_middle_of_its_repeated_edges(height: int, width: int) -> None:
+    picture = np.random.default_rng(0).integers(256, size=(height, width, 3), dtype=np.uint8)
+    config = CropConfig(size=40, resized=0, pad=True, flip=False)
+    crop = random_crop(picture, config, np.random.default_rng(0))
+    rows = (np.arange(40) - (40 - height) // 2).clip(0, height - 1)
+    columns = (np.arange(40) - (40 - width) // 2).clip(0, width - 1)
+    assert np.array_equal(crop, picture[rows][:, columns])
+
+
+def test_pad_leaves_pictures_alone_that_are_large_enough() -> None:
+    for config in (CropConfig(size=32), CropConfig(size=60, resized=0.2)):
+        one, other = (np.random.default_rng(1) for _ in range(2))
+        for _ in range(20):
+            crop = random_crop(ramp(60, 90), config, one)
+            assert np.array_equal(random_crop(ramp(60, 90), replace(config, pad=True), other), crop)
+
+
 # ---- batches ----
 
 
@@ -211,3 +244,54 @@ def test_ahead_hands_on_the_error_of_its_thread(tmp_path: Path) -> None:
     batches = CropBatches(PictureSet([tmp_path]), batch_size=1, crop=CropConfig(size=32), seed=0)
     with pytest.raises(DataError, match="none of the training pictures"):
         next(batches.ahead(0, 3))
+
+
+def test_labels_come_with_the_very_crops_of_a_batch(tmp_path: Path) -> None:
+    for value in (0, 1, 2, 3):
+        save(tmp_path / f"class {value}" / "a.png", value)
+    (tmp_path / "class 1" / "b.png").write_bytes(b"no picture")  # the next usable one is of class 2
+    batches = CropBatches(PictureSet([tmp_path], labels=True), batch_size=8, crop=CropConfig(size=32), seed=1)
+    for step in range(5):
+        batch, numbers = batches.with_labels(step)
+        assert np.array_equal(batch, batches(step))
+        assert (numbers.shape, numbers.dtype) == ((8,), np.int64)
+        assert np.array_equal(numbers, batch[:, 0, 0, 0])
+
+
+def test_pictures_without_a_label_are_marked_in_a_batch(batches: CropBatches) -> None:
+    batch, numbers = batches.with_labels(2)
+    assert np.array_equal(batch, batches(2))
+    assert numbers.tolist() == [UNLABELLED] * 3
+
+
+# ---- pictures in memory ----
+
+
+def test_arrays_serve_as_a_set_of_pictures() -> None:
+    pixels = np.stack([flat(value) for value in (5, 6, 7)])
+    pictures = ArrayPictures(pixels, np.array([2, 0, 1], np.uint8), ["a", "b", "c"])
+    assert (values(pictures), labels(pictures), pictures.classes) == ([5, 6, 7], [2, 0, 1], ("a", "b", "c"))
+    assert np.array_equal(pictures.item(1)[0], flat(6))
+    assert ArrayPictures(pixels, np.array([3, 0, 0])).classes == ("0", "1", "2", "3")
+    plain = ArrayPictures(pixels)
+    assert (labels(plain), plain.classes) == ([None] * 3, ())
+    batch, numbers = CropBatches(pictures, batch_size=9, crop=CropConfig(size=32), seed=0).with_labels(0)
+    assert np.array_equal(numbers, np.array([2, 0, 1])[batch[:, 0, 0, 0] - 5])
+
+
+@pytest.mark.parametrize(
+    ("pixels", "numbers", "classes", "message"),
+    [
+        (np.zeros((2, 8, 8), np.uint8), None, None, r"expected pictures \(N, H, W, 3\) uint8, got \(2, 8, 8\) uint8"),
+        (np.zeros((2, 8, 8, 3), np.float32), None, None, "got .* float32"),
+        (np.zeros((0, 8, 8, 3), np.uint8), None, None, "expected pictures"),
+        (np.zeros((2, 8, 8, 3), np.uint8), np.zeros(3, int), None, "expected 2 integer labels"),
+        (np.zeros((2, 8, 8, 3), np.uint8), np.zeros(2), None, "expected 2 integer labels, got .* float64"),
+        (np.zeros((2, 8, 8, 3), np.uint8), np.array([0, 2]), "ab", "labels from 0 to 2, expected 0 to 1"),
+        (np.zeros((2, 8, 8, 3), np.uint8), np.array([-1, 0]), None, "labels from -1 to 0"),
+        (np.zeros((2, 8, 8, 3), np.uint8), np.array([0, 10**12]), None, "expected 0 to 99999"),
+    ],
+)
+def test_arrays_that_are_no_pictures_or_labels(pixels: Any, numbers: Any, classes: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        ArrayPictures(pixels, numbers, classes)

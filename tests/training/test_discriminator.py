@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from vqcodec.training.discriminator import (
     MAXIMUM_ADAPTIVE_WEIGHT,
@@ -42,11 +43,17 @@ def test_the_adaptive_weight_is_the_ratio_of_the_norms() -> None:
     assert (weight.dtype, weight.requires_grad) == (torch.float32, False)
 
 
+def learn(adversary: Adversary, real: Tensor, made: Tensor) -> dict[str, Tensor]:
+    values = adversary.look(real, made, 1.0)
+    adversary.learn(1.0)
+    return values
+
+
 def test_it_learns_to_tell_noise_from_flat_pictures() -> None:
     torch.manual_seed(1)
     adversary = Adversary(AdversaryConfig(width=8, learning_rate=2e-3), torch.device("cpu"))
     real, made = torch.randn(4, 3, 40, 40), torch.zeros(4, 3, 40, 40)
-    losses = [adversary.learn(real, made, 1.0)["discriminator"] for _ in range(60)]
+    losses = [float(learn(adversary, real, made)["discriminator"]) for _ in range(60)]
     assert losses[0] == pytest.approx(1, abs=0.1)
     assert losses[-1] < 0.3
     loss, gradient = adversary.gradient(made)
@@ -57,16 +64,16 @@ def test_it_learns_to_tell_noise_from_flat_pictures() -> None:
 def test_a_step_that_is_not_finite_changes_nothing() -> None:
     adversary = Adversary(AdversaryConfig(width=4), torch.device("cpu"))
     before = [value.detach().clone() for value in adversary.network.parameters()]
-    adversary.learn(torch.full((1, 3, 40, 40), torch.nan), torch.zeros(1, 3, 40, 40), 1.0)
+    learn(adversary, torch.full((1, 3, 40, 40), torch.nan), torch.zeros(1, 3, 40, 40))
     assert all(torch.equal(a, b) for a, b in zip(before, adversary.network.parameters(), strict=True))
 
 
 def test_its_state_is_carried_over() -> None:
     first, second = (Adversary(AdversaryConfig(width=4), torch.device("cpu")) for _ in range(2))
     real, made = torch.randn(2, 3, 40, 40), torch.zeros(2, 3, 40, 40)
-    first.learn(real, made, 1.0)
+    learn(first, real, made)
     second.load(first.state())
-    assert first.learn(real, made, 1.0) == second.learn(real, made, 1.0)
+    assert learn(first, real, made) == learn(second, real, made)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vqcodec.perceptual import LPIPS, PerceptualWeightsError
 from vqcodec.training.losses import LossWeights, ReconstructionLoss
-from vqcodec.training.stage1 import SMALLEST_CROP
+from vqcodec.training.stage1 import SMALLEST_LPIPS_CROP
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -24,10 +24,11 @@ def images(seed: int, size: int = 48) -> Tensor:
 @pytest.mark.parametrize(
     ("weights", "names"),
     [
-        (LossWeights(), {"l1", "lpips_alex", "lpips_vgg"}),
-        (LossWeights(lpips_alex=0), {"l1", "lpips_vgg"}),
-        (LossWeights(lpips_vgg=0), {"l1", "lpips_alex"}),
-        (LossWeights(vgg_crops=0), {"l1", "lpips_alex"}),
+        (LossWeights(), {"l1", "lpips_alex", "lpips_vgg", "texture_alex", "texture_vgg"}),
+        (LossWeights(lpips_alex=0), {"l1", "lpips_vgg", "texture_alex", "texture_vgg"}),
+        (LossWeights(texture_alex=0, texture_vgg=0), {"l1", "lpips_alex", "lpips_vgg"}),
+        (LossWeights(lpips_vgg=0, texture_vgg=0), {"l1", "lpips_alex", "texture_alex"}),
+        (LossWeights(l2=1).without_networks(), {"l1", "l2"}),
     ],
 )
 def test_terms_that_weigh_nothing_are_not_computed(
@@ -52,6 +53,9 @@ def test_terms_are_what_they_say(perceptual_weights: Path) -> None:
     shifted = alex(unit_made[:, :, top:, left:], unit_real[:, :, top:, left:])
     torch.testing.assert_close(terms["lpips_alex"], shifted.mean())
     torch.testing.assert_close(terms["lpips_vgg"], vgg(unit_made, unit_real).mean())
+    whole = ReconstructionLoss(perceptual_weights, LossWeights(vgg_crops=0))(real, made, seeded(7))
+    for name in ("lpips_vgg", "texture_vgg"):
+        torch.testing.assert_close(whole[name], terms[name])
 
 
 def test_the_generator_decides_alone(perceptual_weights: Path) -> None:
@@ -64,7 +68,7 @@ def test_the_generator_decides_alone(perceptual_weights: Path) -> None:
 def test_the_gradient_reaches_the_reconstruction_and_no_weights(perceptual_weights: Path) -> None:
     loss = ReconstructionLoss(perceptual_weights, LossWeights())
     assert list(loss.parameters()) == []
-    for name in ("l1", "lpips_alex", "lpips_vgg"):
+    for name in ("l1", "lpips_alex", "lpips_vgg", "texture_alex", "texture_vgg"):
         made = images(1).requires_grad_()
         loss(images(0), made, seeded())[name].backward()
         assert made.grad is not None
@@ -75,10 +79,13 @@ def test_the_gradient_reaches_the_reconstruction_and_no_weights(perceptual_weigh
 @pytest.mark.parametrize("seed", range(8))
 def test_the_smallest_crops_survive_every_shift(perceptual_weights: Path, seed: int) -> None:
     loss = ReconstructionLoss(perceptual_weights, LossWeights())
-    terms = loss(images(0, SMALLEST_CROP), images(1, SMALLEST_CROP), seeded(seed))
+    terms = loss(images(0, SMALLEST_LPIPS_CROP), images(1, SMALLEST_LPIPS_CROP), seeded(seed))
     assert all(torch.isfinite(term) for term in terms.values())
 
 
 def test_missing_perceptual_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(PerceptualWeightsError, match=r"alexnet_conv_fp16\.safetensors: no such file"):
         ReconstructionLoss(tmp_path, LossWeights())
+    with pytest.raises(ValueError, match="give --no-perceptual to train without"):
+        ReconstructionLoss(None, LossWeights())
+    assert ReconstructionLoss(None, LossWeights().without_networks()).alex is None

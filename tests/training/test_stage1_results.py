@@ -1,8 +1,7 @@
-"""What a run leaves behind: validation, exported models, and models to go on from."""
+"""What a run leaves behind: exported models, and models to go on from."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,47 +9,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from stage1_helpers import MODEL, Trainers, assert_same_checkpoint
+from stage1_helpers import MODEL, Trainers
 
 from vqcodec.codec import Codec, load_network
 from vqcodec.model_card import find_model
-from vqcodec.perceptual import LPIPS
 from vqcodec.training.checkpoint import CheckpointError, checkpoints, save_checkpoint
-from vqcodec.training.data import DataError, PictureSet
+from vqcodec.training.data import PictureSet
 from vqcodec.training.export import export_model
 from vqcodec.training.stage1 import TrainingError
-from vqcodec.training.validation import Validation
-
-# ---- validation ----
-
-
-def test_validation_writes_a_line_and_a_picture(trainer: Trainers, pictures: Path, perceptual_weights: Path) -> None:
-    made = trainer()
-    validation = Validation(PictureSet([pictures]), made.out, LPIPS(perceptual_weights), crop_size=64, shown=2)
-    made.run(checkpoint_every=3, validation=validation)
-    lines = [json.loads(line) for line in (made.out / "validation.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [3, 6]
-    assert set(lines[0]) == {"step", "psnr_db_1", "psnr_db_2", "lpips_1", "lpips_2"}
-    with Image.open(made.out / "previews" / "00000006.png") as sheet:
-        assert sheet.size == (3 * 64, 2 * 64)
-        with Image.open(pictures / "0.png") as original:
-            left, top = (96 - 64) // 2, (80 - 64) // 2
-            crop = np.asarray(original)[top : top + 64, left : left + 64]
-        assert np.abs(np.asarray(sheet)[:64, :64].astype(int) - crop).max() <= 1
-
-
-def test_validation_does_not_change_the_run(trainer: Trainers, pictures: Path, perceptual_weights: Path) -> None:
-    quiet, watched = trainer("quiet"), trainer("watched")
-    quiet.run()
-    validation = Validation(PictureSet([pictures]), watched.out, LPIPS(perceptual_weights), crop_size=64)
-    watched.run(checkpoint_every=2, validation=validation)
-    assert_same_checkpoint(checkpoints(quiet.out)[-1], checkpoints(watched.out)[-1])
-
-
-def test_validation_pictures_may_be_too_small(pictures: Path, perceptual_weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no validation picture has both sides of 192 pixels"):
-        Validation(PictureSet([pictures]), tmp_path, LPIPS(perceptual_weights))
-
 
 # ---- export ----
 
@@ -123,6 +89,6 @@ def test_a_finished_model_is_where_fine_tuning_starts(trainer: Trainers, picture
     code_vectors = "quantizer.levels.0.codebook.code_vectors"
     moved = (tuned.model.state_dict()[code_vectors] - network.state_dict()[code_vectors]).abs().max()
     assert 0 < moved < 0.2  # not started anew
-    other = replace(MODEL, latent_channels=8)
+    other = replace(MODEL, networks=replace(MODEL.networks, latent_channels=8))
     with pytest.raises(TrainingError, match="another configuration"):
         trainer("other", model=other).start_from(network)

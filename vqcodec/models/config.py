@@ -2,49 +2,142 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from vqcodec.models.taming_config import TamingConfig
+
+PADDINGS: Final = ("zeros", "replicate")
+CODEBOOKS: Final = ("average", "gradient", "sim", "gumbel")
+LOOKUPS: Final = ("lifted", "cosine", "euclidean")
+GRADIENTS: Final = ("straight-through", "rotation")
+LARGEST_CODEBOOK: Final = 65_536
+LARGEST_FACTOR: Final = 32
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig:
-    """Shape of the networks. Widths and depths are listed from the stride of `patch` to the coarsest one."""
+class QuantizerConfig:
+    """Levels of codes, coarse to fine.
 
-    patch: int = 4
-    encoder_widths: tuple[int, ...] = (64, 160, 320)
-    encoder_depths: tuple[int, ...] = (1, 2, 2)
-    encoder_hidden: tuple[float, ...] = (0.5, 0.5, 1.0)
-    decoder_widths: tuple[int, ...] = (64, 160, 320)
-    decoder_depths: tuple[int, ...] = (1, 2, 3)
-    decoder_hidden: tuple[float, ...] = (1.0, 0.5, 1.0)
-    latent_channels: int = 256
+    codebook_sizes: K of each level, 2..65536. code_dimension: D. codebook: how codes learn, by moving "average", by the
+    "gradient" of the codebook loss, as "sim" (SimVQ), or chosen by logits, "gumbel". lookup: the space of the codes,
+    see `vqcodec.models.quantizer.VectorQuantizer`. gradient: what the Encoder gets. level_strides: of each level's
+    token grid, in positions of the latent, () for 1 at all levels.
+    """
+
     codebook_sizes: tuple[int, ...] = (1024, 1024, 1024, 1024)
     code_dimension: int = 8
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> AutoencoderConfig:
-        """From JSON's lists and numbers. Raises TypeError for unknown names."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**fields)
+    codebook: str = "average"
+    lookup: str = "lifted"
+    gradient: str = "straight-through"
+    level_strides: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        stages = {len(getattr(self, name)) for name in _STAGE_FIELDS}
-        if len(stages) != 1:
-            raise ValueError(f"{', '.join(_STAGE_FIELDS)} must have equal lengths")
-        if not self.codebook_sizes:
-            raise ValueError("at least one codebook is needed")
-
-    @property
-    def downsampling_factor(self) -> int:
-        """f: pixels along a side for a token."""
-        return self.patch * 2 ** (len(self.encoder_widths) - 1)
+        if not self.codebook_sizes or not all(2 <= size <= LARGEST_CODEBOOK for size in self.codebook_sizes):
+            raise ValueError(f"codebook sizes {self.codebook_sizes}: one or more of 2 to {LARGEST_CODEBOOK}")
+        if self.level_strides and len(self.level_strides) != len(self.codebook_sizes):
+            raise ValueError("there must be as many level strides as codebook sizes, or none")
+        if any(coarse % fine for coarse, fine in zip(self.strides, self.strides[1:], strict=False)):
+            raise ValueError(f"level strides {self.level_strides}: each must be a multiple of the next")
+        _one_of("codebook", self.codebook, CODEBOOKS)
+        _one_of("lookup", self.lookup, LOOKUPS)
+        _one_of("gradient", self.gradient, GRADIENTS)
 
     @property
     def levels(self) -> int:
         return len(self.codebook_sizes)
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Of every level."""
+        return self.level_strides or (1,) * len(self.codebook_sizes)
 
-_STAGE_FIELDS = (
+
+@dataclass(frozen=True)
+class CompactConfig:
+    """The default networks. Widths and depths are listed from the stride of `patch` to the coarsest one.
+
+    padding: what 3x3 convolutions see beyond the picture's border: "zeros", or "replicate", its last row or column.
+    """
+
+    patch: int = 4
+    encoder_widths: tuple[int, ...] = (64, 160, 320)
+    encoder_depths: tuple[int, ...] = (0, 1, 2)
+    encoder_hidden: tuple[float, ...] = (0.5, 0.5, 0.5)
+    decoder_widths: tuple[int, ...] = (64, 160, 320)
+    decoder_depths: tuple[int, ...] = (1, 1, 2)
+    decoder_hidden: tuple[float, ...] = (1.0, 0.5, 0.5)
+    latent_channels: int = 128
+    padding: str = "replicate"
+
+    def __post_init__(self) -> None:
+        if len({len(getattr(self, name)) for name in _STAGE_FIELDS}) != 1:
+            raise ValueError(f"{', '.join(_STAGE_FIELDS)} must have equal lengths")
+        if self.downsampling_factor not in (1, 2, 4, 8, 16, LARGEST_FACTOR):
+            raise ValueError(f"a downsampling factor of {self.downsampling_factor}: take a power of two up to 32")
+        _one_of("padding", self.padding, PADDINGS)
+
+    @property
+    def downsampling_factor(self) -> int:
+        """f: pixels along a side for a position of the latent."""
+        return int(self.patch * 2 ** (len(self.encoder_widths) - 1))
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Encoder and Decoder, and what lies between them."""
+
+    networks: CompactConfig | TamingConfig = field(default_factory=CompactConfig)
+    quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> AutoencoderConfig:
+        """From `to_dict`, or what JSON makes of it. Raises TypeError for unknown names, KeyError for missing ones."""
+        shape = dict(values["networks"])
+        kind = _NETWORKS[shape.pop("kind")]
+        return cls(kind(**_tuples(shape)), QuantizerConfig(**_tuples(values["quantizer"])))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        kind = next(name for name, config in _NETWORKS.items() if isinstance(self.networks, config))
+        return {
+            "networks": {"kind": kind} | dataclasses.asdict(self.networks),
+            "quantizer": dataclasses.asdict(self.quantizer),
+        }
+
+    @property
+    def downsampling_factor(self) -> int:
+        """f: pixels along a side for a position of the latent."""
+        return self.networks.downsampling_factor
+
+    @property
+    def level_factors(self) -> tuple[int, ...]:
+        """Pixels along a side for a token, of each level."""
+        return tuple(self.downsampling_factor * stride for stride in self.quantizer.strides)
+
+    @property
+    def latent_channels(self) -> int:
+        """C."""
+        return self.networks.latent_channels
+
+    @property
+    def levels(self) -> int:
+        """L."""
+        return self.quantizer.levels
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} {value!r}: there are {', '.join(known)}")
+
+
+_NETWORKS: Final[dict[str, type[CompactConfig | TamingConfig]]] = {"compact": CompactConfig, "taming": TamingConfig}
+_STAGE_FIELDS: Final = (
     "encoder_widths",
     "encoder_depths",
     "encoder_hidden",

@@ -10,16 +10,24 @@ from typing import Any
 import torch
 
 from vqcodec.models.config import AutoencoderConfig
+from vqcodec.training.stage1_config import Stage1Config, Stage1Recipe
 
 _NAME = re.compile(r"checkpoint-(\d{8})\.pt")
+#: checkpoints that a run leaves, unless told otherwise
+DEFAULT_KEEP = 2
 
 
 class CheckpointError(ValueError):
     """A checkpoint is missing or cannot be read."""
 
 
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int = 2) -> Path:
-    """Write folder/checkpoint-STEP.pt (temporary file, then rename) and delete all but the `keep` newest."""
+def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int = DEFAULT_KEEP) -> Path:
+    """Write folder/checkpoint-STEP.pt (temporary file, then rename) and delete all but the `keep` newest.
+
+    keep = 0 deletes none. Returns the path. Raises ValueError for a negative `keep`, OSError when it cannot be written.
+    """
+    if keep < 0:
+        raise ValueError(f"keep {keep} checkpoints: take 0 for all, or the number of the newest to keep")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"checkpoint-{step:08d}.pt"
     for left_over in folder.glob(".checkpoint-*.partial"):  # of a run that was killed while it wrote
@@ -33,8 +41,9 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    for old in checkpoints(folder)[:-keep]:
-        old.unlink()
+    if keep:
+        for old in checkpoints(folder)[:-keep]:
+            old.unlink()
     return path
 
 
@@ -62,6 +71,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or "step" not in state:
         raise CheckpointError(f"{path}: not a checkpoint of vqcodec")
     return state
+
+
+def recipe_of(state: dict[str, Any]) -> Stage1Recipe:
+    """The model and the settings of a checkpoint. Raises CheckpointError."""
+    try:
+        return Stage1Recipe(model_config(state), Stage1Config.from_dict(state["config"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the checkpoint has other settings than this version of vqcodec ({error})") from error
 
 
 def model_config(state: dict[str, Any]) -> AutoencoderConfig:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcodec.devices import to_channels_last
+from vqcodec.distributed import average_gradients
 
 #: the least norm that the Decoder's gradient is divided by, and the most that the adversarial loss may weigh
 _DELTA: Final = 1e-6
@@ -97,22 +98,26 @@ class Adversary:
         loss = adversarial_loss(self.network(pixels))
         return loss.detach(), torch.autograd.grad(loss, pixels)[0]
 
-    def learn(self, real: Tensor, made: Tensor, share: float) -> dict[str, float]:
-        """One step at `share` of the learning rate. Returns the loss and the mean logits.
+    def look(self, real: Tensor, made: Tensor, share: float) -> dict[str, Tensor]:
+        """Add the gradient of `share` of the loss of a part of a batch. Returns the loss and the mean logits."""
+        logits_real, logits_made = self.network(real), self.network(made.detach())
+        loss = discriminator_loss(logits_real, logits_made)
+        (share * loss).backward()
+        named = {"discriminator": loss, "logits_real": logits_real.mean(), "logits_made": logits_made.mean()}
+        return {name: value.detach() for name, value in named.items()}
+
+    def learn(self, share: float) -> None:
+        """One step by the gradients that `look` has added, at `share` of the learning rate; they are zero afterwards.
 
         A step that is not finite changes nothing.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = share * self.config.learning_rate
-        logits_real, logits_made = self.network(real), self.network(made.detach())
-        loss = discriminator_loss(logits_real, logits_made)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        average_gradients(self.network.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         if bool(torch.isfinite(norm)):
             self.optimizer.step()
-        named = {"discriminator": loss, "logits_real": logits_real.mean(), "logits_made": logits_made.mean()}
-        return {name: float(value.detach()) for name, value in named.items()}
+        self.optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

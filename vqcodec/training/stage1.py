@@ -1,17 +1,16 @@
-"""Training of stage 1: Encoder, codebooks and Decoder together.
+"""Training of stage 1: Encoder, codebooks and Decoder together (Esser et al., 2021, §3.1).
 
-It starts from a plain residual vector quantiser of patches (principal components, k-means), which is quick to compute
-and keeps the latents from collapsing; quantizer dropout makes one model serve all rates. Everything random is drawn
-from (seed, step), so that an interrupted run that resumes ends with the same bits as one that was not.
+The default networks start from a plain residual vector quantiser of patches (principal components, k-means), which is
+quick to compute and keeps the latents from collapsing; quantizer dropout makes one model serve all rates. Everything
+random is drawn from (seed, step), so that an interrupted run that resumes ends with the same bits as one that was not.
+
+Several processes (see `vqcodec.distributed`) share each batch; gradients and codebook statistics are summed.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,113 +21,89 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqcodec.devices import choose_device, fast_dtype, to_channels_last
+from vqcodec.distributed import (
+    average_gradients,
+    broadcast,
+    is_first_process,
+    process_count,
+    process_rank,
+    sum_over_processes,
+    wait_for_all,
+)
 from vqcodec.image import scale_pixels
-from vqcodec.models.autoencoder import VQAutoencoder
-from vqcodec.models.config import AutoencoderConfig
+from vqcodec.models.autoencoder import AutoencoderOutput, VQAutoencoder
+from vqcodec.models.codebooks import Codebook
+from vqcodec.models.gumbel import GumbelQuantizer
 from vqcodec.training.checkpoint import (
+    DEFAULT_KEEP,
     CheckpointError,
     load_checkpoint,
     model_config,
     newest_checkpoint,
     save_checkpoint,
 )
-from vqcodec.training.data import CropBatches, CropConfig, DataError, PictureSet
-from vqcodec.training.discriminator import Adversary, AdversaryConfig, adaptive_weight
-from vqcodec.training.losses import LossWeights, ReconstructionLoss
-from vqcodec.training.validation import Validation
+from vqcodec.training.data import CropBatches, Pictures
+from vqcodec.training.discriminator import Adversary, adaptive_weight
+from vqcodec.training.interruption import StopRequest
+from vqcodec.training.losses import ReconstructionLoss
+from vqcodec.training.stage1_config import Stage1Recipe
+from vqcodec.training.validation import Validation, ValidationResult
 
 _START_VECTORS_PER_CODE = 24
-_REVIVAL_INTERVAL = 50
 #: side in pixels: smaller ones, shifted by up to 3 pixels, are too small for AlexNet's pooling
-SMALLEST_CROP = 34
+SMALLEST_LPIPS_CROP = 34
 
 
 class TrainingError(RuntimeError):
     """Training cannot go on."""
 
 
-@dataclass(frozen=True)
-class Stage1Config:
-    """Everything that decides the result of a run, apart from the data."""
-
-    steps: int = 20_000
-    batch_size: int = 8
-    crop: CropConfig = field(default_factory=CropConfig)
-    learning_rate: float = 3e-4
-    warmup_steps: int = 300
-    #: what starts near its goal, the linear maps and the quantizer's projections, learns at this share of the rate
-    slow_share: float = 0.1
-    #: the learning rate falls to zero over this last share of the steps
-    decay_share: float = 0.3
-    gradient_clip: float = 1.0
-    #: quantizer dropout: how often 1, 2, ... levels are used, in any unit
-    level_shares: tuple[float, ...] = (2.0, 1.0, 1.0, 1.0)
-    ema_decay: float = 0.999
-    seed: int = 0
-    weights: LossWeights = field(default_factory=LossWeights)
-    #: the perceptual weights rise from a tenth to their full value over these steps: colours first, then texture
-    perceptual_rise_steps: int = 300
-    adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
-
-    @staticmethod
-    def from_dict(values: dict[str, Any]) -> Stage1Config:
-        """From a checkpoint. Raises CheckpointError for settings that this version does not have."""
-        try:
-            nested = {
-                "crop": CropConfig(**values["crop"]),
-                "weights": LossWeights(**values["weights"]),
-                "adversary": AdversaryConfig(**values.get("adversary", {"weight": 0.0})),
-            }
-            return Stage1Config(**{**values, **nested, "level_shares": tuple(values["level_shares"])})
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"the checkpoint has other settings than this version of vqcodec ({error})"
-            ) from error
-
-    def learning_rate_share(self, step: int) -> float:
-        """Linear warm-up, constant at 1, linear fall to zero."""
-        rise = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        fall = min(1.0, (self.steps - step) / max(1.0, self.decay_share * self.steps))
-        return rise * fall
-
-    def learning_rate_at(self, step: int) -> float:
-        """Of the deep networks."""
-        return self.learning_rate * self.learning_rate_share(step)
-
-
 class Stage1Trainer:
-    """Holds the state of a run. `run()` trains until `config.steps` and writes checkpoints into `out`."""
+    """Holds the state of a run. `run()` trains until `recipe.training.steps` and writes checkpoints into `out`.
+
+    perceptual_weights: folder with the networks of LPIPS; None where no loss needs them. compile: whether Encoder and
+    Decoder go through torch.compile. Raises TrainingError for a recipe that cannot be trained.
+    """
 
     def __init__(
         self,
-        shape: AutoencoderConfig,
-        config: Stage1Config,
-        pictures: PictureSet,
+        recipe: Stage1Recipe,
+        pictures: Pictures,
         out: Path,
         *,
-        perceptual_weights: Path,
+        perceptual_weights: Path | None = None,
         device: str = "auto",
+        compile_networks: bool = False,
     ) -> None:
-        if len(config.level_shares) != shape.levels:
-            raise ValueError(f"{len(config.level_shares)} level shares for {shape.levels} levels")
-        side, factor = config.crop.size, shape.downsampling_factor
-        if side % factor or side < SMALLEST_CROP:
-            raise TrainingError(f"crops of {side} pixels: take a multiple of {factor} from {SMALLEST_CROP} on")
+        self.recipe, self.config, self.out = recipe, recipe.training, out
+        config = self.config
+        _check(recipe)
         torch.manual_seed(config.seed)
-        self.config, self.out = config, out
         self.device = choose_device(device)
         self.dtype = fast_dtype(self.device)
-        self.model = to_channels_last(VQAutoencoder(shape), self.device)
-        self.average = to_channels_last(VQAutoencoder(shape), self.device).eval()
+        self.model = to_channels_last(VQAutoencoder(recipe.model), self.device)
+        self.average = to_channels_last(VQAutoencoder(recipe.model), self.device).eval()
         self.average.load_state_dict(self.model.state_dict())
         self.model.quantizer.begin_learning()
-        self.loss = ReconstructionLoss(perceptual_weights, config.weights).to(self.device)
+        if config.decoder_only:
+            for part in (self.model.encoder, self.model.quantizer):
+                part.requires_grad_(False).eval()
+        if compile_networks:
+            self.model.encoder.compile()
+            self.model.decoder.compile()
+        try:
+            self.loss = ReconstructionLoss(perceptual_weights, config.weights).to(self.device)
+        except ValueError as error:
+            raise TrainingError(str(error)) from error
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(self.model), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
         self.adversary = Adversary(config.adversary, self.device) if config.adversary.weight else None
-        self.batches = CropBatches(pictures, batch_size=config.batch_size, crop=config.crop, seed=config.seed)
+        self.batches = CropBatches(pictures, batch_size=config.batch_size, crop=config.crop_at, seed=config.seed)
+        self.level_shares = torch.tensor(config.shares_of(recipe.model.levels))
         self.step = 0
+        #: of the model that a decoder-only run started from, for the card of what it gives
+        self.origin: dict[str, Any] = {}
         self._is_started = False
         self._skipped_in_a_row = 0
 
@@ -137,7 +112,7 @@ class Stage1Trainer:
 
         Raises TrainingError when its configuration is another than that of this run.
         """
-        if network.config != self.model.config:
+        if network.config != self.recipe.model:
             raise TrainingError("the model to start from has another configuration than this run")
         weights = network.state_dict()
         self.average.load_state_dict(weights)
@@ -149,94 +124,132 @@ class Stage1Trainer:
         """Go on from the newest checkpoint of `out`. Raises CheckpointError when there is none or it does not fit."""
         path = newest_checkpoint(self.out)
         state = load_checkpoint(path)
-        if model_config(state) != self.model.config:
+        if model_config(state) != self.recipe.model:
             raise CheckpointError(f"{path}: made with another model configuration; use another --out")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.adversary is not None and "adversary" in state:
             self.adversary.load(state["adversary"])
+        self.origin = state["origin"]
         self.step = state["step"]
 
-    def save(self) -> Path:
-        """Write a checkpoint of the present state; returns its path."""
-        state = {
-            "model_config": json.loads(json.dumps(dataclasses.asdict(self.model.config))),
-            "config": json.loads(json.dumps(dataclasses.asdict(self.config))),
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            **({"adversary": self.adversary.state()} if self.adversary is not None else {}),
-        }
-        return save_checkpoint(self.out, self.step, state)
+    def save(self, *, keep: int = DEFAULT_KEEP) -> None:
+        """Write a checkpoint of the present state, in the first process."""
+        if is_first_process():
+            state = {
+                "model_config": self.recipe.model.to_dict(),
+                "config": self.config.to_dict(),
+                "origin": self.origin,
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                **({"adversary": self.adversary.state()} if self.adversary is not None else {}),
+            }
+            save_checkpoint(self.out, self.step, state, keep=keep)
+        wait_for_all()
 
     def run(
         self,
         *,
         checkpoint_every: int = 1000,
+        keep: int = DEFAULT_KEEP,
         validation: Validation | None = None,
         until: int | None = None,
+        stop: StopRequest | None = None,
         report: Callable[[int, dict[str, float]], None] = lambda step, values: None,
+        report_validation: Callable[[ValidationResult], None] = lambda result: None,
     ) -> None:
         """Train from the present step to `until` (by default the end), then write a checkpoint.
 
-        Every `checkpoint_every` steps, and on KeyboardInterrupt, a checkpoint is written; `validation` runs then too.
-        `report` gets every step's values.
+        Every `checkpoint_every` steps, and when `stop` asks for the end, a checkpoint is written, the newest `keep` of
+        which stay; `validation` runs with it, but not when stopping. `report` gets every step's values.
         """
         last = self.config.steps if until is None else min(until, self.config.steps)
-        try:
-            for step, batch in self.batches.ahead(self.step, last):
-                started = time.perf_counter()
-                if step == 0 and not self._is_started:
-                    self._start()
-                values = self.train_step(batch)
-                self.step = step + 1
-                values["seconds"] = time.perf_counter() - started
-                report(step, values)
-                if self.step % checkpoint_every == 0 and self.step < last:
-                    self._checkpoint(validation)
-        except KeyboardInterrupt:
-            self.save()
-            raise
-        self._checkpoint(validation)
+        for step, batch in self.batches.ahead(self.step, last):
+            started = time.perf_counter()
+            if step == 0 and not self._is_started:
+                self._start()
+            values = self.train_step(batch)
+            self.step = step + 1
+            values["seconds"] = time.perf_counter() - started
+            report(step, values)
+            if self._must_stop(stop):
+                self.save(keep=keep)
+                return
+            if self.step % checkpoint_every == 0 or self.step == last:
+                self.save(keep=keep)
+                if validation is not None and is_first_process():
+                    report_validation(validation.run(self.average, self.step))
+                wait_for_all()
 
-    def _checkpoint(self, validation: Validation | None) -> None:
-        self.save()
-        if validation is not None:
-            validation.run(self.average, self.step)
+    def _must_stop(self, stop: StopRequest | None) -> bool:
+        """Whether any process was asked to stop."""
+        asked = stop is not None and stop.requested is not None
+        if process_count() == 1:
+            return asked
+        return bool(sum_over_processes(torch.tensor(float(asked), device=self.device)) > 0)
 
     def train_step(self, batch: NDArray[np.uint8]) -> dict[str, float]:
-        """One optimiser step on (B, size, size, 3) uint8. Returns the loss terms by name, and the codebook usage."""
+        """One optimiser step on (B, size, size, 3) uint8, of which this process takes its share.
+
+        Returns the loss terms by name (means over this process's share), and what the codebooks are doing.
+        """
         config, step = self.config, self.step
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        images = self._to_device(batch)
-        shares = torch.tensor(config.level_shares)
-        levels = torch.multinomial(shares, len(images), replacement=True, generator=generator).to(self.device) + 1
-        for group, share in zip(self.optimizer.param_groups, (1.0, config.slow_share), strict=True):
-            group["lr"] = share * config.learning_rate_at(step)
-        with self._autocast():
-            output = self.model(images, levels)
-        made = output.reconstruction.float()
-        terms, gradient = self._reconstruction_gradient(images, made, generator)
-        if self.adversary is not None and self.adversary.is_active(step):
-            gradient = gradient + self._adversarial_gradient(made, gradient, terms)
-        quantization = output.quantization
-        terms |= {"commitment": quantization.commitment_loss, "codebook": quantization.codebook_loss}
-        latent_loss = torch.stack([self._weight(name) * terms[name] for name in ("commitment", "codebook")]).sum()
+        number = config.seed * 1_000_003 + step
+        generator = torch.Generator().manual_seed(number)
+        torch.manual_seed(number + process_rank())  # for Gumbel noise and dropout
+        levels = torch.multinomial(self.level_shares, len(batch), replacement=True, generator=generator) + 1
+        mine = slice(process_rank(), None, process_count())
+        images, levels = self._to_device(batch[mine]), levels[mine].to(self.device)
+        self._set_schedules(step)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward([made, latent_loss], [gradient, torch.ones_like(latent_loss)])
+        size = max(1, len(images) // config.accumulate)
+        parts = [
+            self._learn_from(part, part_levels, len(part) / len(images), generator)
+            for part, part_levels in zip(images.split(size), levels.split(size), strict=True)
+        ]
+        average_gradients(self.model.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
-        values = {name: float(value.detach()) for name, value in terms.items()} | {"gradient_norm": float(norm)}
+        values = {name: sum(float(terms[name]) for terms, _ in parts) / len(parts) for name in parts[0][0]}
+        values["gradient_norm"] = float(norm)
         if self._take(norm):
             self.optimizer.step()
             self._update_average()
-            if step and step % _REVIVAL_INTERVAL == 0:
-                values["revived"] = float(self._revive(output.latent, generator))
+            if config.revival_interval and step and step % config.revival_interval == 0 and not config.decoder_only:
+                latent = parts[-1][1].detach().float()
+                values["revived"] = float(self.model.quantizer.revive_dead_codes(latent, generator))
             if self.adversary is not None and self.adversary.is_active(step):
-                with self._autocast():
-                    values |= self.adversary.learn(images, made, config.learning_rate_share(step))
-        books = [level.codebook for level in self.model.quantizer.each()]
-        return values | {f"usage_{number}": book.statistics().usage for number, book in enumerate(books, start=1)}
+                self.adversary.learn(config.learning_rate_share(step))
+        return values | _codebook_values([level.codebook for level in self.model.quantizer.each()])
+
+    def _set_schedules(self, step: int) -> None:
+        for group, share in zip(self.optimizer.param_groups, (1.0, self.config.slow_share), strict=True):
+            group["lr"] = share * self.config.learning_rate_at(step)
+        for level in self.model.quantizer.each():
+            if isinstance(level, GumbelQuantizer):
+                level.temperature = self.config.temperature_at(step)
+
+    def _learn_from(
+        self, images: Tensor, levels: Tensor, share: float, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Add the gradients of a part of the batch, `share` of it. Returns the loss terms and the latent."""
+        with self._autocast():
+            output: AutoencoderOutput = self.model(images, levels)
+        made = output.reconstruction.float()
+        terms, gradient = self._reconstruction_gradient(images, made, generator)
+        if self.adversary is not None and self.adversary.is_active(self.step):
+            gradient = gradient + self._adversarial_gradient(made, gradient, terms)
+            with self._autocast():
+                terms |= self.adversary.look(images, made, share)
+        quantization = output.quantization
+        terms |= {"commitment": quantization.commitment_loss, "codebook": quantization.codebook_loss}
+        latent_loss = torch.stack([self._weight(name) * terms[name] for name in ("commitment", "codebook")]).sum()
+        if latent_loss.requires_grad:
+            torch.autograd.backward([made, latent_loss], [share * gradient, torch.full_like(latent_loss, share)])
+        else:  # only the Decoder learns
+            made.backward(share * gradient)
+        return {name: value.detach() for name, value in terms.items()}, output.latent
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
@@ -267,16 +280,20 @@ class Stage1Trainer:
 
     def _weight(self, term: str) -> float:
         weight: float = getattr(self.config.weights, term)
-        if term.startswith("lpips"):
+        if term.startswith(("lpips", "texture")):
             weight *= min(1.0, 0.1 + 0.9 * self.step / max(1, self.config.perceptual_rise_steps))
         return weight
 
     def _take(self, norm: Tensor) -> bool:
-        """Whether the step is finite; ten in a row that are not stop the run."""
+        """Whether the step is finite; ten in a row that are not stop the run, with a checkpoint."""
         finite = bool(torch.isfinite(norm))
         self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
         if self._skipped_in_a_row == 10:
-            raise TrainingError(f"step {self.step}: ten steps in a row gave no finite gradient; lower --learning-rate")
+            self.save()
+            raise TrainingError(
+                f"step {self.step}: ten steps in a row gave no finite gradient. There is a checkpoint; "
+                "go on with --resume and a lower --learning-rate"
+            )
         return finite
 
     @torch.no_grad()
@@ -286,27 +303,48 @@ class Stage1Trainer:
         # codes and statistics too: averaged networks need codebooks that lag behind just as far
         names, averages = zip(*self.average.state_dict().items(), strict=True)
         torch._foreach_lerp_(list(averages), [currents[name] for name in names], 1 - decay)
-        for level in self.average.quantizer.each():
-            level.codebook.code_vectors.copy_(F.normalize(level.codebook.code_vectors, dim=1))
+        for level in [] if self.config.decoder_only else self.average.quantizer.each():
+            if level.codebook.unit:
+                level.codebook.code_vectors.copy_(F.normalize(level.codebook.code_vectors, dim=1))
 
     def _to_device(self, batch: NDArray[np.uint8]) -> Tensor:
-        return scale_pixels(torch.from_numpy(batch).to(self.device))
+        return scale_pixels(torch.from_numpy(np.ascontiguousarray(batch)).to(self.device))
 
     @torch.no_grad()
     def _start(self) -> None:
-        """Principal components for the linear maps, k-means for the codebooks, from crops of later steps."""
-        config = self.config
-        wanted = _START_VECTORS_PER_CODE * max(self.model.config.codebook_sizes)
-        tokens_per_batch = config.batch_size * (config.crop.size // self.model.config.downsampling_factor) ** 2
+        """From crops of steps that are never reached; every process does the same."""
+        config, model = self.config, self.recipe.model
+        wanted = _START_VECTORS_PER_CODE * max(model.quantizer.codebook_sizes) * max(model.quantizer.strides) ** 2
+        tokens_per_batch = config.batch_size * (config.crop.size // model.downsampling_factor) ** 2
         steps = range(config.steps, config.steps + -(-wanted // tokens_per_batch))
         images = torch.cat([self._to_device(self.batches(step)) for step in steps])
-        latents = self.model.start_from_patches(images)
-        self.model.quantizer.start_levels(latents, torch.Generator().manual_seed(config.seed))
+        self.model.start(images, torch.Generator().manual_seed(config.seed))
+        for value in self.model.state_dict().values():
+            broadcast(value)
         self.average.load_state_dict(self.model.state_dict(), strict=False)
 
-    def _revive(self, latent: Tensor, generator: torch.Generator) -> int:
-        vectors = latent.detach().float().permute(0, 2, 3, 1).flatten(0, 2)
-        return self.model.quantizer.revive_dead_codes(vectors, generator)
+
+def _check(recipe: Stage1Recipe) -> None:
+    """Raises TrainingError for crops and batches that do not suit."""
+    config, factor = recipe.training, max(recipe.model.level_factors)
+    smallest = max(factor, SMALLEST_LPIPS_CROP) if config.weights.needs_alex else factor
+    for side in (config.crop.size, *(size for _, size in config.crop_sizes)):
+        if side % factor or side < smallest:
+            raise TrainingError(f"crops of {side} pixels: take a multiple of {factor} from {smallest} on")
+    if config.batch_size % (process_count() * config.accumulate):
+        raise TrainingError(
+            f"a batch of {config.batch_size} cannot be shared by {process_count()} processes "
+            f"in {config.accumulate} parts each"
+        )
+
+
+def _codebook_values(codebooks: list[Codebook]) -> dict[str, float]:
+    """Usage, perplexity and dead codes of each level, by name."""
+    values: dict[str, float] = {}
+    for number, codebook in enumerate(codebooks, start=1):
+        statistics = codebook.statistics()
+        values |= {f"{name}_{number}": float(value) for name, value in statistics._asdict().items()}
+    return values
 
 
 def _parameter_groups(model: VQAutoencoder) -> list[dict[str, Any]]:
@@ -316,6 +354,3 @@ def _parameter_groups(model: VQAutoencoder) -> list[dict[str, Any]]:
     for name, parameter in model.named_parameters():
         (slow if name.startswith("quantizer.") or ".linear." in name else fast).append(parameter)
     return [{"params": fast}, {"params": slow}]
-
-
-__all__ = ["SMALLEST_CROP", "DataError", "Stage1Config", "Stage1Trainer", "TrainingError"]
