@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqcodec.models.autoencoder import from_official
 from vqcodec.models.taming import AttentionBlock, TamingDecoder, TamingEncoder, taming_config, taming_state
 from vqcodec.models.taming_config import TamingConfig
 
@@ -297,3 +298,18 @@ def test_a_whole_lightning_file_is_no_state_dict() -> None:
     file: dict[str, Any] = {"epoch": 3, "state_dict": make_state_dict()}
     with pytest.raises(ValueError, match=r"missing: encoder\.conv_in\.weight"):
         taming_state(file)
+
+
+def test_the_autoencoder_of_a_checkpoint_is_the_official_one() -> None:
+    """Encoder, quant_conv, the nearest code, post_quant_conv, Decoder: written out."""
+    state = make_state_dict()
+    made = from_official(state).eval().requires_grad_(False)
+    images = waves(2, 3, 32, 48).float()
+    with torch.no_grad():
+        latent = F.conv2d(made.encoder(images), state["quant_conv.weight"], state["quant_conv.bias"])
+        vectors = latent.permute(0, 2, 3, 1).flatten(0, 2)
+        tokens = torch.cdist(vectors.double(), state["quantize.embedding.weight"].double()).argmin(dim=1)
+        codes = state["quantize.embedding.weight"][tokens].view(2, *latent.shape[2:], -1).permute(0, 3, 1, 2)
+        back = F.conv2d(codes, state["post_quant_conv.weight"], state["post_quant_conv.bias"])
+        assert torch.equal(made.tokenize(images)[0].flatten(), tokens)
+        torch.testing.assert_close(made.detokenize(made.tokenize(images)), made.decoder(back), rtol=0, atol=1e-3)

@@ -6,6 +6,7 @@ level in positions of the latent.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from vqcodec.models import compact
-from vqcodec.models.config import AutoencoderConfig, CompactConfig
+from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
 from vqcodec.models.quantizer import QuantizeResult, ResidualQuantizer
-from vqcodec.models.taming import TamingDecoder, TamingEncoder
+from vqcodec.models.taming import TamingDecoder, TamingEncoder, taming_config, taming_state
 
 EncoderNetwork: TypeAlias = compact.Encoder | TamingEncoder
 DecoderNetwork: TypeAlias = compact.Decoder | TamingDecoder
@@ -88,3 +89,20 @@ class VQAutoencoder(nn.Module):
             factor = self.config.downsampling_factor
             return compact.receptive_radius(self.encoder, factor), compact.receptive_radius(self.decoder, factor)
         return None
+
+
+def from_official(state_dict: Mapping[str, Tensor]) -> VQAutoencoder:
+    """The autoencoder of an official VQGAN checkpoint (a Lightning file's entry "state_dict"), float32, on the CPU.
+
+    Raises ValueError for other state dicts, see `vqcodec.models.taming.taming_state`.
+    """
+    state = taming_state(state_dict)
+    codes, dimension = state.quantizer["code_vectors"].shape
+    quantizer = QuantizerConfig((codes,), dimension, codebook="gradient", lookup="euclidean")
+    made = VQAutoencoder(AutoencoderConfig(taming_config(state_dict), quantizer))
+    made.encoder.load_state_dict(state.encoder)
+    made.decoder.load_state_dict(state.decoder)
+    level = dict(state.quantizer)
+    level["codebook.code_vectors"] = level.pop("code_vectors")
+    made.quantizer.each()[0].load_state_dict(level)
+    return made
