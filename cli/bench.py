@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import click
 
+from vqcodec.cli.bench_ablation import ablation
 from vqcodec.cli.bench_rd import rd
 from vqcodec.cli.bench_speed import speed
 
 
 @click.group()
 def bench() -> None:
-    """Measure the codec against others, and its speed."""
+    """Measure the codec against others, its speed, and what its settings do."""
 
 
+bench.add_command(ablation)
 bench.add_command(rd)
 bench.add_command(speed)

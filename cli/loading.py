@@ -29,8 +29,9 @@ class Codecs:
         with self._lock:
             if model.path not in self._loaded:
                 from vqcodec.codec import Codec
-                from vqcodec.devices import DeviceError
+                from vqcodec.devices import DeviceError, keep_freed_memory
 
+                keep_freed_memory()
                 try:
                     self._loaded[model.path] = Codec.load(model.path, device=self._device)
                 except (DeviceError, ModelError) as error:

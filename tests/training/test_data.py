@@ -295,3 +295,27 @@ def test_arrays_serve_as_a_set_of_pictures() -> None:
 def test_arrays_that_are_no_pictures_or_labels(pixels: Any, numbers: Any, classes: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         ArrayPictures(pixels, numbers, classes)
+
+
+def test_the_shares_of_several_processes_are_the_batch(pictures: Path) -> None:
+    def made(share: slice) -> CropBatches:
+        return CropBatches(PictureSet([pictures]), batch_size=6, crop=CropConfig(size=32), seed=4, share=share)
+
+    whole = made(slice(None))(3)
+    for rank in range(3):
+        assert np.array_equal(made(slice(rank, None, 3))(3), whole[rank::3])
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_any_number_of_threads_gives_the_same_batches(pictures: Path, workers: int) -> None:
+    made = CropBatches(PictureSet([pictures]), batch_size=2, crop=CropConfig(size=32), seed=4, workers=workers)
+    steps = list(made.ahead(2, 6))
+    assert [step for step, _ in steps] == [2, 3, 4, 5]
+    assert all(np.array_equal(batch, made(step)) for step, batch in steps)
+
+
+def test_the_crops_of_a_step_may_change(pictures: Path) -> None:
+    made = CropBatches(
+        PictureSet([pictures]), batch_size=2, crop=lambda step: CropConfig(size=32 + 16 * (step > 4)), seed=4
+    )
+    assert [made(step).shape[1] for step in (4, 5)] == [32, 48]

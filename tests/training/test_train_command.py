@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +24,7 @@ from vqcodec.training import presets
 from vqcodec.training.checkpoint import checkpoints, load_checkpoint, model_config, recipe_of
 from vqcodec.training.discriminator import AdversaryConfig
 from vqcodec.training.stage1_config import Stage1Config, Stage1Recipe
+from vqcodec.training.toy_shapes import write_toy_folder
 
 SMALL = AutoencoderConfig(
     CompactConfig(
@@ -142,3 +147,78 @@ def test_the_discriminators_options_become_settings(train: Any, tmp_path: Path) 
     assert result.exit_code == 0, result.output
     assert settings(tmp_path).adversary == AdversaryConfig(weight=0.5, start=1, width=4)
     assert ["discriminator" in line for line in logged(tmp_path)] == [False, True, True]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_ends_the_command_with_a_checkpoint(name: str, tmp_path: Path) -> None:
+    write_toy_folder(tmp_path / "toys", 8, 32, 0)
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "vqcodec.cli.main", "train", "stage1", "--device", "cpu", "--no-tensorboard"]
+    command += ["--data", str(tmp_path / "toys"), "--out", str(out)]
+    first = [*command, "--preset", "tiny", "--codebook-size", "4", "--batch-size", "2"]
+    with subprocess.Popen(first, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not ((out / "log.jsonl").exists() and logged(out)):
+            time.sleep(0.05)
+        process.send_signal(getattr(signal, name))
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + getattr(signal, name), said
+    steps = load_checkpoint(checkpoints(out)[-1])["step"]
+    assert said == f"stopped by {name} after {steps} steps; go on with --resume\n"
+    assert len(logged(out)) == steps
+    result = CliRunner().invoke(main, [*command[3:], "--resume", "--until", str(steps + 1)])
+    assert result.exit_code == 0, result.output
+    assert load_checkpoint(checkpoints(out)[-1])["step"] == steps + 1
+
+
+def test_presets_are_listed_and_shown() -> None:
+    listed = CliRunner().invoke(main, ["train", "presets"])
+    assert [line.split()[0] for line in listed.output.splitlines()] == list(presets.PRESETS)
+    shown = CliRunner().invoke(main, ["train", "presets", "vqvae"])
+    assert json.loads(shown.output) == json.loads(json.dumps(presets.PRESETS["vqvae"].to_dict()))
+    unknown = CliRunner().invoke(main, ["train", "presets", "magic"])
+    assert unknown.exit_code == 2
+    assert "preset magic: there are photo, tiny" in unknown.output
+
+
+def test_options_and_settings_change_the_preset(train: Any, tmp_path: Path) -> None:
+    options = [
+        "--preset",
+        "tiny",
+        "--factor",
+        8,
+        "--codebook-size",
+        4,
+        "--accumulate",
+        2,
+        "--set",
+        "training.warmup_steps=1",
+    ]
+    assert train(*FIRST[:4], "--crop-size", 32, *options).exit_code == 0
+    recipe = recipe_of(load_checkpoint(checkpoints(tmp_path)[-1]))
+    assert recipe.model.downsampling_factor == 8
+    assert recipe.model.quantizer.codebook_sizes == (4,)
+    assert (recipe.training.accumulate, recipe.training.warmup_steps, recipe.training.crop.size) == (2, 1, 32)
+
+
+def test_wrong_usage(train: Any) -> None:
+    for options, said in (
+        (["--set", "training.stepz=1"], "there is no stepz"),
+        (["--factor", 3], "take 1, 2, 4, 8, 16 or 32"),
+        (["--codebook-size", 1], "2 to 65536"),
+        (["--preset", "magic"], "preset magic: there are"),
+        (["--decoder-only"], "--decoder-only needs --init"),
+    ):
+        result = train(*options)
+        assert result.exit_code == 2, result.output
+        assert said in result.output
+
+
+def test_perceptual_losses_need_their_weights(pictures: Path, tmp_path: Path) -> None:
+    given = ["train", "stage1", "--data", str(pictures), "--out", str(tmp_path), "--device", "cpu"]
+    result = CliRunner().invoke(main, given)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: perceptual losses need --perceptual-weights; give --no-perceptual to train without them\n"
+    )
+    quick = ["--no-perceptual", "--steps", "1", "--batch-size", "2", "--crop-size", "48"]
+    assert CliRunner().invoke(main, [*given, *quick]).exit_code == 0

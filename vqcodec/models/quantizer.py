@@ -11,6 +11,7 @@ L levels.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
@@ -184,7 +185,7 @@ class ResidualQuantizer(nn.Module):
             indices = level.choose(_as_vectors(seen))
             tokens.append(indices.view(len(seen), *seen.shape[2:]))
             if len(tokens) < levels:
-                latent = latent - _enlarged(_as_grid(level.reconstruct(indices), seen), stride, latent)
+                latent = latent - _enlarged(_as_grid(level.reconstruct(indices), seen), stride, *latent.shape[2:])
         return tokens
 
     def latent(self, tokens: list[Tensor]) -> Tensor:
@@ -194,13 +195,11 @@ class ResidualQuantizer(nn.Module):
         """
         finest = min(range(len(tokens)), key=lambda number: self.config.strides[number])
         rows, cols = (side * self.config.strides[finest] for side in tokens[finest].shape[1:])
-        total = None
+        parts = []
         for level, stride, indices in zip(self.each(), self.config.strides, tokens, strict=False):
             grid = level.reconstruct(indices.flatten()).view(*indices.shape, -1).permute(0, 3, 1, 2)
-            part = _cropped(grid.repeat_interleave(stride, 2).repeat_interleave(stride, 3), rows, cols)
-            total = part if total is None else total + part
-        assert total is not None
-        return total
+            parts.append(_enlarged(grid, stride, rows, cols))
+        return functools.reduce(torch.add, parts)
 
     def forward(self, latent: Tensor, levels: Tensor) -> QuantizeResult:
         """Training pass. latent (B, C, h, w); levels (B,): how many levels each picture uses (quantizer dropout).
@@ -218,10 +217,12 @@ class ResidualQuantizer(nn.Module):
             output = level.learn(_as_vectors(seen), in_use.repeat_interleave(seen.shape[2] * seen.shape[3]))
             indices.append(output.indices.view(len(seen), *seen.shape[2:]))
             used = in_use[:, None, None, None]
-            made = _enlarged(_as_grid(output.passed, seen), stride, wanted)
+            made = _enlarged(_as_grid(output.passed, seen), stride, *wanted.shape[2:])
             residual = residual - made
             passed = passed + made * used
-            reconstructed = reconstructed + _enlarged(_as_grid(output.reconstructed, seen), stride, wanted) * used
+            reconstructed = (
+                reconstructed + _enlarged(_as_grid(output.reconstructed, seen), stride, *wanted.shape[2:]) * used
+            )
             codebook_losses.append(output.codebook_loss)
             commitment_losses.append(output.commitment_loss)
         if self.config.lookup == "lifted" and self.config.codebook != "gumbel":
@@ -242,7 +243,7 @@ class ResidualQuantizer(nn.Module):
             vectors = _as_vectors(seen)
             level.start_from(vectors, generator)
             made = level.reconstruct(level.choose(vectors))
-            latent = latent - _enlarged(_as_grid(made, seen), stride, latent)
+            latent = latent - _enlarged(_as_grid(made, seen), stride, *latent.shape[2:])
 
     @torch.no_grad()
     def revive_dead_codes(self, latent: Tensor, generator: torch.Generator) -> int:
@@ -252,7 +253,9 @@ class ResidualQuantizer(nn.Module):
             seen = _reduced(latent, stride)
             vectors = _as_vectors(seen)
             revived += level.revive(vectors, generator)
-            latent = latent - _enlarged(_as_grid(level.reconstruct(level.choose(vectors)), seen), stride, latent)
+            latent = latent - _enlarged(
+                _as_grid(level.reconstruct(level.choose(vectors)), seen), stride, *latent.shape[2:]
+            )
         return revived
 
 
@@ -270,12 +273,8 @@ def _reduced(latent: Tensor, stride: int) -> Tensor:
     return latent if stride == 1 else F.avg_pool2d(latent, stride, ceil_mode=True, count_include_pad=False)
 
 
-def _enlarged(latent: Tensor, stride: int, like: Tensor) -> Tensor:
-    """Each position repeated stride x stride times, cut to the rows and columns of `like`."""
+def _enlarged(latent: Tensor, stride: int, rows: int, cols: int) -> Tensor:
+    """Each position repeated stride x stride times, cut to so many rows and columns."""
     if stride == 1:
         return latent
-    return _cropped(latent.repeat_interleave(stride, 2).repeat_interleave(stride, 3), *like.shape[2:])
-
-
-def _cropped(latent: Tensor, rows: int, cols: int) -> Tensor:
-    return latent[:, :, :rows, :cols]
+    return latent.repeat_interleave(stride, 2).repeat_interleave(stride, 3)[:, :, :rows, :cols]

@@ -6,6 +6,8 @@ Nothing here keeps a position: batch `step` is the same whether or not training 
 from __future__ import annotations
 
 import logging
+import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -233,13 +235,22 @@ def _padded(pixels: Pixels, side: int) -> Pixels:
 class CropBatches:
     """Batch number `step` of random crops: (B, size, size, 3) uint8, a function of (seed, step) alone.
 
-    crop: the crops, or what gives those of a step.
+    crop: the crops, or what gives those of a step. share: of several processes, the part of each batch that is this
+    one's. workers: threads that make the batches to come; by default half of the cores, at most 4.
     """
 
     def __init__(
-        self, pictures: Pictures, *, batch_size: int, crop: CropConfig | Callable[[int], CropConfig], seed: int
+        self,
+        pictures: Pictures,
+        *,
+        batch_size: int,
+        crop: CropConfig | Callable[[int], CropConfig],
+        seed: int,
+        share: slice = slice(None),
+        workers: int | None = None,
     ) -> None:
-        self.pictures, self.batch_size, self.seed = pictures, batch_size, seed
+        self.pictures, self.batch_size, self.seed, self.share = pictures, batch_size, seed, share
+        self.workers = workers or max(1, min(4, (os.cpu_count() or 1) // 2))
         self._crop_at: Callable[[int], CropConfig] = crop if callable(crop) else lambda step: crop
 
     def __call__(self, step: int) -> Pixels:
@@ -247,20 +258,21 @@ class CropBatches:
 
     def with_labels(self, step: int) -> tuple[Pixels, Labels]:
         """The batch that `self(step)` gives, and the labels (B,) int64 of its crops, UNLABELLED for those without."""
-        rng = np.random.default_rng((self.seed, step))
-        chosen = rng.integers(len(self.pictures), size=self.batch_size)
-        items = [self.pictures.item(int(index)) for index in chosen]
-        labels = [UNLABELLED if label is None else label for _, label in items]
+        chosen = np.random.default_rng((self.seed, step)).integers(len(self.pictures), size=self.batch_size)
         crop = self._crop_at(step)
-        crops = [random_crop(pixels, crop, rng) for pixels, _ in items]
+        crops, labels = [], []
+        for number in range(self.batch_size)[self.share]:
+            pixels, label = self.pictures.item(int(chosen[number]))
+            crops.append(random_crop(pixels, crop, np.random.default_rng((self.seed, step, number))))
+            labels.append(UNLABELLED if label is None else label)
         return np.stack(crops), np.array(labels, dtype=np.int64)
 
     def ahead(self, first: int, last: int) -> Iterator[tuple[int, Pixels]]:
-        """(step, batch) for the steps first..last-1, the next one being made in a thread meanwhile."""
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            pending = thread.submit(self, first) if first < last else None
+        """(step, batch) for the steps first..last-1, the next ones being made in threads meanwhile."""
+        with ThreadPoolExecutor(max_workers=self.workers) as threads:
+            pending = deque(threads.submit(self, step) for step in range(first, min(first + self.workers, last)))
             for step in range(first, last):
-                assert pending is not None
-                batch = pending.result()
-                pending = thread.submit(self, step + 1) if step + 1 < last else None
+                batch = pending.popleft().result()
+                if step + self.workers < last:
+                    pending.append(threads.submit(self, step + self.workers))
                 yield step, batch

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,13 @@ class Stage1Trainer:
             _parameter_groups(self.model), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
         self.adversary = Adversary(config.adversary, self.device) if config.adversary.weight else None
-        self.batches = CropBatches(pictures, batch_size=config.batch_size, crop=config.crop_at, seed=config.seed)
+        self.batches = CropBatches(
+            pictures,
+            batch_size=config.batch_size,
+            crop=config.crop_at,
+            seed=config.seed,
+            share=slice(process_rank(), None, process_count()),
+        )
         self.level_shares = torch.tensor(config.shares_of(recipe.model.levels))
         self.step = 0
         #: of the model that a decoder-only run started from, for the card of what it gives
@@ -191,17 +198,17 @@ class Stage1Trainer:
         return bool(sum_over_processes(torch.tensor(float(asked), device=self.device)) > 0)
 
     def train_step(self, batch: NDArray[np.uint8]) -> dict[str, float]:
-        """One optimiser step on (B, size, size, 3) uint8, of which this process takes its share.
+        """One optimiser step on this process's share of a batch, (B, size, size, 3) uint8.
 
-        Returns the loss terms by name (means over this process's share), and what the codebooks are doing.
+        Returns the loss terms by name (means over the share), and what the codebooks are doing.
         """
         config, step = self.config, self.step
         number = config.seed * 1_000_003 + step
         generator = torch.Generator().manual_seed(number)
         torch.manual_seed(number + process_rank())  # for Gumbel noise and dropout
-        levels = torch.multinomial(self.level_shares, len(batch), replacement=True, generator=generator) + 1
-        mine = slice(process_rank(), None, process_count())
-        images, levels = self._to_device(batch[mine]), levels[mine].to(self.device)
+        shares, count = self.level_shares, config.batch_size
+        levels = torch.multinomial(shares, count, replacement=True, generator=generator) + 1
+        images, levels = self._to_device(batch), levels[self.batches.share].to(self.device)
         self._set_schedules(step)
         self.optimizer.zero_grad(set_to_none=True)
         size = max(1, len(images) // config.accumulate)
@@ -317,7 +324,9 @@ class Stage1Trainer:
         wanted = _START_VECTORS_PER_CODE * max(model.quantizer.codebook_sizes) * max(model.quantizer.strides) ** 2
         tokens_per_batch = config.batch_size * (config.crop.size // model.downsampling_factor) ** 2
         steps = range(config.steps, config.steps + -(-wanted // tokens_per_batch))
-        images = torch.cat([self._to_device(self.batches(step)) for step in steps])
+        whole = copy(self.batches)
+        whole.share = slice(None)
+        images = torch.cat([self._to_device(whole(step)) for step in steps])
         self.model.start(images, torch.Generator().manual_seed(config.seed))
         for value in self.model.state_dict().values():
             broadcast(value)
