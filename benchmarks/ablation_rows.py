@@ -103,9 +103,8 @@ def cells(row: Row, names: Sequence[str]) -> list[str]:
 
 def markdown(sweeps: Mapping[str, Sequence[Row]], names: Sequence[str]) -> str:
     """A Markdown table for each sweep, under its title."""
-    headers = [name.rjust(2) for name in names]  # Markdown knows no column, with its side, that is narrower
     parts = [
-        f"By {title}:\n\n{table(headers, [cells(row, names) for row in rows], markdown=True)}\n"
+        f"By {title}:\n\n{table(names, [cells(row, names) for row in rows], markdown=True)}\n"
         for title, rows in sweeps.items()
     ]
     return "\n".join(parts)

@@ -10,7 +10,8 @@ from vqcodec.benchmarks.summary import METRICS, Mean, WinRate
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: bool = False) -> str:
     """Padded columns, the first to the left, the others to the right. Every row has as many cells as `headers`."""
-    widths = [max(len(row[number]) for row in [headers, *rows]) for number in range(len(headers))]
+    narrowest = 2 if markdown else 1  # Markdown knows no narrower column with a side
+    widths = [max(narrowest, *(len(row[number]) for row in [headers, *rows])) for number in range(len(headers))]
 
     def line(cells: Sequence[str]) -> str:
         padded = [

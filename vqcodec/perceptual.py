@@ -148,17 +148,12 @@ class LPIPS(nn.Module):
         """(B,) of two descriptions: worth its own step where one picture is compared with many."""
         total = first[0].new_zeros(len(first[0]))
         for number, (a, b) in enumerate(zip(first, second, strict=True)):
-            difference = (unit_channels(a) - unit_channels(b)).square()
-            total = total + self.weigh(number, difference).mean(dim=(1, 2, 3))
+            difference = (_unit_channels(a) - _unit_channels(b)).square()
+            total = total + F.conv2d(difference, self.get_buffer(f"linear_{number}")).mean(dim=(1, 2, 3))
         return total
 
-    def weigh(self, number: int, difference: Tensor) -> Tensor:
-        """Squared differences (B, C, h, w) at tap `number`, 0 to 4, summed over channels by weight: (B, 1, h, w)."""
-        return F.conv2d(difference, self.get_buffer(f"linear_{number}"))
 
-
-def unit_channels(x: Tensor) -> Tensor:
-    """(B, C, h, w) scaled to length 1 over the channels of each position."""
+def _unit_channels(x: Tensor) -> Tensor:
     return x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
 
 

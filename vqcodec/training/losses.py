@@ -1,55 +1,46 @@
-"""The stage-1 reconstruction loss: L1, squared error and LPIPS (Esser et al., 2021, equation 4 and §3.1)."""
+"""The stage-1 reconstruction loss: L1, squared error, colours and LPIPS (Esser et al., 2021, equation 4 and §3.1)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcodec.image import to_unit_range
 from vqcodec.perceptual import LPIPS
-from vqcodec.training.texture import texture_distance
 
 #: (picture of the batch, rows, columns)
 Window: TypeAlias = tuple[int, slice, slice]
+#: side in pixels of the blocks whose mean colours are compared
+COLOUR_BLOCK: Final = 8
 
 
 @dataclass(frozen=True)
 class LossWeights:
     """Weights of the terms. L1 and L2 are taken on pixels in [-1, 1], the perceptual distances are LPIPS v0.1.
 
-    The texture terms compare local statistics of the same networks' features, see `vqcodec.training.texture`.
+    `colour` weighs L1 on the means of 8 x 8 pixels: LPIPS hardly minds a wrong colour.
     VGG16 costs as much as the codec itself: its terms are taken on `vgg_crops` windows of `vgg_crop_size` pixels, or
     on everything where `vgg_crops` is 0. `commitment` is beta of VQ-VAE's equation 3: it weighs what the Encoder gets.
     """
 
     l1: float = 0.5
     l2: float = 0.0
-    lpips_alex: float = 1.0
-    lpips_vgg: float = 1.0
-    texture_alex: float = 3.0
-    texture_vgg: float = 1.0
+    colour: float = 3.0
+    lpips_alex: float = 2.0
+    lpips_vgg: float = 1.5
     commitment: float = 0.1
     codebook: float = 0.1
     vgg_crops: int = 2
     vgg_crop_size: int = 64
 
-    @property
-    def needs_alex(self) -> bool:
-        """Whether a term looks through AlexNet."""
-        return bool(self.lpips_alex or self.texture_alex)
-
-    @property
-    def needs_vgg(self) -> bool:
-        """Whether a term looks through VGG16."""
-        return bool(self.lpips_vgg or self.texture_vgg)
-
     def without_networks(self) -> LossWeights:
         """The same, with no perceptual term."""
-        return replace(self, lpips_alex=0.0, lpips_vgg=0.0, texture_alex=0.0, texture_vgg=0.0)
+        return replace(self, lpips_alex=0.0, lpips_vgg=0.0)
 
 
 class ReconstructionLoss(nn.Module):
@@ -65,37 +56,30 @@ class ReconstructionLoss(nn.Module):
         self.weights = weights
         self.alex: LPIPS | None = None
         self.vgg: LPIPS | None = None
-        if not (weights.needs_alex or weights.needs_vgg):
+        if not (weights.lpips_alex or weights.lpips_vgg):
             return
         if weights_folder is None:
             raise ValueError("perceptual losses need --perceptual-weights; give --no-perceptual to train without them")
-        if weights.needs_alex:
+        if weights.lpips_alex:
             self.alex = LPIPS(weights_folder, "alex")
-        if weights.needs_vgg:
+        if weights.lpips_vgg:
             self.vgg = LPIPS(weights_folder, "vgg")
 
     def forward(self, images: Tensor, reconstructions: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         terms = {"l1": (images - reconstructions).abs().mean()}
         if self.weights.l2:
             terms["l2"] = (images - reconstructions).square().mean()
+        if self.weights.colour:
+            terms["colour"] = F.avg_pool2d(images - reconstructions, COLOUR_BLOCK).abs().mean()
         real, made = to_unit_range(images), to_unit_range(reconstructions)
         top, left = torch.randint(4, (2,), generator=generator).tolist()
         if self.alex is not None:
-            terms |= self._perceptual("alex", self.alex, made[:, :, top:, left:], real[:, :, top:, left:])
+            terms["lpips_alex"] = self.alex(made[:, :, top:, left:], real[:, :, top:, left:]).mean()
         if self.vgg is not None:
             if self.weights.vgg_crops:
                 windows = self._windows(len(real), real.shape[2], real.shape[3], generator)
                 made, real = _cut(made, windows), _cut(real, windows)
-            terms |= self._perceptual("vgg", self.vgg, made, real)
-        return terms
-
-    def _perceptual(self, name: str, network: LPIPS, made: Tensor, real: Tensor) -> dict[str, Tensor]:
-        seen, wanted = network.describe(made), network.describe(real)
-        terms = {}
-        if getattr(self.weights, f"lpips_{name}"):
-            terms[f"lpips_{name}"] = network.distance(seen, wanted).mean()
-        if getattr(self.weights, f"texture_{name}"):
-            terms[f"texture_{name}"] = texture_distance(network, seen, wanted, made.shape[2])
+            terms["lpips_vgg"] = self.vgg(made, real).mean()
         return terms
 
     def _windows(self, batch: int, height: int, width: int, generator: torch.Generator) -> list[Window]:

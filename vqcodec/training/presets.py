@@ -60,7 +60,7 @@ def with_codebook_size(recipe: Stage1Recipe, codes: int) -> Stage1Recipe:
     return replace(recipe, model=replace(recipe.model, quantizer=quantizer))
 
 
-_NO_NETWORKS: Final = LossWeights(l1=1.0).without_networks()
+_NO_NETWORKS: Final = LossWeights(l1=1.0, colour=0.0).without_networks()
 _PIXELS_ONLY: Final = replace(_NO_NETWORKS, l1=0.0, l2=1.0, commitment=0.25, codebook=1.0)
 _NO_ADVERSARY: Final = AdversaryConfig(weight=0.0)
 

@@ -29,7 +29,18 @@ _FLUSH_SECONDS = 30
 
 #: group in TensorBoard -> names, without the number of a level
 _GROUPS = {
-    "loss": ("total", "l1", "l2", "lpips_alex", "lpips_vgg", "commitment", "codebook", "adversarial", "discriminator"),
+    "loss": (
+        "total",
+        "l1",
+        "l2",
+        "colour",
+        "lpips_alex",
+        "lpips_vgg",
+        "commitment",
+        "codebook",
+        "adversarial",
+        "discriminator",
+    ),
     "codebook": ("usage", "perplexity", "dead", "revived"),
     "adversary": ("adaptive_weight", "logits_real", "logits_made"),
     "optimizer": ("learning_rate", "gradient_norm"),

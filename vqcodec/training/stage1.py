@@ -287,7 +287,7 @@ class Stage1Trainer:
 
     def _weight(self, term: str) -> float:
         weight: float = getattr(self.config.weights, term)
-        if term.startswith(("lpips", "texture")):
+        if term.startswith("lpips"):
             weight *= min(1.0, 0.1 + 0.9 * self.step / max(1, self.config.perceptual_rise_steps))
         return weight
 
@@ -336,7 +336,7 @@ class Stage1Trainer:
 def _check(recipe: Stage1Recipe) -> None:
     """Raises TrainingError for crops and batches that do not suit."""
     config, factor = recipe.training, max(recipe.model.level_factors)
-    smallest = max(factor, SMALLEST_LPIPS_CROP) if config.weights.needs_alex else factor
+    smallest = max(factor, SMALLEST_LPIPS_CROP) if config.weights.lpips_alex else factor
     for side in (config.crop.size, *(size for _, size in config.crop_sizes)):
         if side % factor or side < smallest:
             raise TrainingError(f"crops of {side} pixels: take a multiple of {factor} from {smallest} on")
