@@ -50,6 +50,7 @@ def test_the_loss_falls(trainer: Trainers) -> None:
         "commitment",
         "codebook",
         "gradient_norm",
+        "skipped",
         *(f"{name}_{level}" for name in ("usage", "perplexity", "dead") for level in (1, 2)),
         "seconds",
     }
@@ -236,9 +237,16 @@ def test_a_step_without_a_finite_gradient_is_skipped(trainer: Trainers) -> None:
     made = trainer()
     made.loss = Spoilt(made.loss, lambda call: call == 2)  # type: ignore[assignment]
     snapshots: list[dict[str, Tensor]] = []
-    made.run(report=lambda *_: snapshots.append({n: p.detach().clone() for n, p in made.model.named_parameters()}))
+    skipped: list[float] = []
+
+    def watch(step: int, values: dict[str, float]) -> None:
+        skipped.append(values["skipped"])
+        snapshots.append({name: value.detach().clone() for name, value in made.model.named_parameters()})
+
+    made.run(report=watch)
     changed = [any(not torch.equal(a[name], b[name]) for name in a) for a, b in pairwise(snapshots)]
     assert changed == [True, False, True, True, True]
+    assert skipped == [0, 0, 1, 1, 1, 1]
     assert all(torch.isfinite(value).all() for value in made.model.state_dict().values())
 
 

@@ -222,3 +222,14 @@ def test_perceptual_losses_need_their_weights(pictures: Path, tmp_path: Path) ->
     )
     quick = ["--no-perceptual", "--steps", "1", "--batch-size", "2", "--crop-size", "48"]
     assert CliRunner().invoke(main, [*given, *quick]).exit_code == 0
+
+
+def test_toys_are_drawn_once(tmp_path: Path) -> None:
+    command = ["train", "toys", str(tmp_path / "toys"), "--count", "9", "--side", "16"]
+    first = CliRunner().invoke(main, command)
+    assert first.exit_code == 0, first.output
+    assert first.output.endswith("toys: 9 pictures of 16 x 16 pixels\n")
+    assert len(list((tmp_path / "toys").rglob("*.png"))) == 9
+    second = CliRunner().invoke(main, command)
+    assert second.exit_code == 1
+    assert "holds files already" in second.stderr

@@ -43,7 +43,7 @@ _GROUPS = {
     ),
     "codebook": ("usage", "perplexity", "dead", "revived"),
     "adversary": ("adaptive_weight", "logits_real", "logits_made"),
-    "optimizer": ("learning_rate", "gradient_norm"),
+    "optimizer": ("gradient_norm", "skipped"),
     "speed": ("seconds", "images_per_second"),
 }
 _GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names}

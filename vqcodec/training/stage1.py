@@ -50,7 +50,8 @@ from vqcodec.training.losses import ReconstructionLoss
 from vqcodec.training.stage1_config import Stage1Recipe
 from vqcodec.training.validation import Validation, ValidationResult
 
-_START_VECTORS_PER_CODE = 24
+#: vectors for each code that k-means starts from: the former, unless these are more than _START_VECTORS in all
+_START_VECTORS_PER_CODE, _LEAST_START_VECTORS_PER_CODE, _START_VECTORS = 24, 4, 2**18
 #: side in pixels: smaller ones, shifted by up to 3 pixels, are too small for AlexNet's pooling
 SMALLEST_LPIPS_CROP = 34
 
@@ -112,7 +113,7 @@ class Stage1Trainer:
         #: of the model that a decoder-only run started from, for the card of what it gives
         self.origin: dict[str, Any] = {}
         self._is_started = False
-        self._skipped_in_a_row = 0
+        self._skipped = self._skipped_in_a_row = 0
 
     def start_from(self, network: VQAutoencoder) -> None:
         """Go on from the weights of a finished model, in the place of a start from the data.
@@ -220,7 +221,9 @@ class Stage1Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
         values = {name: sum(float(terms[name]) for terms, _ in parts) / len(parts) for name in parts[0][0]}
         values["gradient_norm"] = float(norm)
-        if self._take(norm):
+        is_taken = self._take(norm)
+        values["skipped"] = float(self._skipped)
+        if is_taken:
             self.optimizer.step()
             self._update_average()
             if config.revival_interval and step and step % config.revival_interval == 0 and not config.decoder_only:
@@ -295,6 +298,7 @@ class Stage1Trainer:
         """Whether the step is finite; ten in a row that are not stop the run, with a checkpoint."""
         finite = bool(torch.isfinite(norm))
         self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
+        self._skipped += not finite
         if self._skipped_in_a_row == 10:
             self.save()
             raise TrainingError(
@@ -321,7 +325,9 @@ class Stage1Trainer:
     def _start(self) -> None:
         """From crops of steps that are never reached; every process does the same."""
         config, model = self.config, self.recipe.model
-        wanted = _START_VECTORS_PER_CODE * max(model.quantizer.codebook_sizes) * max(model.quantizer.strides) ** 2
+        codes = max(model.quantizer.codebook_sizes)
+        vectors = max(_LEAST_START_VECTORS_PER_CODE * codes, min(_START_VECTORS_PER_CODE * codes, _START_VECTORS))
+        wanted = vectors * max(model.quantizer.strides) ** 2
         tokens_per_batch = config.batch_size * (config.crop.size // model.downsampling_factor) ** 2
         steps = range(config.steps, config.steps + -(-wanted // tokens_per_batch))
         whole = copy(self.batches)
