@@ -36,12 +36,18 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.narrow.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.narrow(F.silu(self.widen(self.norm(x))))
+        hidden = F.silu(self.widen(self.norm(x)), inplace=not torch.is_grad_enabled())
+        return _sum(self.narrow(hidden), x)
 
 
 def _convolution(before: int, after: int, padding: str) -> nn.Conv2d:
     """3x3 with stride 1; `padding`: "zeros" or "replicate"."""
     return nn.Conv2d(before, after, 3, padding=1, padding_mode="replicate" if padding == "replicate" else "zeros")
+
+
+def _sum(made: Tensor, other: Tensor) -> Tensor:
+    """Their sum, in the memory of `made` where no gradient is needed: fresh memory costs more than the addition."""
+    return made + other if torch.is_grad_enabled() else made.add_(other)
 
 
 def _blocks(width: int, depth: int, hidden: float, padding: str) -> list[nn.Module]:
@@ -70,7 +76,7 @@ class Encoder(nn.Module):
         self.deep = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.linear(images) + self.deep(images)
+        return _sum(self.linear(images), self.deep(images))
 
 
 class Decoder(nn.Module):
@@ -99,7 +105,7 @@ class Decoder(nn.Module):
         return layer
 
     def forward(self, latent: Tensor) -> Tensor:
-        return self.linear(latent) + self.deep(latent)
+        return _sum(self.linear(latent), self.deep(latent))
 
 
 @torch.no_grad()
