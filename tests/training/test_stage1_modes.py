@@ -25,6 +25,21 @@ from vqcodec.training.stage1 import Stage1Trainer
 from vqcodec.training.stage1_config import Stage1Recipe
 from vqcodec.training.toy_shapes import toy_pictures
 
+
+def exported(run: Path, pictures: Path) -> Codec:
+    """The model that a run's newest checkpoint becomes."""
+    export_model(
+        newest_checkpoint(run),
+        run / "model",
+        name="made",
+        pictures=PictureSet([pictures]),
+        picture_count=1,
+        description="waves",
+        licence="MIT",
+    )
+    return Codec.load(run / "model", device="cpu")
+
+
 # ---- gradients in parts ----
 
 
@@ -65,16 +80,7 @@ def test_a_new_decoder_reads_the_old_streams(
     trainer.start_from(load_network(old))
     trainer.origin = asdict(Origin.of(old.card))
     trainer.run()
-    export_model(
-        newest_checkpoint(tmp_path / "run"),
-        tmp_path / "new",
-        name="new",
-        pictures=PictureSet([pictures]),
-        picture_count=1,
-        description="waves",
-        licence="MIT",
-    )
-    before, after = Codec.load(tiny_model, device="cpu"), Codec.load(tmp_path / "new", device="cpu")
+    before, after = Codec.load(tiny_model, device="cpu"), exported(tmp_path / "run", pictures)
     assert after.card.reads == (before.card.model_id.hex(),)
     assert after.card.model_id != before.card.model_id
     picture = Image.open(pictures / "0.png")
@@ -129,16 +135,7 @@ def test_every_preset_trains_and_becomes_a_model(
     after = trainer.model.state_dict()
     changed = {key.split(".")[0] for key, value in before.items() if not torch.equal(value, after[key])}
     assert {"encoder", "decoder", "quantizer"} <= changed
-    export_model(
-        newest_checkpoint(tmp_path),
-        tmp_path / "model",
-        name="made",
-        pictures=PictureSet([pictures]),
-        picture_count=1,
-        description="waves",
-        licence="MIT",
-    )
-    codec = Codec.load(tmp_path / "model", device="cpu")
+    codec = exported(tmp_path, pictures)
     stream = codec.encode(pictures / "0.png")
     decoded = codec.decode_stream(stream)
     shapes = [grid.shape for grid in decoded.stream.tokens.levels]
