@@ -11,7 +11,7 @@ from vqcodec.cli.bench_speed import speed
 
 @click.group()
 def bench() -> None:
-    """Measure the codec against others, its speed, and what its settings do."""
+    """Measure the codec, its speed, and its settings."""
 
 
 bench.add_command(ablation)

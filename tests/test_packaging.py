@@ -147,4 +147,4 @@ def test_the_installed_wheel_works_by_itself(wheel: Path, tmp_path: Path) -> Non
     )
     *files, models = run(sys.executable, "-c", program, cwd=tmp_path).splitlines()
     assert all(Path(file).is_relative_to(target) for file in files)
-    assert "photo-1" in models
+    assert "photo-2" in models

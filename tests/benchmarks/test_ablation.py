@@ -77,16 +77,16 @@ def test_sweeps_change_one_thing_at_a_time_from_the_middle() -> None:
 def test_losses_are_compared_where_there_are_perceptual_ones() -> None:
     plan = Ablation((8,), (16,), steps=10, crop_size=40, seed=0, perceptual=True, quantizers=False)
     recipes = [plan.recipe(variant).training for variant in plan.sweeps()["losses"]]
-    assert [(recipe.weights.needs_alex, recipe.adversary.weight > 0) for recipe in recipes] == [
+    assert [(bool(recipe.weights.lpips_alex), recipe.adversary.weight > 0) for recipe in recipes] == [
         (True, True),
         (False, True),
         (True, False),
     ]
     assert recipes[0].adversary.start == 5
-    assert not any(recipe.weights.needs_vgg for recipe in recipes)
+    assert not any(recipe.weights.lpips_vgg for recipe in recipes)
     pixels = replace(plan, perceptual=False)
     recipe = pixels.recipe(pixels.variants()[0]).training
-    assert not recipe.weights.needs_alex
+    assert not recipe.weights.lpips_alex
     assert not recipe.adversary.weight
 
 

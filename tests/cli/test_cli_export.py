@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from pathlib import Path
 
 import pytest
@@ -22,8 +20,9 @@ def checkpoint(tiny_model: Path, tmp_path: Path) -> Path:
     model = load_model_folder(tiny_model)
     state = {
         "average": load_network(model).state_dict(),
-        "model_config": json.loads(json.dumps(dataclasses.asdict(model.card.autoencoder))),
+        "model_config": model.card.autoencoder.to_dict(),
         "config": {"seed": 0},
+        "origin": {},
     }
     return save_checkpoint(tmp_path / "run", 7, state)
 
