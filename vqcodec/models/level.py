@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -25,28 +26,27 @@ class LevelOutput:
     commitment_loss: Tensor
 
 
-class Level(nn.Module):
+class Level(nn.Module, ABC):
     """One level of K codes. Shapes: N vectors, C latent channels."""
 
     codebook: Codebook
 
+    @abstractmethod
     def choose(self, latent: Tensor) -> Tensor:
         """Tokens (N,) of latents (N, C)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reconstruct(self, indices: Tensor) -> Tensor:
         """Latents (N, C) of tokens (N,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def learn(self, latent: Tensor, in_use: Tensor) -> LevelOutput:
         """Training pass of latents (N, C), of which `in_use` (N,) bool count. In training mode the codebook moves."""
-        raise NotImplementedError
 
-    @torch.no_grad()
+    @abstractmethod
     def start_from(self, latents: Tensor, generator: torch.Generator) -> None:
         """Start the codes where `latents` (N, C) are, N >= K."""
-        raise NotImplementedError
 
+    @abstractmethod
     def revive(self, latent: Tensor, generator: torch.Generator) -> int:
         """Put dead codes onto latents (N, C) of a batch; returns how many."""
-        raise NotImplementedError
