@@ -68,21 +68,27 @@ class Part:
         return self[index], None
 
 
-def toy_data(crop_size: int, seed: int) -> AblationData:
-    """Toy shapes of `crop_size` pixels along a side, held-out ones from the next seed. Raises ValueError under 16."""
-    training, held_out = (toy_pictures(count, crop_size, seed + place)[0] for place, count in enumerate(TOY_PICTURES))
+def toy_data(crop_size: int, seed: int, counts: tuple[int, int] | None = None) -> AblationData:
+    """Toy shapes of `crop_size` pixels along a side, held-out ones from the next seed. Raises ValueError under 16.
+
+    counts: of pictures to learn from, and held out; by default TOY_PICTURES.
+    """
+    numbers = enumerate(counts or TOY_PICTURES)
+    training, held_out = (toy_pictures(count, crop_size, seed + place)[0] for place, count in numbers)
     crc32 = zlib.crc32(held_out.tobytes(), zlib.crc32(training.tobytes()))
     return AblationData("toy shapes", ArrayPictures(training), ArrayPictures(held_out), crop_size, crc32)
 
 
-def picture_data(place: Path, crop_size: int) -> AblationData:
+def picture_data(place: Path, crop_size: int, at_most: int = MOST_PICTURES) -> AblationData:
     """The pictures of a folder or file as PictureSet reads it; the first, the eleventh, ... are held out.
+
+    at_most: pictures that are looked at, evenly spaced where there are more.
 
     Of equal pictures one is taken, so that none is on both sides; unusable ones and those with a side under
     `crop_size` are named in the log and left out. Raises DataError when there are fewer than two, OSError.
     """
     pictures = PictureSet([place], minimum_side=crop_size)
-    wanted = min(len(pictures), MOST_PICTURES)
+    wanted = min(len(pictures), at_most)
     found: dict[int, int] = {}  # by CRC-32: in the place of an unusable picture the set gives a neighbour
     smallest = 0
     for place_in_set in np.linspace(0, len(pictures) - 1, wanted).round().astype(int).tolist():

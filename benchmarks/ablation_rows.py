@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from vqcodec.benchmarks.result_lines import append_results, read_results
 from vqcodec.benchmarks.tables import table
 
 
@@ -115,28 +116,12 @@ def read_rows(path: Path) -> tuple[list[Row], list[str]]:
 
     Raises OSError when it cannot be read.
     """
-    if not path.exists():
-        return [], []
-    rows, damaged = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(Row.from_json(line))
-        except ValueError as error:
-            damaged.append(f"{path}:{number}: {error}; its row is trained again")
-    return rows, damaged
+    return read_results(path, Row.from_json, "its row is trained again")
 
 
 def append_row(path: Path, row: Row) -> None:
     """Add a line to a results file; a last line that was cut off keeps its own line. Raises OSError."""
-    text = f"{row.to_json()}\n"
-    with path.open("a+b") as file:
-        if file.tell():
-            file.seek(-1, 2)
-            if file.read(1) != b"\n":
-                text = f"\n{text}"
-        file.write(text.encode())
+    append_results(path, [row.to_json()])
 
 
 def _decimals(value: float | None, form: str) -> str:

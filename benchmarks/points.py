@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from vqcodec.benchmarks.codecs import Setting
+from vqcodec.benchmarks.result_lines import append_results, read_results
 
 
 @dataclass(frozen=True)
@@ -102,25 +103,9 @@ def read_points(path: Path) -> tuple[list[RDPoint], list[str]]:
 
     A file that does not exist is an empty one.
     """
-    if not path.exists():
-        return [], []
-    points, damaged = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            points.append(RDPoint.from_json(line))
-        except (TypeError, ValueError) as error:
-            damaged.append(f"{path}:{number}: {error}; its point is measured again")
-    return points, damaged
+    return read_results(path, RDPoint.from_json, "its point is measured again")
 
 
 def append_points(path: Path, points: Iterable[RDPoint]) -> None:
     """Add lines to a results file; a last line that was cut off keeps its own line."""
-    text = "".join(f"{point.to_json()}\n" for point in points)
-    with path.open("a+b") as file:
-        if file.tell():
-            file.seek(-1, 2)
-            if file.read(1) != b"\n":
-                text = "\n" + text
-        file.write(text.encode())
+    append_results(path, [point.to_json() for point in points])

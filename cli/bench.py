@@ -5,8 +5,11 @@ from __future__ import annotations
 import click
 
 from vqcodec.cli.bench_ablation import ablation
+from vqcodec.cli.bench_priors import priors
 from vqcodec.cli.bench_rd import rd
+from vqcodec.cli.bench_sampling import sampling
 from vqcodec.cli.bench_speed import speed
+from vqcodec.cli.bench_tokens import tokens
 
 
 @click.group()
@@ -15,5 +18,8 @@ def bench() -> None:
 
 
 bench.add_command(ablation)
+bench.add_command(priors)
 bench.add_command(rd)
+bench.add_command(sampling)
 bench.add_command(speed)
+bench.add_command(tokens)

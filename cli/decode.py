@@ -11,7 +11,15 @@ import click
 
 from vqcodec.cli import options
 from vqcodec.cli.batch import Outcome, run
-from vqcodec.cli.files import STANDARD, FileError, Task, check_target, plan, read_stream_file, write_output
+from vqcodec.cli.files import (
+    FileError,
+    Task,
+    check_target,
+    picture_type,
+    plan,
+    read_stream_file,
+    write_output,
+)
 from vqcodec.cli.loading import Codecs
 from vqcodec.model_card import find_model, find_model_by_id
 
@@ -60,7 +68,7 @@ def decode(
     reading and writing.
     """
     tasks = plan(paths, output_folder, suffix=_suffix(format_), inputs=frozenset({".vq"}))
-    kinds = {task: _type(task.target if task.target != STANDARD else "stdout.png", format_) for task in tasks}
+    kinds = {task: picture_type(task.target, format_) for task in tasks}
     model_given = find_model(model) if model else None
     codecs = Codecs(device)
 
@@ -126,22 +134,12 @@ def _check(stream: StreamInfo, *, partial: bool, max_pixels: int) -> None:
         )
 
 
-def _type(target: str, format_: str | None) -> str:
-    """The type to write, in Pillow's word. Raises click.UsageError."""
-    from vqcodec.image import UnsupportedOutputError, check_output_type
-
-    try:
-        return check_output_type(target, format_)
-    except UnsupportedOutputError as error:
-        raise click.UsageError(str(error)) from error
-
-
 def _suffix(format_: str | None) -> str:
     """The file suffix for --format: itself if it is one, else the usual one of the type. Raises click.UsageError."""
     from vqcodec.image import output_extensions
 
     if format_ is None:
         return ".png"
-    kind, wanted = _type("--format", format_), f".{format_.lower().lstrip('.')}"
-    suffixes = [suffix for suffix in output_extensions() if _type(f"x{suffix}", None) == kind]
+    kind, wanted = picture_type("--format", format_), f".{format_.lower().lstrip('.')}"
+    suffixes = [suffix for suffix in output_extensions() if picture_type(f"x{suffix}", None) == kind]
     return wanted if wanted in suffixes else suffixes[0]

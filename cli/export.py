@@ -1,4 +1,4 @@
-"""vqcodec export: a checkpoint becomes a model folder."""
+"""vqcodec export: a checkpoint becomes the folder of a model or of a prior."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from vqcodec.cli.files import FileError
 @click.option(
     "--data",
     multiple=True,
-    required=True,
     type=click.Path(exists=True, path_type=Path),
-    help="Pictures to count the tokens of, for the static entropy model.",
+    help="Pictures to count the tokens of, for the static entropy model; needed for a model, not for a prior.",
 )
 @click.option(
     "--pictures", type=click.IntRange(min=1), default=1000, show_default=True, help="Count the tokens of about so many."
@@ -39,16 +38,22 @@ def export(
     force: bool,
     debug: bool,
 ) -> None:
-    """Make a model folder of a training checkpoint.
+    """Make a folder with a model, or with a prior, of a checkpoint of `vqcodec train stage1` or `stage2`.
 
-    FOLDER gets card.json and the averaged weights of CHECKPOINT as float16, both or neither. With -f they replace a
-    model that is there; other files in FOLDER stay.
+    FOLDER gets the card and the averaged weights of CHECKPOINT as float16, both or neither. With -f they replace what
+    is there; other files in FOLDER stay. The prior in MODEL/prior is the one that its model uses by default.
     """
     if folder.exists() and not force:
         raise FileError(f"{folder}: exists already; give -f to overwrite it")
     from vqcodec.training.data import PictureSet
-    from vqcodec.training.export import export_model
+    from vqcodec.training.export import export_model, export_prior, is_prior
 
+    if is_prior(checkpoint):
+        prior = export_prior(checkpoint, folder, name=name, description=description, licence=licence)
+        click.echo(f"{folder}: prior {prior.name} for model {prior.model_name} ({prior.model_id})")
+        return
+    if not data:
+        raise click.UsageError("a model needs --data")
     card = export_model(
         checkpoint,
         folder,

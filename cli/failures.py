@@ -22,7 +22,7 @@ _ABOUT_DATA = {
     "vqcodec.training.data": ("DataError",),
     "vqcodec.training.checkpoint": ("CheckpointError",),
     "vqcodec.training.run_log": ("RunLogError",),
-    "vqcodec.training.stage1": ("TrainingError",),
+    "vqcodec.training.loop": ("TrainingError",),
     "vqcodec.cli.files": ("FileError",),
     "vqcodec.cli.loading": ("LoadingError",),
 }

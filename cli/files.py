@@ -108,6 +108,16 @@ def read_stream_file(source: str) -> bytes:
     return data
 
 
+def picture_type(target: str, format_: str | None = None) -> str:
+    """The type to write, in Pillow's word; PNG for stdout. Raises click.UsageError."""
+    from vqcodec.image import UnsupportedOutputError, check_output_type
+
+    try:
+        return check_output_type(target if target != STANDARD else "stdout.png", format_)
+    except UnsupportedOutputError as error:
+        raise click.UsageError(str(error)) from error
+
+
 def check_target(task: Task, *, force: bool) -> None:
     """Raises FileError when the target exists and may not be overwritten, or cannot be a file."""
     target, path = task.target, Path(task.target)

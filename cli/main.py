@@ -23,6 +23,8 @@ _COMMANDS = {
     "encode": "encode",
     "decode": "decode",
     "info": "info",
+    "generate": "generate",
+    "complete": "complete",
     "compare": "compare",
     "models": "models",
     "doctor": "doctor",

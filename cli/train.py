@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,16 +10,20 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-if TYPE_CHECKING:
-    from vqcodec.training.stage1_config import Stage1Config, Stage1Recipe
+from vqcodec.cli import training_run
+from vqcodec.cli.train_stage2 import stage2, tokens
 
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-_READABLE = click.Path(exists=True, path_type=Path)
+if TYPE_CHECKING:
+    from vqcodec.training.stage1_config import Stage1Recipe
 
 
 @click.group()
 def train() -> None:
     """Train the networks on your own pictures."""
+
+
+train.add_command(stage2)
+train.add_command(tokens)
 
 
 @train.command()
@@ -39,7 +42,7 @@ def presets(name: str | None) -> None:
 
 
 @train.command()
-@click.argument("folder", type=_FOLDER)
+@click.argument("folder", type=training_run.FOLDER)
 @click.option("--count", type=click.IntRange(min=1), default=2000, show_default=True, help="Pictures.")
 @click.option("--side", type=click.IntRange(min=16), default=32, show_default=True, help="Pixels along a side.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -62,16 +65,16 @@ def toys(folder: Path, count: int, side: int, seed: int) -> None:
     "data",
     multiple=True,
     required=True,
-    type=_READABLE,
+    type=training_run.READABLE,
     help="Folder of pictures (nested), tar shard, MNIST or CIFAR-10 file, or picture; may be given several times.",
 )
-@click.option("--out", required=True, type=_FOLDER, help="Folder for checkpoints, logs and previews.")
+@training_run.run_options
 @click.option(
     "--perceptual-weights",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder with the weights of LPIPS's networks, which the presets for photos need; see docs/training.md.",
 )
-@click.option("--validation", type=_READABLE, help="Held-out pictures, measured at every checkpoint.")
+@click.option("--validation", type=training_run.READABLE, help="Held-out pictures, measured at every checkpoint.")
 @click.option(
     "--preset", default="photo", show_default=True, help="Model and settings; `vqcodec train presets` lists them."
 )
@@ -88,11 +91,6 @@ def toys(folder: Path, count: int, side: int, seed: int) -> None:
 )
 @click.option("--codebook-size", type=int, help="K of every level, 2 to 65536.  [default: of the preset]")
 @click.option(
-    "--resume",
-    is_flag=True,
-    help="Go on from the newest checkpoint of --out, with its settings; options given here replace them.",
-)
-@click.option(
     "--init",
     "init",
     metavar="MODEL",
@@ -104,11 +102,6 @@ def toys(folder: Path, count: int, side: int, seed: int) -> None:
     help="With --init: hold Encoder and codebooks, so that the result decodes that model's streams too.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Steps in all.  [default: of the preset]")
-@click.option(
-    "--until",
-    type=click.IntRange(min=1),
-    help="Stop at this step, with a checkpoint; the schedule still ends at --steps.",
-)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Crops a step.  [default: of the preset]")
 @click.option("--accumulate", type=click.IntRange(min=1), help="Cut a batch into so many parts, to save memory.")
 @click.option(
@@ -116,38 +109,16 @@ def toys(folder: Path, count: int, side: int, seed: int) -> None:
 )
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: of the preset]")
 @click.option("--seed", type=int, help="[default: 0]")
-@click.option(
-    "--checkpoint-every", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps between checkpoints."
-)
-@click.option(
-    "--keep", type=click.IntRange(min=0), default=2, show_default=True, help="Newest checkpoints to keep; 0 for all."
-)
-@click.option(
-    "--tensorboard/--no-tensorboard",
-    default=None,
-    help="Logs for TensorBoard in OUT/tensorboard.  [default: where it is installed]",
-)
 @click.option("--compile", "compile_networks", is_flag=True, help="Put the networks through torch.compile.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.pass_context
 def stage1(context: click.Context, /, **options: Any) -> None:
     """Train Encoder, codebooks and Decoder on pictures.
 
     With torchrun, several processes share each batch: torchrun --nproc-per-node 4 -m vqcodec.cli.main train stage1 ...
     """
-    from vqcodec.devices import keep_freed_memory
-    from vqcodec.distributed import is_first_process, process_group
-    from vqcodec.training.interruption import stop_on_signals
-
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    keep_freed_memory()
-    with process_group(), stop_on_signals() as stop:
-        trainer = _trainer(context, options)
-        _run(trainer, options, stop)
-        if stop.requested:
-            if is_first_process():
-                click.echo(f"stopped by {stop.requested} after {trainer.step} steps; go on with --resume", err=True)
-            context.exit(stop.exit_code)
+    training_run.train_and_log(
+        context, options, lambda: _trainer(context, options), lambda trainer: _validation(trainer, options)
+    )
 
 
 def _trainer(context: click.Context, options: dict[str, Any]) -> Any:
@@ -166,8 +137,7 @@ def _trainer(context: click.Context, options: dict[str, Any]) -> Any:
     if options["resume"]:
         recipe = recipe_of(load_checkpoint(newest_checkpoint(out)))
     else:
-        if any(out.glob("checkpoint-*.pt")):
-            raise click.ClickException(f"{out}: holds checkpoints already; give --resume or another --out")
+        training_run.check_empty(out)
         recipe = _preset(options["preset"])
         if init:
             recipe = replace(recipe, model=init.card.autoencoder)
@@ -189,42 +159,22 @@ def _trainer(context: click.Context, options: dict[str, Any]) -> Any:
     return trainer
 
 
-def _run(trainer: Any, options: dict[str, Any], stop: Any) -> None:
-    """Train, with logs from the first process."""
-    from vqcodec.distributed import is_first_process
+def _validation(trainer: Any, options: dict[str, Any]) -> Any:
+    """What measures the model at every checkpoint, or None."""
     from vqcodec.training.data import PictureSet
-    from vqcodec.training.run_log import RunLog
     from vqcodec.training.validation import Validation, suitable_crop_size
 
-    limits = {name: options[name] for name in ("checkpoint_every", "keep", "until")}
-    if not is_first_process():
-        trainer.run(**limits, stop=stop)
-        return
-    config: Stage1Config = trainer.config
-    validation = None
-    if options["validation"]:
-        pad = config.crop.pad
-        validation = Validation.load(
-            PictureSet([options["validation"]]),
-            options["out"],
-            options["perceptual_weights"],
-            trainer.device,
-            crop_size=config.crop.size if pad else suitable_crop_size(trainer.recipe.model),
-            pad=pad,
-        )
-    with RunLog(
+    if not options["validation"]:
+        return None
+    crop = trainer.config.crop
+    return Validation.load(
+        PictureSet([options["validation"]]),
         options["out"],
-        total_steps=min(options["until"] or config.steps, config.steps),
-        first_step=trainer.step,
-        samples_per_step=config.batch_size,
-        tensorboard=options["tensorboard"],
-    ) as log:
-
-        def report_validation(result: Any) -> None:
-            log.log_validation(result.step, result.values)
-            log.log_images(result.step, result.sheet)
-
-        trainer.run(**limits, stop=stop, validation=validation, report=log.log, report_validation=report_validation)
+        options["perceptual_weights"],
+        trainer.device,
+        crop_size=crop.size if crop.pad else suitable_crop_size(trainer.recipe.model),
+        pad=crop.pad,
+    )
 
 
 def _preset(name: str) -> Stage1Recipe:

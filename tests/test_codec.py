@@ -60,6 +60,33 @@ def test_both_entropy_models_give_the_same_picture(codec: Codec) -> None:
     assert np.array_equal(*(pixels(codec.decode(stream)) for stream in streams.values()))
 
 
+def test_tokens_are_written_as_encode_does(codec: Codec) -> None:
+    rgb = picture(70, 50)
+    for levels in (1, 2):
+        tokens = codec.tokenize(to_tensor(rgb, 16), levels=levels)
+        assert codec.write(tokens, 70, 50) == codec.encode(rgb, levels=levels)
+        assert codec.write(tokens, 70, 50, entropy="uniform") == codec.encode(rgb, levels=levels, entropy="uniform")
+
+
+GRID = torch.zeros(1, 4, 5, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        ([], "levels 0: model tiny has 1 to 2"),
+        ([GRID] * 3, "levels 3: model tiny has 1 to 2"),
+        ([GRID.expand(2, -1, -1)], r"the tokens of one picture, \(1, h, w\), got \[\(2, 4, 5\)\]"),
+        ([GRID[0]], "the tokens of one picture"),
+        ([GRID, GRID[:, :3]], r"level 1 of model tiny is \(4, 5\)"),
+        ([GRID + 32], "tokens range over 32..32, outside 0..31"),
+    ],
+)
+def test_tokens_that_are_those_of_no_such_picture(codec: Codec, tokens: list[Tensor], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        codec.write(tokens, 70, 50)
+
+
 def test_fewer_levels_of_a_stream_are_the_stream_of_fewer_levels(codec: Codec) -> None:
     rgb = picture(70, 50)
     both, first = codec.encode(rgb), codec.encode(rgb, levels=1)

@@ -113,11 +113,12 @@ def test_the_wheel_holds_every_module_and_model_file_of_the_checkout(names: set[
     assert {name for name in names if name.startswith("vqcodec/")} == expected
 
 
-def test_the_wheel_holds_a_model(names: set[str]) -> None:
-    models = {name.rpartition("/")[0] for name in names if name.startswith("vqcodec/pretrained/")}
+def test_the_wheel_holds_a_model_with_its_prior(names: set[str]) -> None:
+    models = {"/".join(name.split("/")[:3]) for name in names if name.startswith("vqcodec/pretrained/")}
     assert models
     for folder in models:
-        assert {f"{folder}/card.json", f"{folder}/stage1.safetensors"} <= names
+        files = ("card.json", "stage1.safetensors", "prior/prior.json", "prior/prior.safetensors")
+        assert {f"{folder}/{file}" for file in files} <= names
 
 
 def test_the_wheel_names_its_licence_and_its_command(metadata: dict[str, str]) -> None:
@@ -147,4 +148,4 @@ def test_the_installed_wheel_works_by_itself(wheel: Path, tmp_path: Path) -> Non
     )
     *files, models = run(sys.executable, "-c", program, cwd=tmp_path).splitlines()
     assert all(Path(file).is_relative_to(target) for file in files)
-    assert "photo-2" in models
+    assert "photo-3" in models

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vqcodec.codec import Codec, DecodedStream
     from vqcodec.model_card import ModelCard, ModelError, find_model, installed_models
+    from vqcodec.sampler import SampledPicture, Sampler
+    from vqcodec.sampling_config import SamplingConfig
 
 __version__ = "0.1.0"
 
@@ -24,11 +26,25 @@ _HOMES = {
     "DecodedStream": "vqcodec.codec",
     "ModelCard": "vqcodec.model_card",
     "ModelError": "vqcodec.model_card",
+    "SampledPicture": "vqcodec.sampler",
+    "Sampler": "vqcodec.sampler",
+    "SamplingConfig": "vqcodec.sampling_config",
     "find_model": "vqcodec.model_card",
     "installed_models": "vqcodec.model_card",
 }
 
-__all__ = ["Codec", "DecodedStream", "ModelCard", "ModelError", "__version__", "find_model", "installed_models"]
+__all__ = [
+    "Codec",
+    "DecodedStream",
+    "ModelCard",
+    "ModelError",
+    "SampledPicture",
+    "Sampler",
+    "SamplingConfig",
+    "__version__",
+    "find_model",
+    "installed_models",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -128,7 +128,7 @@ class Codec:
         or static. Raises ImageError for a picture that cannot be read, ValueError for other arguments.
         """
         loaded = _as_loaded(image, max_pixels)
-        entropy_id = self._entropy_id(entropy)
+        self._entropy_id(entropy)  # what is wrong with it is said before the networks run
         tensor = to_tensor(loaded.rgb, self.card.autoencoder.downsampling_factor)
         tokens = self.tokenize(tensor, levels=levels)
         boxes = Boxes(
@@ -137,12 +137,31 @@ class Codec:
             xmp=loaded.xmp,
             alpha=None if loaded.alpha is None else pack_alpha(loaded.alpha),
         )
+        return self.write(tokens, loaded.width, loaded.height, entropy=entropy, boxes=boxes)
+
+    def write(
+        self,
+        tokens: list[Tensor],
+        width: int,
+        height: int,
+        *,
+        entropy: str | None = None,
+        boxes: Boxes | None = None,
+    ) -> bytes:
+        """The stream of the tokens of one picture of width x height pixels: (1, h, w) of each of the first levels.
+
+        entropy: as in `encode`. boxes: what goes with the picture. Raises ValueError for grids of other shapes than
+        `tokenize` gives for such a picture, and for tokens that the codebooks do not have.
+        """
+        self._check_levels(len(tokens))
+        if any(grid.ndim != 3 or len(grid) != 1 for grid in tokens):
+            raise ValueError(f"expected the tokens of one picture, (1, h, w), got {[tuple(g.shape) for g in tokens]}")
         return write_stream(
             self._as_pyramid(tokens),
             model=self.card.stream_model,
-            width=loaded.width,
-            height=loaded.height,
-            entropy_id=entropy_id,
+            width=width,
+            height=height,
+            entropy_id=self._entropy_id(entropy),
             boxes=boxes,
         )
 

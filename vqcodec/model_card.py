@@ -33,7 +33,7 @@ from vqcodec.models.config import AutoencoderConfig
 SCHEMA_VERSION: Final = 1
 CARD_FILE: Final = "card.json"
 WEIGHTS_FILE: Final = "stage1.safetensors"
-DEFAULT_MODEL: Final = "photo-2"
+DEFAULT_MODEL: Final = "photo-3"
 #: environment variable: folders of model folders, looked through after the embedded models
 MODELS_VARIABLE: Final = "VQCODEC_MODELS"
 _EMBEDDED: Final = Path(__file__).parent / "pretrained"

@@ -1,4 +1,4 @@
-"""Fixtures for the tests of the training: a few pictures, and a trainer of a tiny model."""
+"""Fixtures for the tests of the training: a few pictures, and trainers of a tiny model and of a tiny prior."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ import pytest
 import torch
 from PIL import Image
 from stage1_helpers import CONFIG, MODEL, Trainers
+from stage2_helpers import MODEL as PRIOR
+from stage2_helpers import PriorTrainers, make_trainer
 
 from vqcodec.models.config import AutoencoderConfig
+from vqcodec.models.prior_config import PriorConfig
 from vqcodec.training import stage1 as stage1_module
+from vqcodec.training import stage2 as stage2_module
 from vqcodec.training.data import PictureSet
 from vqcodec.training.stage1 import Stage1Trainer
 from vqcodec.training.stage1_config import Stage1Recipe
+from vqcodec.training.stage2 import Stage2Trainer
 
 
 @pytest.fixture(scope="session")
@@ -53,5 +58,16 @@ def trainer(pictures: Path, perceptual_weights: Path, tmp_path: Path, monkeypatc
             perceptual_weights=perceptual_weights,
             device="cpu",
         )
+
+    return make
+
+
+@pytest.fixture
+def prior_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PriorTrainers:
+    """Makes a trainer of a prior in a folder of this test."""
+    monkeypatch.setattr(stage2_module, "fast_dtype", lambda device: torch.float32)
+
+    def make(out: str = "run", model: PriorConfig = PRIOR, **changes: Any) -> Stage2Trainer:
+        return make_trainer(tmp_path / out, model, **changes)
 
     return make

@@ -117,11 +117,11 @@ def test_there_is_a_bar_on_a_terminal_only(
     assert capsys.readouterr() == ("", "")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with run_log(tmp_path / "shown", first_step=3) as log:
-        log.log(3, {"l1": 0.25, "usage_1": 0.75, "seconds": 2.0})
+        log.log(3, {"l1": 0.25, "bits_2": 7.5, "usage_1": 0.75, "seconds": 2.0})
     shown = capsys.readouterr().err.split("\r")
     assert " 3/10 " in shown[1]
     assert " 4/10 " in shown[-1]
-    assert "l1=0.25, images/s=4" in shown[-1]
+    assert "l1=0.25, bits_2=7.5, images/s=4" in shown[-1]
     assert "usage_1" not in shown[-1]
 
 
@@ -136,6 +136,9 @@ def test_there_is_a_bar_on_a_terminal_only(
         ("usage_1", "codebook/usage_1"),
         ("perplexity_12", "codebook/perplexity_12"),
         ("dead_4", "codebook/dead_4"),
+        ("bits_1", "loss/bits_1"),
+        ("saved_2", "rate/saved_2"),
+        ("bpp_4", "rate/bpp_4"),
         ("gradient_norm", "optimizer/gradient_norm"),
         ("images_per_second", "speed/images_per_second"),
         ("usage_of_memory", "other/usage_of_memory"),

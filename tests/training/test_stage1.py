@@ -15,6 +15,7 @@ import torch
 from stage1_helpers import CONFIG, MODEL, Trainers, assert_same_checkpoint
 from torch import Tensor, nn
 
+from vqcodec.training import discriminator as discriminator_module
 from vqcodec.training import stage1 as stage1_module
 from vqcodec.training.checkpoint import CheckpointError, checkpoints, load_checkpoint, newest_checkpoint, recipe_of
 from vqcodec.training.data import CropConfig
@@ -148,6 +149,21 @@ def test_resuming_gives_the_same_bits(
     assert rest.step == first
     rest.run()
     assert_same_checkpoint(checkpoints(whole.out)[-1], checkpoints(rest.out)[-1])
+
+
+def test_resuming_with_a_discriminator_on_features_gives_the_same_bits(
+    trainer: Trainers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discriminator_module, "_VGG16_CHANNELS", (4, 5, 6, 7))  # of the weights of these tests
+    adversary = AdversaryConfig(start=1, kind="features", width=4, windows=1)
+    whole, part, rest = (trainer(out, adversary=adversary) for out in ("whole", "parts", "parts"))
+    whole.run(until=4)
+    part.run(until=2)
+    rest.resume()
+    rest.run(until=4)
+    assert_same_checkpoint(checkpoints(whole.out)[-1], checkpoints(rest.out)[-1])
+    assert rest.adversary is not None
+    assert (rest.adversary.network.scales > 0).all()
 
 
 def test_resuming_before_the_first_step_is_starting(trainer: Trainers) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,8 @@ __all__ = [
 DEFAULT_CACHE_BYTES = 6 * 2**30
 #: in a batch, the label of a picture that has none
 UNLABELLED = -1
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -269,10 +271,17 @@ class CropBatches:
 
     def ahead(self, first: int, last: int) -> Iterator[tuple[int, Pixels]]:
         """(step, batch) for the steps first..last-1, the next ones being made in threads meanwhile."""
+        return self._ahead(self, first, last)
+
+    def ahead_with_labels(self, first: int, last: int) -> Iterator[tuple[int, tuple[Pixels, Labels]]]:
+        """The same with `with_labels`."""
+        return self._ahead(self.with_labels, first, last)
+
+    def _ahead(self, make: Callable[[int], T], first: int, last: int) -> Iterator[tuple[int, T]]:
         with ThreadPoolExecutor(max_workers=self.workers) as threads:
-            pending = deque(threads.submit(self, step) for step in range(first, min(first + self.workers, last)))
+            pending = deque(threads.submit(make, step) for step in range(first, min(first + self.workers, last)))
             for step in range(first, last):
                 batch = pending.popleft().result()
                 if step + self.workers < last:
-                    pending.append(threads.submit(self, step + self.workers))
+                    pending.append(threads.submit(make, step + self.workers))
                 yield step, batch

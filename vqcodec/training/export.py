@@ -1,9 +1,10 @@
-"""From a checkpoint to a model folder: card.json and float16 weights."""
+"""From a checkpoint to a folder with a model, or with a prior: a card, and weights as float16."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,8 +20,10 @@ from vqcodec.bitstream import quantise_frequencies
 from vqcodec.codec import Codec
 from vqcodec.image import to_tensor
 from vqcodec.model_card import CARD_FILE, WEIGHTS_FILE, ModelCard, load_model_folder
+from vqcodec.prior_card import PRIOR_CARD_FILE, PRIOR_WEIGHTS_FILE, PriorCard
 from vqcodec.training.checkpoint import CheckpointError, load_checkpoint, model_config
 from vqcodec.training.data import Pictures
+from vqcodec.training.stage2 import stage2_recipe_of
 
 
 def export_model(
@@ -53,18 +56,55 @@ def export_model(
     def card(frequencies: tuple[tuple[int, ...], ...]) -> ModelCard:
         return ModelCard(name, config, frequencies, digest, licence, origin.reads if origin else (), training)
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".vqcodec-", suffix=".partial", dir=folder.parent) as made_in:
-        draft = Path(made_in)
+    with _draft_of(folder, (WEIGHTS_FILE, CARD_FILE)) as draft:
         (draft / WEIGHTS_FILE).write_bytes(raw)
         card(()).save(draft)
         final = card(origin.static_frequencies if origin else _static_frequencies(draft, pictures, picture_count))
         final.save(draft)
-        folder.mkdir(exist_ok=True)
-        for file in (WEIGHTS_FILE, CARD_FILE):
-            (draft / file).replace(folder / file)
     load_model_folder.cache_clear()
     return final
+
+
+def is_prior(checkpoint: Path) -> bool:
+    """Whether a checkpoint is one of stage 2. Raises CheckpointError when it cannot be read."""
+    return "prior_config" in load_checkpoint(checkpoint)
+
+
+def export_prior(checkpoint: Path, folder: Path, *, name: str, description: str, licence: str) -> PriorCard:
+    """Write the averaged weights of a checkpoint of stage 2 as float16 into `folder`, with their card.
+
+    Nothing is left in `folder` when this fails. Raises CheckpointError when `checkpoint` is not one of stage 2.
+    """
+    state = load_checkpoint(checkpoint)
+    recipe = stage2_recipe_of(checkpoint, state)
+    raw = save({key: value.half().contiguous() for key, value in state["average"].items()})
+    about = state["about"]
+    card = PriorCard(
+        name,
+        about["model_id"],
+        about["model_name"],
+        recipe.model,
+        hashlib.sha256(raw).hexdigest(),
+        licence,
+        tuple(about["classes"]),
+        training={"data": description, "steps": state["step"], "settings": recipe.training.to_dict()},
+    )
+    with _draft_of(folder, (PRIOR_WEIGHTS_FILE, PRIOR_CARD_FILE)) as draft:
+        (draft / PRIOR_WEIGHTS_FILE).write_bytes(raw)
+        card.save(draft)
+    return card
+
+
+@contextmanager
+def _draft_of(folder: Path, files: tuple[str, ...]) -> Iterator[Path]:
+    """A folder to write `files` in, which move to `folder` at the end if all went well."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".vqcodec-", suffix=".partial", dir=folder.parent) as made_in:
+        draft = Path(made_in)
+        yield draft
+        folder.mkdir(exist_ok=True)
+        for file in files:
+            (draft / file).replace(folder / file)
 
 
 @dataclass(frozen=True)

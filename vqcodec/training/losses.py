@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from vqcodec.image import to_unit_range
 from vqcodec.perceptual import LPIPS
+from vqcodec.training.windows import cut_windows, random_windows
 
-#: (picture of the batch, rows, columns)
-Window: TypeAlias = tuple[int, slice, slice]
 #: side in pixels of the blocks whose mean colours are compared
 COLOUR_BLOCK: Final = 8
 
@@ -77,22 +76,7 @@ class ReconstructionLoss(nn.Module):
             terms["lpips_alex"] = self.alex(made[:, :, top:, left:], real[:, :, top:, left:]).mean()
         if self.vgg is not None:
             if self.weights.vgg_crops:
-                windows = self._windows(len(real), real.shape[2], real.shape[3], generator)
-                made, real = _cut(made, windows), _cut(real, windows)
+                windows = random_windows(real.shape, self.weights.vgg_crops, self.weights.vgg_crop_size, generator)
+                made, real = cut_windows(made, windows), cut_windows(real, windows)
             terms["lpips_vgg"] = self.vgg(made, real).mean()
         return terms
-
-    def _windows(self, batch: int, height: int, width: int, generator: torch.Generator) -> list[Window]:
-        side = min(self.weights.vgg_crop_size, height, width)
-        pictures = torch.randperm(batch, generator=generator)[: self.weights.vgg_crops].tolist()
-        windows = []
-        for picture in pictures:
-            top = int(torch.randint(height - side + 1, (), generator=generator))
-            left = int(torch.randint(width - side + 1, (), generator=generator))
-            windows.append((picture, slice(top, top + side), slice(left, left + side)))
-        return windows
-
-
-def _cut(images: Tensor, windows: list[Window]) -> Tensor:
-    cut = torch.stack([images[picture, :, rows, cols] for picture, rows, cols in windows])
-    return cut.contiguous(memory_format=torch.channels_last)

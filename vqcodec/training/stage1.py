@@ -9,8 +9,7 @@ Several processes (see `vqcodec.distributed`) share each batch; gradients and co
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -25,30 +24,24 @@ from vqcodec.devices import choose_device, fast_dtype, to_channels_last
 from vqcodec.distributed import (
     average_gradients,
     broadcast,
-    is_first_process,
     process_count,
     process_rank,
-    sum_over_processes,
-    wait_for_all,
 )
 from vqcodec.image import scale_pixels
 from vqcodec.models.autoencoder import AutoencoderOutput, VQAutoencoder
 from vqcodec.models.codebooks import Codebook
 from vqcodec.models.gumbel import GumbelQuantizer
 from vqcodec.training.checkpoint import (
-    DEFAULT_KEEP,
     CheckpointError,
     load_checkpoint,
     model_config,
     newest_checkpoint,
-    save_checkpoint,
 )
-from vqcodec.training.data import CropBatches, Pictures
+from vqcodec.training.data import CropBatches, Pictures, Pixels
 from vqcodec.training.discriminator import Adversary, adaptive_weight
-from vqcodec.training.interruption import StopRequest
+from vqcodec.training.loop import Trainer, TrainingError
 from vqcodec.training.losses import ReconstructionLoss
 from vqcodec.training.stage1_config import Stage1Recipe
-from vqcodec.training.validation import Validation, ValidationResult
 
 #: vectors for each code that k-means starts from: the former, unless these are more than _START_VECTORS in all
 _START_VECTORS_PER_CODE, _LEAST_START_VECTORS_PER_CODE, _START_VECTORS = 24, 4, 2**18
@@ -56,11 +49,7 @@ _START_VECTORS_PER_CODE, _LEAST_START_VECTORS_PER_CODE, _START_VECTORS = 24, 4, 
 SMALLEST_LPIPS_CROP = 34
 
 
-class TrainingError(RuntimeError):
-    """Training cannot go on."""
-
-
-class Stage1Trainer:
+class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
     """Holds the state of a run. `run()` trains until `recipe.training.steps` and writes checkpoints into `out`.
 
     perceptual_weights: folder with the networks of LPIPS; None where no loss needs them. compile: whether Encoder and
@@ -95,12 +84,13 @@ class Stage1Trainer:
             self.model.decoder.compile()
         try:
             self.loss = ReconstructionLoss(perceptual_weights, config.weights).to(self.device)
+            adversary = config.adversary
+            self.adversary = Adversary(adversary, self.device, perceptual_weights) if adversary.weight else None
         except ValueError as error:
             raise TrainingError(str(error)) from error
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(self.model), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
-        self.adversary = Adversary(config.adversary, self.device) if config.adversary.weight else None
         self.batches = CropBatches(
             pictures,
             batch_size=config.batch_size,
@@ -109,11 +99,9 @@ class Stage1Trainer:
             share=slice(process_rank(), None, process_count()),
         )
         self.level_shares = torch.tensor(config.shares_of(recipe.model.levels))
-        self.step = 0
         #: of the model that a decoder-only run started from, for the card of what it gives
         self.origin: dict[str, Any] = {}
         self._is_started = False
-        self._skipped = self._skipped_in_a_row = 0
 
     def start_from(self, network: VQAutoencoder) -> None:
         """Go on from the weights of a finished model, in the place of a start from the data.
@@ -142,61 +130,27 @@ class Stage1Trainer:
         self.origin = state["origin"]
         self.step = state["step"]
 
-    def save(self, *, keep: int = DEFAULT_KEEP) -> None:
-        """Write a checkpoint of the present state, in the first process."""
-        if is_first_process():
-            state = {
-                "model_config": self.recipe.model.to_dict(),
-                "config": self.config.to_dict(),
-                "origin": self.origin,
-                "model": self.model.state_dict(),
-                "average": self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                **({"adversary": self.adversary.state()} if self.adversary is not None else {}),
-            }
-            save_checkpoint(self.out, self.step, state, keep=keep)
-        wait_for_all()
+    @property
+    def steps(self) -> int:
+        return self.config.steps
 
-    def run(
-        self,
-        *,
-        checkpoint_every: int = 1000,
-        keep: int = DEFAULT_KEEP,
-        validation: Validation | None = None,
-        until: int | None = None,
-        stop: StopRequest | None = None,
-        report: Callable[[int, dict[str, float]], None] = lambda step, values: None,
-        report_validation: Callable[[ValidationResult], None] = lambda result: None,
-    ) -> None:
-        """Train from the present step to `until` (by default the end), then write a checkpoint.
+    def batches_ahead(self, first: int, last: int) -> Iterator[tuple[int, Pixels]]:
+        return self.batches.ahead(first, last)
 
-        Every `checkpoint_every` steps, and when `stop` asks for the end, a checkpoint is written, the newest `keep` of
-        which stay; `validation` runs with it, but not when stopping. `report` gets every step's values.
-        """
-        last = self.config.steps if until is None else min(until, self.config.steps)
-        for step, batch in self.batches.ahead(self.step, last):
-            started = time.perf_counter()
-            if step == 0 and not self._is_started:
-                self._start()
-            values = self.train_step(batch)
-            self.step = step + 1
-            values["seconds"] = time.perf_counter() - started
-            report(step, values)
-            if self._must_stop(stop):
-                self.save(keep=keep)
-                return
-            if self.step % checkpoint_every == 0 or self.step == last:
-                self.save(keep=keep)
-                if validation is not None and is_first_process():
-                    report_validation(validation.run(self.average, self.step))
-                wait_for_all()
+    def begin(self) -> None:
+        if not self._is_started:
+            self._start()
 
-    def _must_stop(self, stop: StopRequest | None) -> bool:
-        """Whether any process was asked to stop."""
-        asked = stop is not None and stop.requested is not None
-        if process_count() == 1:
-            return asked
-        return bool(sum_over_processes(torch.tensor(float(asked), device=self.device)) > 0)
+    def state(self) -> dict[str, Any]:
+        return {
+            "model_config": self.recipe.model.to_dict(),
+            "config": self.config.to_dict(),
+            "origin": self.origin,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            **({"adversary": self.adversary.state()} if self.adversary is not None else {}),
+        }
 
     def train_step(self, batch: NDArray[np.uint8]) -> dict[str, float]:
         """One optimiser step on this process's share of a batch, (B, size, size, 3) uint8.
@@ -293,19 +247,6 @@ class Stage1Trainer:
         if term.startswith("lpips"):
             weight *= min(1.0, 0.1 + 0.9 * self.step / max(1, self.config.perceptual_rise_steps))
         return weight
-
-    def _take(self, norm: Tensor) -> bool:
-        """Whether the step is finite; ten in a row that are not stop the run, with a checkpoint."""
-        finite = bool(torch.isfinite(norm))
-        self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
-        self._skipped += not finite
-        if self._skipped_in_a_row == 10:
-            self.save()
-            raise TrainingError(
-                f"step {self.step}: ten steps in a row gave no finite gradient. There is a checkpoint; "
-                "go on with --resume and a lower --learning-rate"
-            )
-        return finite
 
     @torch.no_grad()
     def _update_average(self) -> None:

@@ -12,6 +12,7 @@ from vqcodec.models.config import AutoencoderConfig
 from vqcodec.training.data import CropConfig
 from vqcodec.training.discriminator import AdversaryConfig
 from vqcodec.training.losses import LossWeights
+from vqcodec.training.schedule import learning_rate_share
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,8 @@ class Stage1Config:
         return values
 
     def learning_rate_share(self, step: int) -> float:
-        """Linear warm-up, constant at 1, linear fall to zero."""
-        rise = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        fall = min(1.0, (self.steps - step) / max(1.0, self.decay_share * self.steps))
-        return rise * fall
+        """Of the highest rate; see `vqcodec.training.schedule`."""
+        return learning_rate_share(step, steps=self.steps, warmup_steps=self.warmup_steps, decay_share=self.decay_share)
 
     def learning_rate_at(self, step: int) -> float:
         """Of the deep networks."""

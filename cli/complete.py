@@ -1,0 +1,126 @@
+"""vqcodec complete: a picture of which a part is filled anew."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+
+from vqcodec.cli import options
+from vqcodec.cli.failures import describe, printable
+from vqcodec.cli.files import STANDARD, FileError, Task, check_target, picture_type, read_standard
+from vqcodec.cli.sampling import Series, Writer, is_stream, sampling_options, token_bar
+
+if TYPE_CHECKING:
+    from vqcodec.image import LoadedImage
+    from vqcodec.masks import Mask
+
+
+@click.command()
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT")
+@click.option("--mask", "mask_file", metavar="FILE", help="A picture as large as IN, white where it is to be filled.")
+@click.option("--keep", type=click.Choice(["top", "left", "bottom", "right"]), help="Keep this part and fill the rest.")
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Of the height or width that --keep keeps. [default: 0.5]",
+)
+@click.option("--paste", is_flag=True, help="Put the pixels of IN back wherever they are kept.")
+@sampling_options
+@options.max_pixels
+@options.device
+@options.force
+@options.as_json
+@options.debug
+def complete(
+    source: str,
+    target: str,
+    mask_file: str | None,
+    keep: str | None,
+    share: float | None,
+    paste: bool,
+    series: Series,
+    max_pixels: int,
+    device: str,
+    force: bool,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    """Fill a part of a picture with what the prior makes up.
+
+    A token is filled when any of its pixels is; the others stay as IN has them, and the whole picture is decoded from
+    tokens, but for --paste. What lies under the mask has no influence. The type of the result follows the extension of
+    OUT, .vq among them; with -n 2 or more OUT.png becomes OUT-000.png and so on. IN and OUT may be - for stdin and
+    stdout. The lower the kept_bits that --json tells, the better what was filled goes with what is kept.
+    """
+    if (mask_file is None) == (keep is None):
+        raise click.UsageError("say what to fill with --mask FILE, or what to keep with --keep SIDE")
+    if share is not None and keep is None:
+        raise click.UsageError("--share is of what --keep keeps; a --mask has none")
+    if target == STANDARD and series.count > 1:
+        raise click.UsageError("one picture only fits into stdout; name OUT, or leave -n out")
+    if not is_stream(target):
+        picture_type(target)
+    elif paste:
+        raise click.UsageError("a stream holds tokens and no pixels of IN; leave --paste out, or name OUT .png")
+    tasks = [Task(source, each) for each in _targets(target, series.count)]
+    for task in tasks:
+        check_target(task, force=force)
+        check_target(Task(mask_file or STANDARD, task.target), force=force)  # the mask is no target either
+    image = _picture(source, max_pixels)
+    mask = _kept_part(image, tasks[0], keep, share or 0.5) if keep else _mask(str(mask_file), image, tasks[0])
+    sampler = series.load(device)
+    with token_bar(series.count * sampler.count_tokens((image.width, image.height), series.levels)) as progress:
+        pictures = sampler.complete(image.rgb, mask, paste=paste, progress=progress, **series.arguments())
+        Writer(sampler, series, force, as_json).write_all(pictures, tasks)
+
+
+def _targets(target: str, count: int) -> list[str]:
+    """Numbered when there are several."""
+    if count == 1:
+        return [target]
+    path, digits = Path(target), max(3, len(str(count - 1)))
+    return [str(path.with_name(f"{path.stem}-{number:0{digits}}{path.suffix}")) for number in range(count)]
+
+
+def _picture(name: str, max_pixels: int) -> LoadedImage:
+    """Raises FileError with a line that names the file."""
+    from vqcodec.image import ImageError, load_image
+
+    shown = "stdin" if name == STANDARD else name
+    source = BytesIO(read_standard()) if name == STANDARD else name
+    try:
+        image = load_image(source, alpha="drop", max_pixels=max_pixels)
+    except ImageError as error:
+        raise FileError(describe(error, shown)) from error
+    for warning in image.warnings:
+        click.echo(f"warning: {printable(f'{shown}: {warning}')}", err=True)
+    return image
+
+
+def _mask(name: str, image: LoadedImage, task: Task) -> Mask:
+    """White pixels of a file. Raises FileError."""
+    marks = _picture(name, image.width * image.height)
+    if marks.rgb.shape != image.rgb.shape:
+        raise FileError(
+            f"{name}: is {marks.width} x {marks.height} pixels, {task.source_name} is {image.width} x {image.height}: "
+            "make the mask as large"
+        )
+    mask: Mask = marks.rgb.mean(axis=2) >= 128
+    if not mask.any():
+        raise FileError(f"{name}: no pixel is white: paint what is to be filled white")
+    return mask
+
+
+def _kept_part(image: LoadedImage, task: Task, side: str, share: float) -> Mask:
+    """Raises FileError for a picture that is too small."""
+    from vqcodec.masks import keep_mask
+
+    try:
+        return np.asarray(keep_mask(image.width, image.height, side, share))
+    except ValueError as error:
+        raise FileError(f"{task.source_name}: {error}") from error

@@ -1,0 +1,76 @@
+"""vqcodec generate: pictures that the prior makes up."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from vqcodec.cli import options
+from vqcodec.cli.files import STANDARD, Task, check_target
+from vqcodec.cli.sampling import STREAM_SUFFIX, Series, Writer, sampling_options, token_bar
+
+#: tokens of the coarsest level along each side of a picture whose size is not given: as in Esser et al., 2021
+_USUAL_TOKENS = 16
+
+
+def _parsed_size(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """(width, height) in pixels."""
+    from vqcodec.bitstream.limits import MAX_SIDE_PIXELS
+    from vqcodec.image import DEFAULT_MAX_PIXELS
+
+    if value is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", value)
+    width, height = (int(side) for side in found.groups()) if found else (0, 0)
+    if not (1 <= width <= MAX_SIDE_PIXELS and 1 <= height <= MAX_SIDE_PIXELS and width * height <= DEFAULT_MAX_PIXELS):
+        raise click.BadParameter(
+            f"{value!r}: expected WIDTHxHEIGHT in pixels, as 512x384, and not more than {DEFAULT_MAX_PIXELS} in all"
+        )
+    return width, height
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--output-folder",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="The pictures become DIR/000.png and so on.",
+)
+@click.option(
+    "--size", callback=_parsed_size, metavar="WxH", help="In pixels. [default: 16 tokens of level 1 along each side]"
+)
+@click.option("--stream", is_flag=True, help="Write .vq streams, which decode to the same pictures.")
+@sampling_options
+@options.device
+@options.force
+@options.as_json
+@options.debug
+def generate(
+    series: Series,
+    output_folder: Path,
+    size: tuple[int, int] | None,
+    stream: bool,
+    device: str,
+    force: bool,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    """Generate pictures with the prior of a model.
+
+    The bits told are how improbable a token is to the prior, on average: what an ideal coder would need.
+    """
+    digits = max(3, len(str(series.count - 1)))
+    suffix = STREAM_SUFFIX if stream else ".png"
+    tasks = [Task(STANDARD, str(output_folder / f"{number:0{digits}}{suffix}")) for number in range(series.count)]
+    for task in tasks:
+        check_target(task, force=force)
+    side = _USUAL_TOKENS * series.prior.card.prior.factors[0]
+    size = size or (side, side)
+    sampler = series.load(device)
+    with token_bar(series.count * sampler.count_tokens(size, series.levels)) as progress:
+        pictures = sampler.generate(size=size, progress=progress, **series.arguments())
+        Writer(sampler, series, force, as_json).write_all(pictures, tasks)

@@ -1,0 +1,121 @@
+"""Priors on disk: a folder with prior.json and prior.safetensors. Imports no torch.
+
+A model folder may hold one, in `prior/`, which is then its default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from vqcodec.model_card import ModelCard, ModelError, ModelFolder
+from vqcodec.models.prior_config import PriorConfig
+
+if TYPE_CHECKING:
+    from vqcodec.models.prior import Prior
+
+PRIOR_CARD_FILE: Final = "prior.json"
+PRIOR_WEIGHTS_FILE: Final = "prior.safetensors"
+#: in a model folder
+PRIOR_FOLDER: Final = "prior"
+PRIOR_SCHEMA_VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class PriorCard:
+    """What a prior is. model_id, model_name: of the model whose tokens it predicts.
+
+    classes: names of the classes by label, () for a prior without. condition_model_id: of the model that makes the
+    tokens of its condition, "" where there is none. training: on what and how, for people.
+    """
+
+    name: str
+    model_id: str
+    model_name: str
+    prior: PriorConfig
+    weights_sha256: str
+    licence: str = ""
+    classes: tuple[str, ...] = ()
+    condition_model_id: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    schema_version: int = PRIOR_SCHEMA_VERSION
+
+    def save(self, folder: Path) -> None:
+        """Write folder/prior.json."""
+        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        text = json.dumps(values | {"prior": self.prior.to_dict()}, indent=1)
+        (folder / PRIOR_CARD_FILE).write_text(text + "\n", encoding="utf-8")
+
+    def check_model(self, card: ModelCard) -> None:
+        """Raises ModelError unless it is for the tokens of this model, or of one whose streams this one reads."""
+        if self.model_id not in (card.model_id.hex(), *card.reads):
+            raise ModelError(
+                f"prior {self.name} is for the tokens of model {self.model_name} ({self.model_id}), "
+                f"not of {card.name} ({card.model_id.hex()}); use that model, or train a prior with --model {card.name}"
+            )
+
+
+@dataclass(frozen=True)
+class PriorFolder:
+    """A prior on disk: where it lies and its card."""
+
+    path: Path
+    card: PriorCard
+
+    def load(self) -> Prior:
+        """The network, float32, on the CPU. Raises ModelError for missing, damaged or other weights."""
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        from vqcodec.models.prior import Prior
+
+        path = self.path / PRIOR_WEIGHTS_FILE
+        try:
+            raw = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"{path}: the weights cannot be read ({error.strerror})") from error
+        if hashlib.sha256(raw).hexdigest() != self.card.weights_sha256:
+            raise ModelError(f"{path}: not the weights that the card of prior {self.card.name} names; get it again")
+        with torch.device("meta"):
+            network = Prior(self.card.prior)
+        try:
+            network.load_state_dict({name: value.float() for name, value in load(raw).items()}, assign=True)
+        except (SafetensorError, RuntimeError) as error:
+            raise ModelError(f"{path}: the weights do not fit the card's configuration; get it again") from error
+        return network.eval().requires_grad_(False)
+
+
+def find_prior(model: ModelFolder, given: Path | None = None) -> PriorFolder:
+    """The prior in the folder `given`, or else the model's own. Raises ModelError, also for another model's."""
+    path = given or model.path / PRIOR_FOLDER
+    if given is None and not path.is_dir():
+        raise ModelError(
+            f"model {model.card.name} has no prior; train one with `vqcodec train stage2 --model {model.card.name}` "
+            "and give its folder with --prior"
+        )
+    prior = load_prior_folder(path)
+    prior.card.check_model(model.card)
+    return prior
+
+
+def load_prior_folder(path: Path) -> PriorFolder:
+    """Read the card of a prior; the weights are not looked at. Raises ModelError."""
+    card_path = path / PRIOR_CARD_FILE
+    try:
+        values = json.loads(card_path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ModelError(f"{path}: not the folder of a prior, it has no {PRIOR_CARD_FILE}") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{card_path}: cannot be read ({error})") from error
+    try:
+        if values["schema_version"] != PRIOR_SCHEMA_VERSION:
+            raise ValueError(f"schema version {values['schema_version']}, this vqcodec reads {PRIOR_SCHEMA_VERSION}")
+        changed = {"prior": PriorConfig.from_dict(values["prior"]), "classes": tuple(values["classes"])}
+        return PriorFolder(path, PriorCard(**values | changed))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{card_path}: not a valid card of a prior ({error})") from error
