@@ -1,4 +1,4 @@
-"""vqcodec export: a checkpoint becomes a model folder, whole or not at all."""
+"""vqcodec export: a checkpoint becomes the folder of a model or of a prior, whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import pytest
 import torch
 from cli_helpers import make_picture, names_in, only_error, vqcodec
 from click.testing import Result
+from prior_helpers import random_prior
 
 from vqcodec.codec import Codec, load_network
 from vqcodec.model_card import load_model_folder
+from vqcodec.prior_card import PriorCard, load_prior_folder
 from vqcodec.training import export as training_export
 from vqcodec.training.checkpoint import save_checkpoint
+from vqcodec.training.stage2_config import Stage2Config
 
 
 @pytest.fixture
@@ -92,6 +95,53 @@ def test_what_is_no_checkpoint_of_stage_1_is_named(data: Path, tmp_path: Path) -
         assert line.startswith(f"error: {path}: ")
         assert "checkpoint" in line
         assert not (tmp_path / "new").exists()
+
+
+def test_a_model_needs_pictures(checkpoint: Path, tmp_path: Path) -> None:
+    words = ("--name", "new", "--description", "random weights", "--licence", "MIT")
+    result = vqcodec("export", checkpoint, tmp_path / "new", *words)
+    assert result.exit_code == 2
+    assert "a model needs --data" in result.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_prior_needs_none_and_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prior = random_prior(codebook_sizes=(8,), factors=(16,), orders=("raster",))
+    state = {
+        "average": prior.state_dict(),
+        "prior_config": prior.config.to_dict(),
+        "config": Stage2Config(seed=3).to_dict(),
+        "about": {"model_id": "ab" * 8, "model_name": "some", "classes": []},
+    }
+    path = save_checkpoint(tmp_path / "run", 7, state)
+    words = ("export", path, tmp_path / "new", "--name", "own", "--description", "noise", "--licence", "MIT")
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PriorCard, "save", interrupted)
+    assert vqcodec(*words).exit_code == 1
+    assert names_in(tmp_path) == ["run/checkpoint-00000007.pt"]
+    monkeypatch.undo()
+    result = vqcodec(*words)
+    assert result.stdout == f"{tmp_path / 'new'}: prior own for model some ({'ab' * 8})\n", result.output
+    assert names_in(tmp_path / "new") == ["prior.json", "prior.safetensors"]
+    found = load_prior_folder(tmp_path / "new")
+    assert found.card.training["settings"]["seed"] == 3
+    assert found.load().config == prior.config
+    assert only_error(vqcodec(*words)) == f"error: {tmp_path / 'new'}: exists already; give -f to overwrite it"
+    assert vqcodec(*words, "-f").exit_code == 0
+
+
+@pytest.mark.parametrize("changes", [{"config": {}}, {"prior_config": {"width": 16}}, {"prior_config": None}])
+def test_a_checkpoint_of_another_prior_is_named(tmp_path: Path, changes: dict[str, object]) -> None:
+    state: dict[str, object] = {"average": {}, "prior_config": {}, "config": Stage2Config().to_dict(), "about": {}}
+    path = save_checkpoint(tmp_path / "run", 7, state | changes)
+    line = only_error(
+        vqcodec("export", path, tmp_path / "new", "--name", "own", "--description", "noise", "--licence", "MIT")
+    )
+    assert line.startswith(f"error: {path}: not a checkpoint of stage 2 of this version")
+    assert not (tmp_path / "new").exists()
 
 
 def test_pictures_that_are_missing_are_wrong_usage(checkpoint: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,15 @@ from stage2_helpers import ABOUT, PriorTrainers
 from vqcodec.cli.main import main
 from vqcodec.codec import Codec
 from vqcodec.model_card import DEFAULT_MODEL, find_model, load_model_folder
+from vqcodec.models.prior import Prior
 from vqcodec.models.prior_config import prior_config
 from vqcodec.prior_card import PRIOR_FOLDER, find_prior, load_prior_folder
 from vqcodec.training.checkpoint import checkpoints, load_checkpoint, newest_checkpoint
+from vqcodec.training.data import PictureSet
+from vqcodec.training.prior_validation import PriorValidation, PriorValidationResult
 from vqcodec.training.stage2 import stage2_recipe_of
 from vqcodec.training.stage2_config import Stage2Config, Stage2Recipe
+from vqcodec.training.tokens import PictureTokens
 
 #: a small transformer, and few tokens
 SMALL = ("--set=model.heads=2", "--set=model.width=16", "--set=model.depth=1", "--set=model.token_width=4")
@@ -124,9 +129,7 @@ def test_the_default_models_prior_from_pictures_to_its_folder(train: Any, tmp_pa
 
 def test_a_prior_in_the_folder_of_its_model_is_the_default(train: Any, tiny_model: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    model.mkdir()
-    for path in tiny_model.iterdir():
-        (model / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(tiny_model, model)
     succeeded(train(*QUICK, *SMALL, "--model", model, "--levels", 1, "--order", "raster"))
     exported(tmp_path, model / PRIOR_FOLDER)
     load_model_folder.cache_clear()
@@ -160,11 +163,24 @@ def test_training_starts_from_a_prior(train: Any, tiny_model: Path, tmp_path: Pa
         torch.testing.assert_close(state["model"][name], value, rtol=0, atol=1e-6, msg=name)
 
 
-def test_classes_are_learned(train: Any, tiny_model: Path, classes: Path, tmp_path: Path) -> None:
+def test_classes_are_learned(
+    train: Any, tiny_model: Path, classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The held-out pictures are all dogs: they have the number that dogs have in the training."""
+    measured: list[list[int]] = []
+    measure = PriorValidation.run
+
+    def watched(self: PriorValidation, model: Prior, step: int) -> PriorValidationResult:
+        measured.append(self.labels.tolist())
+        return measure(self, model, step)
+
+    monkeypatch.setattr(PriorValidation, "run", watched)
+    shutil.copytree(classes / "dog", tmp_path / "held-out" / "dog")
     given = ("--model", tiny_model, "--labels")
-    succeeded(train(*given, *QUICK, *SMALL, "--until", 1, "--validation", classes / "cat", data=classes))
+    held_out = ("--validation", tmp_path / "held-out")
+    succeeded(train(*given, *QUICK, *SMALL, *held_out, "--until", 1, data=classes))
     assert recipe(tmp_path).model.classes == 2
-    assert "bits_2" in logged(tmp_path, "validation.jsonl")[0]
+    assert measured == [[1, 1]]
     succeeded(train(*given, "--resume", "--no-tensorboard", data=classes))
     forgotten = train("--model", tiny_model, "--resume", "--no-tensorboard", data=classes)
     assert "00000002.pt: has learned other classes; give the same --data, with or without --labels" in only_error(
@@ -195,9 +211,6 @@ def test_tokens_are_made_once_and_learned_from(train: Any, tiny_model: Path, cla
 
 
 def test_the_tokens_are_those_of_the_crops(pictures: Path, tiny_model: Path, tmp_path: Path) -> None:
-    from vqcodec.training.data import PictureSet
-    from vqcodec.training.tokens import PictureTokens
-
     succeeded(make_tokens(tmp_path / "t.npz", pictures, "--model", tiny_model, "--crops", 20, "--seed", 3))
     crop = replace(Stage2Config().crop, size=32)
     codec = Codec.load(tiny_model, device="cpu")
