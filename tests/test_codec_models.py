@@ -128,14 +128,14 @@ def test_a_card_with_a_changed_field(folder: Path) -> None:
 def test_truncated_weights(folder: Path, cut: int) -> None:
     path = folder / WEIGHTS_FILE
     path.write_bytes(path.read_bytes()[:cut])
-    assert "not the weights that tiny's card names" in failure(folder, WEIGHTS_FILE)
+    assert "not the weights that model tiny's card names" in failure(folder, WEIGHTS_FILE)
 
 
 def test_a_flipped_bit_in_the_weights(folder: Path) -> None:
     raw = bytearray((folder / WEIGHTS_FILE).read_bytes())
     raw[-1] ^= 1
     (folder / WEIGHTS_FILE).write_bytes(raw)
-    assert "not the weights that tiny's card names" in failure(folder, WEIGHTS_FILE)
+    assert "not the weights that model tiny's card names" in failure(folder, WEIGHTS_FILE)
 
 
 def replace_weights(folder: Path, raw: bytes) -> None:

@@ -216,7 +216,7 @@ def test_damaged_weights(folder: Path) -> None:
     raw = bytearray((folder / PRIOR_WEIGHTS_FILE).read_bytes())
     raw[-1] ^= 1
     write_weights(folder, bytes(raw))
-    assert "not the weights that the card of prior sample names; get it again" in weights_failure(folder)
+    assert "not the weights that prior sample's card names; get it again" in weights_failure(folder)
 
 
 OTHERS = {

@@ -186,5 +186,5 @@ def test_the_prior_is_the_models_own_unless_another_is_given(
 def test_damaged_weights_of_a_prior(tiny_model: Path, tmp_path: Path) -> None:
     write_prior(tmp_path, tiny_model)
     (tmp_path / PRIOR_WEIGHTS_FILE).write_bytes(b"damaged")
-    with pytest.raises(ModelError, match="not the weights that the card of prior random names"):
+    with pytest.raises(ModelError, match="not the weights that prior random's card names"):
         Sampler.load(tiny_model, tmp_path)

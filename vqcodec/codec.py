@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -11,8 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor
 
 from vqcodec.bitstream import (
@@ -50,6 +47,7 @@ from vqcodec.model_card import (
 )
 from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.tiling import reduced, scaled, tiles
+from vqcodec.weights import load_weights
 
 ImageLike: TypeAlias = "LoadedImage | Image.Image | NDArray[np.uint8] | str | Path | bytes | BinaryIO"
 
@@ -285,21 +283,10 @@ class Codec:
 
 def load_network(model: ModelFolder) -> VQAutoencoder:
     """The networks of a model, float32, on the CPU. Raises ModelError for missing, damaged or other weights."""
-    path = model.weights_path
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: the weights cannot be read ({error.strerror})") from error
-    if hashlib.sha256(raw).hexdigest() != model.card.weights_sha256:
-        raise ModelError(f"{path}: not the weights that {model.card.name}'s card names; get the model again")
-    with torch.device("meta"):
-        network = VQAutoencoder(model.card.autoencoder)
-    try:
-        weights = {name: value.float() for name, value in load(raw).items()}
-        network.load_state_dict(weights, assign=True)
-    except (SafetensorError, RuntimeError) as error:
-        raise ModelError(f"{path}: the weights do not fit the card's configuration; get the model again") from error
-    return network
+    card = model.card
+    return load_weights(
+        model.weights_path, card.weights_sha256, f"model {card.name}", lambda: VQAutoencoder(card.autoencoder)
+    )
 
 
 def _as_loaded(image: ImageLike, max_pixels: int) -> LoadedImage:

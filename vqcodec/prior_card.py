@@ -6,7 +6,6 @@ A model folder may hold one, in `prior/`, which is then its default.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,25 +67,13 @@ class PriorFolder:
 
     def load(self) -> Prior:
         """The network, float32, on the CPU. Raises ModelError for missing, damaged or other weights."""
-        import torch
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
         from vqcodec.models.prior import Prior
+        from vqcodec.weights import load_weights
 
-        path = self.path / PRIOR_WEIGHTS_FILE
-        try:
-            raw = path.read_bytes()
-        except OSError as error:
-            raise ModelError(f"{path}: the weights cannot be read ({error.strerror})") from error
-        if hashlib.sha256(raw).hexdigest() != self.card.weights_sha256:
-            raise ModelError(f"{path}: not the weights that the card of prior {self.card.name} names; get it again")
-        with torch.device("meta"):
-            network = Prior(self.card.prior)
-        try:
-            network.load_state_dict({name: value.float() for name, value in load(raw).items()}, assign=True)
-        except (SafetensorError, RuntimeError) as error:
-            raise ModelError(f"{path}: the weights do not fit the card's configuration; get it again") from error
+        card = self.card
+        network = load_weights(
+            self.path / PRIOR_WEIGHTS_FILE, card.weights_sha256, f"prior {card.name}", lambda: Prior(card.prior)
+        )
         return network.eval().requires_grad_(False)
 
 

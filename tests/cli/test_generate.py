@@ -189,7 +189,7 @@ def test_a_prior_of_another_model(tiny_model: Path, prior: Path, tmp_path: Path)
         ("prior.json", b"{", "cannot be read"),
         ("prior.json", b"{}", "not a valid card of a prior"),
         (PRIOR_WEIGHTS_FILE, None, "the weights cannot be read"),
-        (PRIOR_WEIGHTS_FILE, b"damaged", "not the weights that the card of prior random names"),
+        (PRIOR_WEIGHTS_FILE, b"damaged", "not the weights that prior random's card names"),
     ],
 )
 def test_a_damaged_prior(name: str, content: bytes | None, message: str, tiny_model: Path, tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def test_each_head_weighs_the_same_in_the_mean(small_weights: Path) -> None:
 def test_the_trunk_is_neither_trained_nor_stored(small_weights: Path) -> None:
     adversary = Adversary(ON_FEATURES, CPU, small_weights)
     network = adversary.network
+    assert isinstance(network, FeatureDiscriminator)
     trained = {id(each) for group in adversary.optimizer.param_groups for each in group["params"]}
     named = {name: id(each) for name, each in network.named_parameters()}
     assert trained == set(named.values())
@@ -173,6 +174,17 @@ def test_the_scales_are_those_of_the_first_pictures(small_weights: Path) -> None
     assert other.scales.tolist() == pytest.approx(scales)
 
 
+def test_several_processes_have_the_same_scales(small_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = texture(1, 0), texture(0, 1)
+    alone, together = (FeatureDiscriminator(small_weights, width=4) for _ in range(2))
+    alone(torch.cat([first, second]))
+    powers = [each.square().mean() for each in together.trunk.describe(second / 2 + 0.5)[:4]]
+    monkeypatch.setattr(discriminator_module, "process_count", lambda: 2)
+    monkeypatch.setattr(discriminator_module, "sum_over_processes", lambda own: own + torch.stack(powers))
+    together(first)
+    torch.testing.assert_close(together.scales, alone.scales)
+
+
 def test_pictures_that_are_not_finite_leave_no_scales(small_weights: Path) -> None:
     adversary = Adversary(ON_FEATURES, CPU, small_weights)
     before = parameters(adversary)
@@ -180,7 +192,7 @@ def test_pictures_that_are_not_finite_leave_no_scales(small_weights: Path) -> No
     assert all(torch.equal(a, b) for a, b in zip(before, parameters(adversary), strict=True))
     values = learn(adversary, texture(1, 0), texture(0, 1))
     assert all(torch.isfinite(value) for value in values.values())
-    assert torch.isfinite(adversary.network.scales).all()
+    assert torch.isfinite(adversary.network.get_buffer("scales")).all()
 
 
 def test_it_learns_to_tell_textures_apart(small_weights: Path) -> None:

@@ -11,13 +11,16 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from stage1_helpers import CONFIG, MODEL, leaves
+from stage2_helpers import MODEL as PRIOR
+from stage2_helpers import RowTokens, make_trainer, randomise
 
 from vqcodec import distributed
 from vqcodec.training.checkpoint import checkpoints
 from vqcodec.training.data import CropConfig, PictureSet
 from vqcodec.training.discriminator import AdversaryConfig
+from vqcodec.training.loop import TrainingError
 from vqcodec.training.losses import LossWeights
-from vqcodec.training.stage1 import Stage1Trainer, TrainingError
+from vqcodec.training.stage1 import Stage1Trainer
 from vqcodec.training.stage1_config import Stage1Recipe
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="torch was built without gloo")
@@ -76,6 +79,42 @@ def test_with_a_discriminator_and_gradients_in_parts_too(pictures: Path, tmp_pat
     first, second = together(pictures, tmp_path / "two", replace(RECIPE, training=training))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
+
+
+# ---- the prior ----
+
+
+def train_prior(out: Path, **changes: Any) -> dict[str, Any]:
+    """The state after training on what is this process's of each batch, by name."""
+    share = slice(distributed.process_rank(), None, distributed.process_count())
+    trainer = make_trainer(out, source=RowTokens(share=share), steps=4, **changes)
+    trainer.dtype = torch.float32
+    randomise(trainer)
+    trainer.run()
+    return leaves({"model": trainer.model.state_dict(), "average": trainer.average.state_dict()})
+
+
+def _work_on_prior(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    try:
+        random = {"model": replace(PRIOR, dropout=0.2), "pkeep": 0.8, "level_shares": (), "accumulate": 2}
+        states = {"whole": train_prior(folder / "run"), "random": train_prior(folder / "random", **random)}
+        torch.save(states, folder / f"{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+def test_two_processes_train_one_prior_and_it_is_that_of_one_process(tmp_path: Path) -> None:
+    """With dropout and random tokens, each its own, they still have the same weights."""
+    multiprocessing.spawn(_work_on_prior, (tmp_path,), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    for run in ("whole", "random"):
+        for name, value in first[run].items():
+            assert torch.equal(value, second[run][name]), (run, name)
+    for name, value in train_prior(tmp_path / "alone").items():
+        torch.testing.assert_close(first["whole"][name], value, rtol=1e-3, atol=1e-4, msg=name)
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["checkpoint-00000004.pt"]
 
 
 def test_a_batch_that_cannot_be_shared(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ each_signal = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: numb
 @pytest.fixture(autouse=True)
 def _handlers_stay() -> Iterator[None]:
     before = [signal.getsignal(number) for number in SIGNALS]
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     yield
     for number, handler in zip(SIGNALS, before, strict=True):
         signal.signal(number, handler)

@@ -69,7 +69,7 @@ def stepped(weight: Tensor, gradients: list[Tensor], **settings: float) -> Tenso
     """A parameter after one step a gradient."""
     given_settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0} | settings
     parameter = torch.nn.Parameter(weight.clone())
-    optimizer = Muon([parameter], given_settings.pop("lr"), **given_settings)  # type: ignore[arg-type]
+    optimizer = Muon([parameter], given_settings.pop("lr"), **given_settings)
     for gradient in gradients:
         parameter.grad = gradient.clone()
         optimizer.step()

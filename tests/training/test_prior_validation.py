@@ -104,16 +104,14 @@ def test_pictures_go_through_in_batches() -> None:
 def test_tokens_that_are_known_cost_nothing() -> None:
     network = prior()
     tokens = [torch.full((2, 3, 3), code) for code in (4, 9)]
-    with torch.no_grad():
-        for head, code in zip(network.heads, (4, 9), strict=True):
-            head.weight.zero_()
-            head.bias.copy_(30.0 * (torch.arange(32) == code))
+    for level, code in enumerate((4, 9)):
+        network.get_parameter(f"heads.{level}.weight").zero_()
+        network.get_parameter(f"heads.{level}.bias").copy_(30.0 * (torch.arange(32) == code))
     assert prior_figures(network, tokens, 100) == pytest.approx(
         {f"{name}_{level}": value for level in (1, 2) for name, value in (("bits", 0), ("saved", 1), ("bpp", 0))},
         abs=1e-6,
     )
-    with torch.no_grad():
-        network.heads[0].bias.zero_()
+    network.get_parameter("heads.0.bias").zero_()
     values = prior_figures(network, tokens, 100)
     expected = {"bits_1": math.log2(32), "saved_1": 0, "bpp_1": 9 * 5 / 100, "bpp_2": 9 * 5 / 100}
     assert {name: values[name] for name in expected} == pytest.approx(expected, abs=1e-6)

@@ -21,8 +21,8 @@ from vqcodec.training.checkpoint import CheckpointError, checkpoints, load_check
 from vqcodec.training.data import CropConfig
 from vqcodec.training.discriminator import AdversaryConfig, adaptive_weight, adversarial_loss
 from vqcodec.training.interruption import stop_on_signals
+from vqcodec.training.loop import TrainingError
 from vqcodec.training.losses import LossWeights
-from vqcodec.training.stage1 import TrainingError
 from vqcodec.training.stage1_config import Stage1Config, Stage1Recipe
 
 # ---- learning ----
@@ -163,7 +163,7 @@ def test_resuming_with_a_discriminator_on_features_gives_the_same_bits(
     rest.run(until=4)
     assert_same_checkpoint(checkpoints(whole.out)[-1], checkpoints(rest.out)[-1])
     assert rest.adversary is not None
-    assert (rest.adversary.network.scales > 0).all()
+    assert (rest.adversary.network.get_buffer("scales") > 0).all()
 
 
 def test_resuming_before_the_first_step_is_starting(trainer: Trainers) -> None:

@@ -213,7 +213,7 @@ def spoil(made: Stage2Trainer, *steps: int) -> None:
         value = loss(*given)
         return value * float("nan") if made.step in steps else value
 
-    made.loss = spoilt  # type: ignore[method-assign]
+    made.loss = spoilt  # type: ignore[method-assign,assignment]
 
 
 def test_a_step_without_a_finite_gradient_is_skipped(prior_trainer: PriorTrainers) -> None:

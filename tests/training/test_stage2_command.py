@@ -94,7 +94,7 @@ def test_the_default_models_prior_from_pictures_to_its_folder(train: Any, tmp_pa
     Image.effect_noise((50, 60), 40).convert("RGB").save(held_out)
     succeeded(train(*QUICK, *SMALL, "--validation", held_out))
     model = find_model(DEFAULT_MODEL)
-    shape = {"width": 16, "depth": 1, "heads": 2, "token_width": 4}
+    shape: dict[str, Any] = {"width": 16, "depth": 1, "heads": 2, "token_width": 4}
     config = prior_config(model.card.autoencoder, "tiny", **shape)
     default = Stage2Config()
     assert recipe(tmp_path) == Stage2Recipe(

@@ -158,7 +158,7 @@ def test_the_first_levels_of_a_file(codec: Codec, file: Path) -> None:
 def test_all_codes_of_the_largest_codebook_can_be_stored(codec: Codec, tmp_path: Path) -> None:
     source = tokens_of(codec)
     batch = TokenBatch([torch.tensor([[[0, 2**16 - 1]]])], torch.tensor([UNLABELLED]))
-    source.ahead = lambda first, last: iter([(0, batch)])  # type: ignore[method-assign,assignment]
+    source.ahead = lambda first, last: iter([(0, batch)])  # type: ignore[method-assign]
     write_tokens(tmp_path / "large.npz", source, 1)
     assert same(stored(tmp_path / "large.npz", codec, levels=1, batch_size=1)(0), batch)
 
