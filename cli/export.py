@@ -38,7 +38,9 @@ def export(
     force: bool,
     debug: bool,
 ) -> None:
-    """Make a folder with a model, or with a prior, of a checkpoint of `vqcodec train stage1` or `stage2`.
+    """Make a folder with a model, or a prior, of a checkpoint.
+
+    CHECKPOINT is one of `vqcodec train stage1` or `stage2`.
 
     FOLDER gets the card and the averaged weights of CHECKPOINT as float16, both or neither. With -f they replace what
     is there; other files in FOLDER stay. The prior in MODEL/prior is the one that its model uses by default.

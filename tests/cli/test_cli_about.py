@@ -161,7 +161,19 @@ def test_doctor_fails_when_a_stream_gives_other_tokens(monkeypatch: pytest.Monke
 def test_help_names_every_command_in_one_line_each() -> None:
     result = vqcodec("--help")
     assert result.exit_code == 0
-    for command in ("encode", "decode", "info", "compare", "models", "doctor", "train", "export", "bench"):
+    for command in (
+        "encode",
+        "decode",
+        "info",
+        "compare",
+        "models",
+        "doctor",
+        "generate",
+        "complete",
+        "train",
+        "export",
+        "bench",
+    ):
         assert f"\n  {command} " in result.stdout
         assert vqcodec(command, "-h").exit_code == 0
     assert "..." not in result.stdout.split("Commands:")[1]  # cut off, it would say less than nothing
