@@ -177,9 +177,9 @@ def measure(
         count = len(data.held_out)
         validation = Validation(data.held_out, folder, lpips, crop_size=data.side, pad=True, at_most=count, shown=1)
         start = _start(trainer)
-        start_psnr = None
+        before: dict[str, float] = {}
         if variant.quantizer != _GUMBEL:  # whose choices start at random
-            start_psnr = validation.run(_patches_alone(start).to(trainer.device), 0).values["psnr_db_1"]
+            before = validation.run(_patches_alone(start).to(trainer.device), 0).values
         trainer.start_from(start)
         trainer.run(checkpoint_every=recipe.training.steps, keep=1, report=report)
         values = validation.run(trainer.average, trainer.step).values
@@ -188,10 +188,11 @@ def measure(
         **asdict(variant),
         tokens=(data.side // variant.factor) ** 2,
         bits_per_pixel=math.log2(variant.codebook_size) / variant.factor**2,
-        start_psnr_db=start_psnr,
+        start_psnr_db=before.get("psnr_db_1"),
         psnr_db=values["psnr_db_1"],
         usage=usage,
         perplexity=perplexity,
+        start_lpips=before.get("lpips_1"),
         lpips=values.get("lpips_1"),
         parameters=sum(parameter.numel() for parameter in trainer.average.parameters()),
         seconds=time.perf_counter() - started,

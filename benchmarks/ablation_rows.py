@@ -16,10 +16,10 @@ from vqcodec.benchmarks.tables import table
 class Row:
     """One row measured on held-out pictures; PSNR in dB and LPIPS (AlexNet, None where not asked for) are means.
 
-    tokens: of a measured picture. bits_per_pixel: of tokens of fixed length, log2(K) / f^2. start_psnr_db: of patches
-    coded each by itself, None where the quantiser has no such start. usage: share of the codes that the held-out
-    pictures choose, 0..1. perplexity: exp of the entropy of their choices, 1..K. parameters: of the networks. seconds:
-    of the training. settings: of model, training and data. environment: machine and versions.
+    tokens: of a measured picture. bits_per_pixel: of tokens of fixed length, log2(K) / f^2. start_psnr_db, start_lpips:
+    of patches coded each by itself, None where the quantiser has no such start. usage: share of the codes that the
+    held-out pictures choose, 0..1. perplexity: exp of the entropy of their choices, 1..K. parameters: of the networks.
+    seconds: of the training. settings: of model, training and data. environment: machine and versions.
     """
 
     factor: int
@@ -32,6 +32,7 @@ class Row:
     psnr_db: float
     usage: float
     perplexity: float
+    start_lpips: float | None
     lpips: float | None
     parameters: int
     seconds: float
@@ -75,13 +76,14 @@ COLUMNS: Final[dict[str, tuple[int, Callable[[Row], str]]]] = {
     "gain": (6, lambda row: _decimals(row.gain_db, "+.2f")),
     "usage": (5, lambda row: f"{row.usage:.0%}"),
     "perplexity": (10, lambda row: f"{row.perplexity:.0f}"),
+    "LPIPS start": (11, lambda row: _decimals(row.start_lpips, ".3f")),
     "LPIPS": (5, lambda row: _decimals(row.lpips, ".3f")),
 }
 
 
 def columns(perceptual: bool) -> list[str]:
     """The names of the columns to show: those about perceptual losses only where there are any."""
-    return [name for name in COLUMNS if perceptual or name not in ("losses", "LPIPS")]
+    return [name for name in COLUMNS if perceptual or name not in ("losses", "LPIPS start", "LPIPS")]
 
 
 def padded(texts: Sequence[str], names: Sequence[str]) -> str:

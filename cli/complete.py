@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 
 from vqcodec.cli import options
-from vqcodec.cli.failures import describe, printable
-from vqcodec.cli.files import STANDARD, FileError, Task, check_target, picture_type, read_standard
-from vqcodec.cli.sampling import Series, Writer, is_stream, sampling_options, token_bar
+from vqcodec.cli.files import STANDARD, FileError, Task, check_target, picture_type
+from vqcodec.cli.sampling import (
+    Series,
+    Writer,
+    is_stream,
+    numbered_targets,
+    read_picture,
+    sampling_options,
+    token_bar,
+)
 
 if TYPE_CHECKING:
     from vqcodec.image import LoadedImage
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
     help="Of the height or width that --keep keeps. [default: 0.5]",
 )
 @click.option("--paste", is_flag=True, help="Put the pixels of IN back wherever they are kept.")
-@sampling_options
+@sampling_options()
 @options.max_pixels
 @options.device
 @options.force
@@ -67,11 +72,11 @@ def complete(
         picture_type(target)
     elif paste:
         raise click.UsageError("a stream holds tokens and no pixels of IN; leave --paste out, or name OUT .png")
-    tasks = [Task(source, each) for each in _targets(target, series.count)]
+    tasks = [Task(source, each) for each in numbered_targets(target, series.count)]
     for task in tasks:
         check_target(task, force=force)
         check_target(Task(mask_file or STANDARD, task.target), force=force)  # the mask is no target either
-    image = _picture(source, max_pixels)
+    image = read_picture(source, max_pixels)
     mask = _kept_part(image, tasks[0], keep, share or 0.5) if keep else _mask(str(mask_file), image, tasks[0])
     sampler = series.load(device)
     with token_bar(series.count * sampler.count_tokens((image.width, image.height), series.levels)) as progress:
@@ -79,32 +84,9 @@ def complete(
         Writer(sampler, series, force, as_json).write_all(pictures, tasks)
 
 
-def _targets(target: str, count: int) -> list[str]:
-    """Numbered when there are several."""
-    if count == 1:
-        return [target]
-    path, digits = Path(target), max(3, len(str(count - 1)))
-    return [str(path.with_name(f"{path.stem}-{number:0{digits}}{path.suffix}")) for number in range(count)]
-
-
-def _picture(name: str, max_pixels: int) -> LoadedImage:
-    """Raises FileError with a line that names the file."""
-    from vqcodec.image import ImageError, load_image
-
-    shown = "stdin" if name == STANDARD else name
-    source = BytesIO(read_standard()) if name == STANDARD else name
-    try:
-        image = load_image(source, alpha="drop", max_pixels=max_pixels)
-    except ImageError as error:
-        raise FileError(describe(error, shown)) from error
-    for warning in image.warnings:
-        click.echo(f"warning: {printable(f'{shown}: {warning}')}", err=True)
-    return image
-
-
 def _mask(name: str, image: LoadedImage, task: Task) -> Mask:
     """White pixels of a file. Raises FileError."""
-    marks = _picture(name, image.width * image.height)
+    marks = read_picture(name, image.width * image.height)
     if marks.rgb.shape != image.rgb.shape:
         raise FileError(
             f"{name}: is {marks.width} x {marks.height} pixels, {task.source_name} is {image.width} x {image.height}: "

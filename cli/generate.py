@@ -9,7 +9,7 @@ import click
 
 from vqcodec.cli import options
 from vqcodec.cli.files import STANDARD, Task, check_target
-from vqcodec.cli.sampling import STREAM_SUFFIX, Series, Writer, sampling_options, token_bar
+from vqcodec.cli.sampling import STREAM_SUFFIX, Series, Writer, read_picture, sampling_options, token_bar
 
 #: tokens of the coarsest level along each side of a picture whose size is not given: as in Esser et al., 2021
 _USUAL_TOKENS = 16
@@ -43,8 +43,11 @@ def _parsed_size(context: click.Context, parameter: click.Parameter, value: str 
 @click.option(
     "--size", callback=_parsed_size, metavar="WxH", help="In pixels. [default: 16 tokens of level 1 along each side]"
 )
+@click.option("--condition", metavar="FILE", help="Tell the prior what this picture has: its edges, its colours, ...")
+@click.option("--condition-map", metavar="FILE", help="Tell it what this picture shows: drawn edges, colours, ...")
 @click.option("--stream", is_flag=True, help="Write .vq streams, which decode to the same pictures.")
-@sampling_options
+@sampling_options(conditions=["condition", "condition_map"])
+@options.max_pixels
 @options.device
 @options.force
 @options.as_json
@@ -53,7 +56,10 @@ def generate(
     series: Series,
     output_folder: Path,
     size: tuple[int, int] | None,
+    condition: str | None,
+    condition_map: str | None,
     stream: bool,
+    max_pixels: int,
     device: str,
     force: bool,
     as_json: bool,
@@ -61,8 +67,16 @@ def generate(
 ) -> None:
     """Generate pictures with the prior of a model.
 
-    The bits told are how improbable a token is to the prior, on average: what an ideal coder would need.
+    With a --condition they are as large as its picture. The bits told are how improbable a token is to the prior, on
+    average: what an ideal coder would need.
     """
+    told = condition or condition_map
+    if condition and condition_map:
+        raise click.UsageError("give --condition or --condition-map, not both")
+    if told and size:
+        raise click.UsageError("the pictures are as large as that of the condition; leave --size out")
+    if told and not series.prior.card.condition:
+        raise click.UsageError(f"prior {series.prior.card.name} is told nothing of a picture; leave the condition out")
     digits = max(3, len(str(series.count - 1)))
     suffix = STREAM_SUFFIX if stream else ".png"
     tasks = [Task(STANDARD, str(output_folder / f"{number:0{digits}}{suffix}")) for number in range(series.count)]
@@ -70,7 +84,11 @@ def generate(
         check_target(task, force=force)
     side = _USUAL_TOKENS * series.prior.card.prior.factors[0]
     size = size or (side, side)
-    sampler = series.load(device)
+    image = read_picture(told, max_pixels) if told else None
+    sampler, grid = series.load(device), None
+    if image:
+        size = image.width, image.height
+        grid = (sampler.condition_of if condition else sampler.condition_from_map)(image.rgb)
     with token_bar(series.count * sampler.count_tokens(size, series.levels)) as progress:
-        pictures = sampler.generate(size=size, progress=progress, **series.arguments())
+        pictures = sampler.generate(size=size, condition=grid, progress=progress, **series.arguments())
         Writer(sampler, series, force, as_json).write_all(pictures, tasks)

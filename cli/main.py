@@ -25,6 +25,7 @@ _COMMANDS = {
     "info": "info",
     "generate": "generate",
     "complete": "complete",
+    "upscale": "upscale",
     "compare": "compare",
     "models": "models",
     "doctor": "doctor",

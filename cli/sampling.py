@@ -1,11 +1,11 @@
-"""What generate and complete share: the options about sampling, loading, writing the pictures of a series."""
+"""What generate, complete and upscale share: options about sampling, loading, writing the pictures of a series."""
 
 from __future__ import annotations
 
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
-from vqcodec.cli.failures import printable
-from vqcodec.cli.files import STANDARD, FileError, Task, picture_type, write_output
+from vqcodec.cli.failures import describe, printable
+from vqcodec.cli.files import STANDARD, FileError, Task, picture_type, read_standard, write_output
 from vqcodec.cli.loading import Codecs
 from vqcodec.model_card import DEFAULT_MODEL, ModelFolder, find_model
 from vqcodec.prior_card import PriorCard, PriorFolder, find_prior
 from vqcodec.sampling_config import SamplingConfig
 
 if TYPE_CHECKING:
+    from vqcodec.image import LoadedImage
     from vqcodec.sampler import SampledPicture, Sampler
 
 STREAM_SUFFIX = ".vq"
@@ -32,10 +33,14 @@ _MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class Series:
-    """Pictures that are to be sampled. label: of all of them, or None. levels: as asked for."""
+    """Pictures that are to be sampled. label: of all of them, or None. levels: as asked for.
+
+    condition_model: name, id or folder of what makes the tokens of the prior's condition; None for the installed one.
+    """
 
     model: ModelFolder
     prior: PriorFolder
+    condition_model: str | None
     label: int | None
     config: SamplingConfig
     levels: int | None
@@ -54,12 +59,12 @@ class Series:
     def load(self, device: str) -> Sampler:
         """The networks. Raises LoadingError or ModelError."""
         codec = Codecs(device).get(self.model)
-        from vqcodec.sampler import Sampler
+        from vqcodec.sampler import Sampler, load_condition
 
-        return Sampler(codec, self.prior)
+        return Sampler(codec, self.prior, load_condition(self.prior.card, codec, self.condition_model))
 
     def arguments(self) -> dict[str, Any]:
-        """What `Sampler.generate` and `Sampler.complete` are told alike."""
+        """What `generate`, `complete` and `upscale` of Sampler are told alike."""
         labels = None if self.label is None else [self.label] * self.count
         same = {name: getattr(self, name) for name in ("count", "seed", "config", "levels", "batch_size")}
         return same | {"labels": labels}
@@ -85,7 +90,7 @@ _OPTIONS = (
         type=float,
         default=0.0,
         show_default=True,
-        help="How much more of the class than without: 0.5..4.",
+        help="How much more of the class or condition than without: 0.5..4.",
     ),
     click.option("--levels", type=click.IntRange(min=1), help="Sample the first so many levels only. [default: all]"),
     click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures at a time."),
@@ -95,28 +100,51 @@ _OPTIONS = (
         type=click.Path(file_okay=False, path_type=Path),
         help="Folder of the prior. [default: the one in the model's folder]",
     ),
+    click.option(
+        "--condition-model",
+        metavar="MODEL",
+        help="Model of what the prior is told. [default: the installed one that the prior names]",
+    ),
 )
-_NAMES = ("count", "seed", "class_", "temperature", "top_k", "top_p", "guidance", "levels", "batch_size", "model")
+_NAMES = (
+    *("count", "seed", "class_", "temperature", "top_k", "top_p", "guidance", "levels", "batch_size", "model"),
+    *("prior", "condition_model"),
+)
+#: the values of a command's options -> the kind of condition that its prior must be told, "" for any or none
+KindOf = Callable[[Mapping[str, Any]], str]
 
 
-def sampling_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options about what is sampled; the command gets them as `series`, checked."""
+def sampling_options(
+    kind_of: KindOf = lambda values: "", *, conditions: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options about what is sampled; the command gets them as `series`, checked.
 
-    @functools.wraps(command)
-    def with_series(**values: Any) -> None:
-        told = {name: values.pop(name) for name in (*_NAMES, "prior")}
-        command(series=_series(**told), **values)
+    conditions: names of the command's own options that give the prior a condition, to which guidance may lead.
+    """
 
-    decorated: Callable[..., None] = with_series
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def with_series(**values: Any) -> None:
+            told = {name: values.pop(name) for name in _NAMES}
+            if told["guidance"] and not (told["class_"] or any(values[name] for name in conditions)):
+                options = ["--class", *(f"--{name.replace('_', '-')}" for name in conditions if name != "source")]
+                raise click.UsageError(f"--guidance leads towards what is asked for: give {' or '.join(options)}")
+            command(series=_series(kind_of(values), **told), **values)
+
+        decorated: Callable[..., None] = with_series
+        for option in reversed(_OPTIONS):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
 
 
 def _series(
+    kind: str,
     *,
     model: str,
     prior: Path | None,
+    condition_model: str | None,
     class_: str | None,
     levels: int | None,
     temperature: float,
@@ -130,15 +158,13 @@ def _series(
         config = SamplingConfig(temperature, top_k, top_p, guidance)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    if guidance and class_ is None:
-        raise click.UsageError("--guidance leads towards a class: give one with --class")
     model_folder = find_model(model)
-    folder = find_prior(model_folder, prior)
+    folder = find_prior(model_folder, prior, condition=kind)
     if levels is not None and levels > folder.card.prior.levels:
         most = folder.card.prior.levels
         raise click.BadParameter(f"prior {folder.card.name} has 1 to {most} levels", param_hint="'--levels'")
     label = None if class_ is None else _label(class_, folder.card)
-    return Series(model_folder, folder, label, config, levels, **others)
+    return Series(model_folder, folder, condition_model, label, config, levels, **others)
 
 
 def _label(text: str, card: PriorCard) -> int:
@@ -234,3 +260,26 @@ class Writer:
 def is_stream(target: str) -> bool:
     """Whether a stream goes into a file of this name."""
     return Path(target).suffix.lower() == STREAM_SUFFIX
+
+
+def numbered_targets(target: str, count: int) -> list[str]:
+    """Numbered when there are several."""
+    if count == 1:
+        return [target]
+    path, digits = Path(target), max(3, len(str(count - 1)))
+    return [str(path.with_name(f"{path.stem}-{number:0{digits}}{path.suffix}")) for number in range(count)]
+
+
+def read_picture(name: str, max_pixels: int) -> LoadedImage:
+    """Raises FileError with a line that names the file."""
+    from vqcodec.image import ImageError, load_image
+
+    shown = "stdin" if name == STANDARD else name
+    source = BytesIO(read_standard()) if name == STANDARD else name
+    try:
+        image = load_image(source, alpha="drop", max_pixels=max_pixels)
+    except ImageError as error:
+        raise FileError(describe(error, shown)) from error
+    for warning in image.warnings:
+        click.echo(f"warning: {printable(f'{shown}: {warning}')}", err=True)
+    return image

@@ -162,13 +162,18 @@ def _trainer(context: click.Context, options: dict[str, Any]) -> Any:
 def _validation(trainer: Any, options: dict[str, Any]) -> Any:
     """What measures the model at every checkpoint, or None."""
     from vqcodec.training.data import PictureSet
+    from vqcodec.training.map_validation import MapValidation
     from vqcodec.training.validation import Validation, suitable_crop_size
 
     if not options["validation"]:
         return None
-    crop = trainer.config.crop
+    pictures, crop = PictureSet([options["validation"]]), trainer.config.crop
+    if trainer.recipe.model.label_map:
+        return MapValidation(
+            pictures, options["out"], trainer.recipe.model, crop_size=suitable_crop_size(trainer.recipe.model)
+        )
     return Validation.load(
-        PictureSet([options["validation"]]),
+        pictures,
         options["out"],
         options["perceptual_weights"],
         trainer.device,

@@ -11,6 +11,8 @@ import click
 from vqcodec.cli import training_run
 
 if TYPE_CHECKING:
+    from vqcodec.codec import Codec
+    from vqcodec.conditions import Condition
     from vqcodec.model_card import ModelFolder
     from vqcodec.models.prior_config import PriorConfig
     from vqcodec.prior_card import PriorFolder
@@ -37,6 +39,16 @@ _labels = click.option(
 @_model
 @_labels
 @click.option("--validation", type=training_run.READABLE, help="Held-out pictures, measured at every checkpoint.")
+@click.option(
+    "--condition",
+    metavar="KIND",
+    help="What the prior is told of each picture: edges, colours, or low-2, low-4, low-8: it at low resolution.",
+)
+@click.option(
+    "--condition-model",
+    metavar="MODEL",
+    help="Model that makes the tokens of the condition.  [default: the model whose tokens are predicted]",
+)
 @click.option("--size", default="tiny", show_default=True, help="Of the prior: tiny, small, base or paper.")
 @click.option("--levels", type=click.IntRange(min=1), help="Predict the first so many levels.  [default: all]")
 @click.option("--order", default="wavefront", show_default=True, help="In which tokens are predicted.")
@@ -105,7 +117,7 @@ def _trainer(options: dict[str, Any]) -> Any:
 
     out: Path = options["out"]
     init = load_prior_folder(options["init"]) if options["init"] else None
-    model = _model_folder(options)
+    model, condition = _model_folder(options), _condition(options)
     if options["resume"]:
         newest = newest_checkpoint(out)
         recipe = stage2_recipe_of(newest, load_checkpoint(newest))
@@ -115,10 +127,15 @@ def _trainer(options: dict[str, Any]) -> Any:
             _check_fits(init, model)
         recipe = _new_recipe(model, init.card.prior if init else None, options)
     recipe = _configured(recipe, options)
-    source = _source(recipe, options)
-    if len(source.classes) != recipe.model.classes:
-        recipe = replace(recipe, model=replace(recipe.model, classes=len(source.classes)))
-    about = {"model_id": model.card.model_id.hex(), "model_name": model.card.name, "classes": list(source.classes)}
+    source = _source(recipe, condition, options)
+    told = replace(recipe.model, classes=len(source.classes), condition=condition.config if condition else None)
+    recipe = replace(recipe, model=told)
+    about = {
+        "model_id": model.card.model_id.hex(),
+        "model_name": model.card.name,
+        "classes": list(source.classes),
+        "condition_model_id": condition.model_id if condition else "",
+    }
     trainer = Stage2Trainer(recipe, source, out, about=about, device=options["device"])
     if options["resume"]:
         trainer.resume()
@@ -168,7 +185,20 @@ def _configured(recipe: Stage2Recipe, options: dict[str, Any]) -> Stage2Recipe:
         raise click.UsageError(str(error)) from error
 
 
-def _source(recipe: Stage2Recipe, options: dict[str, Any]) -> Any:
+def _condition(options: dict[str, Any]) -> Condition | None:
+    """What the prior is told besides."""
+    if not options["condition"]:
+        if options["condition_model"]:
+            raise click.UsageError("--condition-model makes the tokens of a --condition: give one")
+        return None
+    from vqcodec.conditions import Condition
+
+    return Condition(
+        options["condition"], _codec(options, "condition_model" if options["condition_model"] else "model")
+    )
+
+
+def _source(recipe: Stage2Recipe, condition: Condition | None, options: dict[str, Any]) -> Any:
     """The tokens to train on."""
     from vqcodec.distributed import process_count, process_rank
     from vqcodec.training.tokens import PictureTokens, StoredTokens
@@ -184,9 +214,11 @@ def _source(recipe: Stage2Recipe, options: dict[str, Any]) -> Any:
     if stored:
         if len(options["data"]) > 1:
             raise click.UsageError(f"{stored[0]}: give one file of tokens, or pictures, not both")
+        if condition:
+            raise click.UsageError(f"{stored[0]}: a file of tokens has no {condition.kind}; give pictures")
         return StoredTokens(stored[0], model_id=_model_folder(options).card.model_id.hex(), **shared)
     pictures = _pictures(options["data"], options["labels"])
-    return PictureTokens(pictures, _codec(options), crop=training.crop, **shared)
+    return PictureTokens(pictures, _codec(options), crop=training.crop, condition=condition, **shared)
 
 
 def _validation(trainer: Any, options: dict[str, Any]) -> Any:
@@ -202,6 +234,7 @@ def _validation(trainer: Any, options: dict[str, Any]) -> Any:
         levels=trainer.recipe.model.levels,
         crop_size=trainer.config.crop.size,
         classes=trainer.source.classes,
+        condition=_condition(options),
     )
 
 
@@ -211,16 +244,16 @@ def _pictures(paths: tuple[Path, ...], labels: bool) -> Any:
     return PictureSet(paths, minimum_side=32, labels=labels)
 
 
-def _model_folder(options: dict[str, Any]) -> ModelFolder:
+def _model_folder(options: dict[str, Any], option: str = "model") -> ModelFolder:
     from vqcodec.model_card import DEFAULT_MODEL, find_model
 
-    return find_model(options["model"] or DEFAULT_MODEL)
+    return find_model(options[option] or DEFAULT_MODEL)
 
 
-def _codec(options: dict[str, Any]) -> Any:
+def _codec(options: dict[str, Any], option: str = "model") -> Codec:
     from vqcodec.codec import Codec
 
-    return Codec.load(_model_folder(options).path, device=options["device"])
+    return Codec.load(_model_folder(options, option).path, device=options["device"])
 
 
 #: option -> setting of the training

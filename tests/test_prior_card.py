@@ -100,7 +100,7 @@ def weights_failure(folder: Path) -> str:
         {},
         {"licence": "MIT", "classes": ("cat", "dög"), "training": {"steps": 3, "data": ["a"]}},
         {
-            "prior": dataclasses.replace(CONFIG, condition=ConditionConfig("depth", 4, 16), classes=2),
+            "prior": dataclasses.replace(CONFIG, condition=ConditionConfig("depth", (4,), 16), classes=2),
             "condition_model_id": "01020304",
         },
     ],
@@ -180,7 +180,7 @@ def test_a_card_that_is_another_thing(folder: Path, content: str) -> None:
         ({"prior": CONFIG.to_dict() | {"factors": [16]}}, "as many as levels"),
         ({"prior": CONFIG.to_dict() | {"heads": 3}}, "not a multiple of 3 heads"),
         ({"prior": CONFIG.to_dict() | {"codebook_sizes": 32}}, ""),
-        ({"prior": CONFIG.to_dict() | {"condition": {"kind": "depth"}}}, "codebook_size"),
+        ({"prior": CONFIG.to_dict() | {"condition": {"kind": "depth"}}}, "codebook_sizes"),
         ({"prior": CONFIG.to_dict() | {"condition": 3}}, ""),
         ({"prior": [1]}, ""),
         ({"prior": None}, ""),

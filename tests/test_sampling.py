@@ -207,8 +207,8 @@ def test_labels_guidance_and_seed_all_matter(prior: Prior) -> None:
 
 
 def test_a_condition_matters() -> None:
-    prior = random_prior(**LEVELS, condition=ConditionConfig("depth", codebook_size=5, factor=16))
-    grid = torch.arange(12).view(1, 3, 4) % 5
+    prior = random_prior(**LEVELS, condition=ConditionConfig("depth", codebook_sizes=(5,), factor=16))
+    grid = torch.arange(12).view(1, 1, 3, 4) % 5
     made = [
         sample_tokens(prior, (64, 48), seeds=[1], conditions=conditions, config=SamplingConfig(guidance=guidance))
         for conditions, guidance in ((NO_CONDITIONS, 0.0), (Conditions(grid=grid), 0.0), (Conditions(grid=grid), 2.0))

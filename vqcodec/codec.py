@@ -125,6 +125,11 @@ class Codec:
         what `vqcodec.image.load_image` gives. levels: 1..L, more is better and larger; all by default. entropy: uniform
         or static. Raises ImageError for a picture that cannot be read, ValueError for other arguments.
         """
+        if self.card.autoencoder.label_map:
+            raise ModelError(
+                f"model {self.card.name} is of {self.card.autoencoder.label_map}, as conditions of priors: it does not "
+                "code pictures; use another --model"
+            )
         loaded = _as_loaded(image, max_pixels)
         self._entropy_id(entropy)  # what is wrong with it is said before the networks run
         tensor = to_tensor(loaded.rgb, self.card.autoencoder.downsampling_factor)
@@ -209,7 +214,7 @@ class Codec:
         """
         factor = self.card.autoencoder.downsampling_factor
         count = self._check_levels(levels)
-        batch, _, height, width = _check_images(images, factor)
+        batch, height, width = _check_images(images, self.card.autoencoder.channels, factor)
         rows, cols = height // factor, width // factor
         strides = self._strides[:count]
         tokens = [torch.empty((batch, -(-rows // s), -(-cols // s)), dtype=torch.int64) for s in strides]
@@ -231,7 +236,7 @@ class Codec:
         strides = self._strides[: len(tokens)]
         batch, rows, cols = self._check_grids(tokens, strides)
         factor = self.card.autoencoder.downsampling_factor
-        shape = (batch, 3, rows * factor, cols * factor)
+        shape = (batch, self.card.autoencoder.channels, rows * factor, cols * factor)
         images = torch.empty(shape, memory_format=torch.channels_last)
         for row, col in tiles(rows, cols, self._decoder_halo, align=strides[0]):
             parts = [g[:, reduced(row.outer, s), reduced(col.outer, s)] for g, s in zip(tokens, strides, strict=True)]
@@ -299,17 +304,11 @@ def _as_loaded(image: ImageLike, max_pixels: int) -> LoadedImage:
     return load_image(image, max_pixels=max_pixels)
 
 
-def _check_images(images: Tensor, factor: int) -> tuple[int, int, int, int]:
-    if (
-        images.ndim != 4
-        or images.shape[1] != 3
-        or images.shape[2] % factor
-        or images.shape[3] % factor
-        or 0 in images.shape
-    ):
-        raise ValueError(f"expected (B, 3, H, W) with sides that are multiples of {factor}, got {tuple(images.shape)}")
-    batch, channels, height, width = images.shape
-    return batch, channels, height, width
+def _check_images(images: Tensor, channels: int, factor: int) -> tuple[int, int, int]:
+    shape = tuple(images.shape)
+    if images.ndim != 4 or shape[1] != channels or shape[2] % factor or shape[3] % factor or 0 in shape:
+        raise ValueError(f"expected (B, {channels}, H, W) with sides that are multiples of {factor}, got {shape}")
+    return shape[0], shape[2], shape[3]
 
 
 def _partial_warnings(stream: Stream) -> tuple[str, ...]:

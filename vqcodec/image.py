@@ -66,10 +66,24 @@ def padded_size(width: int, height: int, multiple: int) -> tuple[int, int]:
     return width + -width % multiple, height + -height % multiple
 
 
-def to_tensor(rgb: UInt8, multiple: int) -> torch.Tensor:
-    """(H, W, 3) uint8 -> (1, 3, H', W') float32 in [-1, 1], with H' and W' the next multiples of `multiple`.
+def padded(rgb: UInt8, multiple: int) -> UInt8:
+    """(..., H, W, 3) -> (..., H', W', 3) with H' and W' the next multiples of `multiple`.
 
     The padding lies at the right and at the bottom: a reflection, or the repeated edge where the side is too short.
+    Raises ImageError for no pixels, or `multiple` below 1.
+    """
+    height, width = rgb.shape[-3:-1]
+    for axis, side in zip((-3, -2), padded_size(height, width, multiple), strict=True):
+        extra = side - rgb.shape[axis]
+        if extra:
+            widths = [(0, 0)] * rgb.ndim
+            widths[axis] = (0, extra)
+            rgb = np.pad(rgb, widths, mode="reflect" if extra < rgb.shape[axis] else "edge")
+    return rgb
+
+
+def to_tensor(rgb: UInt8, multiple: int) -> torch.Tensor:
+    """(H, W, 3) uint8 -> (1, 3, H', W') float32 in [-1, 1], `padded` to multiples of `multiple`.
 
     Raises:
         ImageError: not (H, W, 3) uint8, or no pixels, or `multiple` below 1.
@@ -78,12 +92,7 @@ def to_tensor(rgb: UInt8, multiple: int) -> torch.Tensor:
 
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ImageError(f"expected (H, W, 3) uint8 pixels, got {rgb.shape} {rgb.dtype}")
-    for axis, side in enumerate(padded_size(rgb.shape[0], rgb.shape[1], multiple)):
-        extra = side - rgb.shape[axis]
-        if extra:
-            widths = [(0, extra if i == axis else 0) for i in range(3)]
-            rgb = np.pad(rgb, widths, mode="reflect" if extra < rgb.shape[axis] else "edge")
-    return scale_pixels(torch.from_numpy(np.array(rgb, order="C"))[None])
+    return scale_pixels(torch.from_numpy(np.array(padded(rgb, multiple), order="C"))[None])
 
 
 def scale_pixels(pixels: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Priors on disk: a folder with prior.json and prior.safetensors. Imports no torch.
 
-A model folder may hold one, in `prior/`, which is then its default.
+A model folder may hold one, in `prior/`, which is then its default, and one for each condition, as in `prior-low-4/`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PRIOR_CARD_FILE: Final = "prior.json"
 PRIOR_WEIGHTS_FILE: Final = "prior.safetensors"
-#: in a model folder
+#: in a model folder; a prior that is told a condition lies in a folder of its own, as prior-low-4
 PRIOR_FOLDER: Final = "prior"
 PRIOR_SCHEMA_VERSION: Final = 1
 
@@ -42,6 +42,11 @@ class PriorCard:
     condition_model_id: str = ""
     training: dict[str, Any] = field(default_factory=dict)
     schema_version: int = PRIOR_SCHEMA_VERSION
+
+    @property
+    def condition(self) -> str:
+        """The kind of what it is told, see `vqcodec.conditions`; "" for nothing."""
+        return self.prior.condition.kind if self.prior.condition else ""
 
     def save(self, folder: Path) -> None:
         """Write folder/prior.json."""
@@ -77,16 +82,22 @@ class PriorFolder:
         return network.eval().requires_grad_(False)
 
 
-def find_prior(model: ModelFolder, given: Path | None = None) -> PriorFolder:
-    """The prior in the folder `given`, or else the model's own. Raises ModelError, also for another model's."""
-    path = given or model.path / PRIOR_FOLDER
+def find_prior(model: ModelFolder, given: Path | None = None, *, condition: str = "") -> PriorFolder:
+    """The prior in the folder `given`, or else the model's own, for a kind of condition or for none.
+
+    Raises ModelError, also for another model's, or one without this condition.
+    """
+    path = given or model.path / (f"{PRIOR_FOLDER}-{condition}" if condition else PRIOR_FOLDER)
+    name = model.card.name
     if given is None and not path.is_dir():
         raise ModelError(
-            f"model {model.card.name} has no prior; train one with `vqcodec train stage2 --model {model.card.name}` "
-            "and give its folder with --prior"
+            f"model {name} has no prior{f' for {condition}' if condition else ''}; train one with `vqcodec train "
+            f"stage2 --model {name}{f' --condition {condition}' if condition else ''}` and give its folder with --prior"
         )
     prior = load_prior_folder(path)
     prior.card.check_model(model.card)
+    if condition and prior.card.condition != condition:
+        raise ModelError(f"prior {prior.card.name} is told {prior.card.condition or 'nothing'}, not {condition}")
     return prior
 
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqcodec.codec import Codec
+from vqcodec.conditions import LOW_RESOLUTIONS, Condition, enlarged, like_when_shrunk
 from vqcodec.image import from_tensor, to_tensor
 from vqcodec.masks import Mask, token_mask, without_masked
-from vqcodec.model_card import DEFAULT_MODEL
+from vqcodec.model_card import DEFAULT_MODEL, ModelError, find_model
 from vqcodec.models.prior import Conditions
 from vqcodec.prior_card import PriorCard, PriorFolder, find_prior
 from vqcodec.sampling import SamplingConfig, count_tokens, grid_shapes, picture_seed, sample_tokens
@@ -42,11 +43,19 @@ class SampledPicture:
 class Sampler:
     """Makes pictures with the prior of a model. Make one with `Sampler.load`."""
 
-    def __init__(self, codec: Codec, prior: PriorFolder) -> None:
-        """Raises ModelError for a prior of another model, or with damaged weights."""
-        prior.card.check_model(codec.card)
-        self.codec = codec
-        self.card: PriorCard = prior.card
+    def __init__(self, codec: Codec, prior: PriorFolder, condition: Condition | None = None) -> None:
+        """condition: what makes the tokens that the prior is told, where it is told any.
+
+        Raises ModelError for a prior of another model or another condition, or with damaged weights.
+        """
+        card: PriorCard = prior.card
+        card.check_model(codec.card)
+        if condition and (card.condition, card.condition_model_id) != (condition.kind, condition.model_id):
+            raise ModelError(
+                f"prior {card.name} is told {card.condition or 'nothing'} (model {card.condition_model_id or 'none'}), "
+                f"not {condition.kind} (model {condition.model_id})"
+            )
+        self.codec, self.card, self.condition = codec, card, condition
         self.prior = prior.load().to(codec.device, codec.dtype)
 
     @classmethod
@@ -55,15 +64,33 @@ class Sampler:
         name_or_path: str | Path = DEFAULT_MODEL,
         prior: Path | None = None,
         *,
+        condition: str = "",
+        condition_model: str | Path | None = None,
         device: str = "auto",
         dtype: torch.dtype | None = None,
     ) -> Sampler:
         """A model as `Codec.load` finds it, and the prior in a folder, by default the model's own.
 
-        dtype: of both networks. Raises ModelError or DeviceError.
+        condition: the kind that the prior must be told, "" for any or none. condition_model: what makes its tokens, by
+        default the installed model of the id that the prior names. dtype: of all networks. Raises ModelError or
+        DeviceError.
         """
         codec = Codec.load(name_or_path, device=device, dtype=dtype)
-        return cls(codec, find_prior(codec.model, prior))
+        found = find_prior(codec.model, prior, condition=condition)
+        return cls(codec, found, load_condition(found.card, codec, condition_model))
+
+    def condition_of(self, rgb: NDArray[np.uint8]) -> Tensor:
+        """What the prior is told of a picture (H, W, 3), for `generate`: (1, C, h, w). Raises ValueError."""
+        return self._known_condition()(rgb[None])
+
+    def condition_from_map(self, rgb: NDArray[np.uint8]) -> Tensor:
+        """The same, where `rgb` shows the condition itself: drawn edges, areas of colour, a blurred picture."""
+        return self._known_condition().of_map(rgb)
+
+    def _known_condition(self) -> Condition:
+        if self.condition is None:
+            raise ValueError(f"prior {self.card.name} is told nothing of a picture")
+        return self.condition
 
     @property
     def levels(self) -> int:
@@ -80,6 +107,7 @@ class Sampler:
         *,
         size: tuple[int, int],
         labels: Sequence[int] | None = None,
+        condition: Tensor | None = None,
         seed: int = 0,
         config: SamplingConfig | None = None,
         levels: int | None = None,
@@ -88,13 +116,47 @@ class Sampler:
     ) -> Iterator[SampledPicture]:
         """`count` pictures of size (width, height) in pixels, `batch_size` at a time.
 
-        labels: of each, for a prior with classes. Picture number i depends on the seed and i alone, but for rounding,
+        labels: of each, for a prior with classes. condition: for one that is told any, see `condition_of`, of a picture
+        of this size, the same for all. Picture number i depends on the seed and i alone, but for rounding,
         see `vqcodec.sampling`. levels: with fewer it is the same picture with less detail. progress: as in
         `sample_tokens`. Raises ValueError for arguments that the prior does not take.
         """
         grid_shapes(self.card.prior, size, levels)
-        series = _Series(count, seed, self._checked_labels(labels, count), batch_size)
+        series = _Series(count, seed, self._checked_labels(labels, count), batch_size, condition)
         return self._draw(series, size, config=config, levels=levels, progress=progress)
+
+    def upscale(
+        self,
+        rgb: NDArray[np.uint8],
+        *,
+        count: int = 1,
+        labels: Sequence[int] | None = None,
+        seed: int = 0,
+        config: SamplingConfig | None = None,
+        levels: int | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        keep: bool = True,
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[SampledPicture]:
+        """`count` pictures that a picture (H, W, 3) may be of at low resolution, larger by `upscaling`.
+
+        keep: move the colours of each so that, shrunk, it is `rgb` again to about a level of 255. The rest is as in
+        `generate`. Raises ValueError for a prior that is told no low resolution.
+        """
+        factor = self.upscaling
+        size = rgb.shape[1] * factor, rgb.shape[0] * factor
+        condition = self.condition_from_map(enlarged(rgb[None], factor)[0])
+        grid_shapes(self.card.prior, size, levels)
+        series = _Series(count, seed, self._checked_labels(labels, count), batch_size, condition)
+        drawn = self._draw(series, size, config=config, levels=levels, progress=progress)
+        return (replace(each, rgb=like_when_shrunk(each.rgb, rgb, factor)) for each in drawn) if keep else drawn
+
+    @property
+    def upscaling(self) -> int:
+        """By how much `upscale` enlarges. Raises ValueError for a prior that is told no low resolution."""
+        if self.card.condition not in LOW_RESOLUTIONS:
+            raise ValueError(f"prior {self.card.name} is told no picture at low resolution")
+        return LOW_RESOLUTIONS[self.card.condition]
 
     def complete(
         self,
@@ -153,11 +215,12 @@ class Sampler:
         for start in range(0, series.count, series.batch_size):
             numbers = range(start, min(start + series.batch_size, series.count))
             labels = None if series.labels is None else torch.tensor(series.labels[start : numbers.stop])
+            grid = None if series.condition is None else series.condition.expand(len(numbers), -1, -1, -1)
             sampled = sample_tokens(
                 self.prior,
                 size,
                 seeds=[picture_seed(series.seed, number) for number in numbers],
-                conditions=Conditions(labels=labels),
+                conditions=Conditions(labels=labels, grid=grid),
                 config=config,
                 levels=levels,
                 given=given,
@@ -193,15 +256,32 @@ class Sampler:
 
 @dataclass(frozen=True)
 class _Series:
-    """Pictures of one seed. labels: of each, or None."""
+    """Pictures of one seed. labels: of each, or None. condition: (1, C, h, w), of all, or None."""
 
     count: int
     seed: int
     labels: list[int] | None
     batch_size: int
+    condition: Tensor | None = None
 
     def __post_init__(self) -> None:
         if min(self.count, self.batch_size) < 1 or self.seed < 0:
             raise ValueError(
                 f"count {self.count} and batch size {self.batch_size} are 1 or more, seed {self.seed} 0 or more"
             )
+
+
+def load_condition(card: PriorCard, codec: Codec, model: str | Path | None = None) -> Condition | None:
+    """What makes the tokens that a prior is told, or None for one that is told nothing.
+
+    codec: of the prior's own model, which is not loaded again. model: name, id or folder, by default the installed one
+    of the id that the prior names. Raises ModelError.
+    """
+    if not card.condition:
+        if model:
+            raise ModelError(f"prior {card.name} is told nothing of a picture; leave the model of its condition out")
+        return None
+    found = find_model(model or card.condition_model_id)
+    own = found.card.model_id == codec.card.model_id
+    maker = codec if own else Codec.load(found.path, device=str(codec.device), dtype=codec.dtype)
+    return Condition(card.condition, maker)

@@ -50,6 +50,7 @@ def a_row(**changes: object) -> Row:
         psnr_db=21.5,
         usage=0.75,
         perplexity=100.2,
+        start_lpips=None,
         lpips=None,
         parameters=1000,
         seconds=2.0,
@@ -173,7 +174,8 @@ def test_perceptual_losses_train_and_lpips_is_measured(data: AblationData, perce
     row = measure(plan, plan.variants()[0], larger, perceptual_weights=perceptual_weights, device="cpu")
     assert row.losses == "all"
     assert row.lpips is not None
-    assert row.lpips > 0
+    assert row.start_lpips is not None
+    assert 0 < row.lpips < row.start_lpips * 2
     with pytest.raises(TrainingError, match="perceptual-weights"):
         measure(plan, plan.variants()[0], larger, device="cpu")
 
@@ -235,7 +237,7 @@ def test_a_row_without_a_finite_value_is_not_written() -> None:
 
 def test_tables_have_a_column_for_each_value() -> None:
     names = columns(False)
-    assert set(COLUMNS) - set(names) == {"losses", "LPIPS"}
+    assert set(COLUMNS) - set(names) == {"losses", "LPIPS start", "LPIPS"}
     heading, text = padded(names, names), line(a_row(), names)
     assert text.split()[-9:] == ["8", "256", "64", "0.1250", "20.00", "21.50", "+1.50", "75%", "100"]
     assert heading.index("trained") + len("trained") == text.index("21.50") + len("21.50")

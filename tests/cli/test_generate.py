@@ -128,7 +128,7 @@ def test_help_loads_no_torch() -> None:
         (("--top-k", "0"), "top k of 0"),
         (("--top-p", "1.5"), "top p of 1.5"),
         (("--guidance", "-1", "--class", "cat"), "a guidance of -1.0"),
-        (("--guidance", "1"), "give one with --class"),
+        (("--guidance", "1"), "give --class or --condition"),
         (("--levels", "3"), "'--levels': prior random has 1 to 2 levels"),
         (("--class", "bird"), "'bird': prior random has the classes 0 to 3 (cat, dog, 7, frog)"),
         (("--class", "4"), "'4': prior random has the classes 0 to 3"),

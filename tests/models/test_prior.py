@@ -259,12 +259,12 @@ def test_dropout_is_for_training_only() -> None:
 
 def test_one_step_of_training_moves_every_weight_of_the_level() -> None:
     torch.manual_seed(1)
-    condition = ConditionConfig("depth", 4, 32)
+    condition = ConditionConfig("depth", (4,), 32)
     prior = Prior(make_config(classes=3, condition=condition, coordinates=True))
     randomise(prior)
     prior.requires_grad_(True)
     tokens = make_tokens(3, 3, batch=2)
-    given = Conditions(labels=torch.tensor([0, 3]), grid=random_tokens(2, 3, 3, codes=4))
+    given = Conditions(labels=torch.tensor([0, 3]), grid=random_tokens(2, 3, 3, codes=4)[:, None])
     with torch.enable_grad():
         sum(prior(tokens, level, given).square().mean() for level in (0, 1)).backward()
     # the start token of the finest level alone stands for what is not known of it
@@ -327,10 +327,10 @@ CONDITION_SIZES = {16: (8, 12), 32: (4, 6), 64: (2, 3)}
 @pytest.mark.parametrize("factor", CONDITION_SIZES)
 @every_level
 def test_a_grid_as_condition(factor: int, level: int) -> None:
-    prior = make_prior("wavefront", depth=1, radius=1, condition=ConditionConfig("depth", 4, factor))
+    prior = make_prior("wavefront", depth=1, radius=1, condition=ConditionConfig("depth", (4, 3), factor))
     tokens = make_tokens(4, 6, batch=2)
     shape = CONDITION_SIZES[factor]
-    grid = random_tokens(2, *shape, codes=4, seed=5)
+    grid = torch.stack([random_tokens(2, *shape, codes=codes, seed=codes) for codes in (4, 3)], dim=1)
     given = Conditions(grid=grid)
     logits = prior(tokens, level, given)
     torch.testing.assert_close(all_steps(prior, tokens, level, given), logits, atol=1e-5, rtol=1e-5)
@@ -341,7 +341,7 @@ def test_a_grid_as_condition(factor: int, level: int) -> None:
     assert not torch.allclose(logits, nothing)
 
     other = grid.clone()
-    other[0, 0, 0] = -1
+    other[0, 1, 0, 0] = -1
     changed = (prior(tokens, level, Conditions(grid=other)) != logits).any(dim=3)
     own = prior.config.factors[level]
     # its own pixels, one token around by the convolution, and one by attention
@@ -354,24 +354,31 @@ def test_a_grid_as_condition(factor: int, level: int) -> None:
 
 
 def test_a_finer_condition_is_averaged_where_the_picture_ends_in_a_token() -> None:
-    prior = make_prior(condition=ConditionConfig("depth", 4, 16))
+    prior = make_prior(condition=ConditionConfig("depth", (4,), 16))
     tokens = make_tokens(2, 3)
-    whole = random_tokens(1, 4, 6, codes=4)
-    whole[:, 3], whole[:, :, 5] = whole[:, 2], whole[:, :, 4]  # what is cut off says nothing new
-    cut = Conditions(grid=whole[:, :3, :5])
+    whole = random_tokens(1, 4, 6, codes=4)[:, None]
+    whole[..., 3, :], whole[..., 5] = whole[..., 2, :], whole[..., 4]  # what is cut off says nothing new
+    cut = Conditions(grid=whole[..., :3, :5])
     torch.testing.assert_close(prior(tokens, 0, cut), prior(tokens, 0, Conditions(grid=whole)), atol=1e-5, rtol=1e-5)
 
 
 def test_a_condition_that_does_not_cover_the_grid_is_refused() -> None:
-    prior = make_prior(condition=ConditionConfig("depth", 4, 32))
-    grid = random_tokens(1, 2, 1, codes=4)
+    prior = make_prior(condition=ConditionConfig("depth", (4,), 32))
+    grid = random_tokens(1, 2, 1, codes=4)[:, None]
     with pytest.raises(ValueError, match=r"a grid of \(2, 1\) does not cover one of \(2, 2\)"):
         prior(make_tokens(2, 2), 0, Conditions(grid=grid))
 
 
+@pytest.mark.parametrize("shape", [(1, 2, 2), (1, 1, 2, 2), (1, 3, 2, 2)])
+def test_a_condition_of_other_levels_is_refused(shape: tuple[int, ...]) -> None:
+    prior = make_prior(condition=ConditionConfig("depth", (4, 3), 32))
+    with pytest.raises(ValueError, match="the condition has 2 levels"):
+        prior(make_tokens(2, 2), 0, Conditions(grid=torch.zeros(shape, dtype=torch.int64)))
+
+
 def test_a_prior_without_condition_takes_no_grid() -> None:
     with pytest.raises(ValueError, match="this prior takes no grid as condition"):
-        make_prior()(make_tokens(2, 2), 0, Conditions(grid=random_tokens(1, 2, 2, codes=4)))
+        make_prior()(make_tokens(2, 2), 0, Conditions(grid=random_tokens(1, 2, 2, codes=4)[:, None]))
 
 
 def test_coordinates_are_those_in_the_whole_picture() -> None:

@@ -16,7 +16,7 @@ from vqcodec.models.prior_config import PRIOR_SIZES, ConditionConfig, PriorConfi
 CONFIG = PriorConfig((7, 5), (32, 16), ("quincunx", "raster"), width=16, depth=2, heads=2, token_width=4, radius=2)
 
 
-@pytest.mark.parametrize("condition", [None, ConditionConfig("depth", 4, 32)])
+@pytest.mark.parametrize("condition", [None, ConditionConfig("depth", (4,), 32)])
 def test_config_survives_json(condition: ConditionConfig | None) -> None:
     config = replace(CONFIG, classes=4, condition=condition, coordinates=True, dropout=0.25)
     assert PriorConfig.from_dict(config.to_dict()) == config

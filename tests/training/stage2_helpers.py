@@ -53,7 +53,7 @@ class RowTokens:
         rows, cols = SHAPE
         first = torch.randint(8, (self.batch_size, rows, 1), generator=generator).expand(-1, -1, cols)[self.share]
         labels = torch.randint(-1, 3, (self.batch_size,), generator=generator)[self.share]
-        grid = torch.randint(5, (self.batch_size, 2 * rows, 2 * cols), generator=generator)[self.share]
+        grid = torch.randint(5, (self.batch_size, 1, 2 * rows, 2 * cols), generator=generator)[self.share]
         return TokenBatch([first.clone(), 5 - first % 6], labels, grid if self.with_condition else None)
 
     def ahead(self, first: int, last: int) -> Iterator[tuple[int, TokenBatch]]:

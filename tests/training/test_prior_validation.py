@@ -146,11 +146,11 @@ def test_a_prior_without_classes_is_told_none(codec: Codec, tmp_path: Path) -> N
 
 
 def test_the_condition_is_made_from_the_crops(codec: Codec, tmp_path: Path) -> None:
-    network = prior(condition=ConditionConfig("gray", 4, 8))
+    network = prior(condition=ConditionConfig("gray", (4,), 8))
 
     def gray(crops: Pixels) -> Tensor:
         assert np.array_equal(crops, central(photos()))
-        return torch.from_numpy(crops[:, ::8, ::8, 0] // 64).long()
+        return torch.from_numpy(crops[:, None, ::8, ::8, 0] // 64).long()
 
     validation = PriorValidation(photos(), codec, tmp_path, levels=2, crop_size=SIDE, condition=gray)
     conditions = [Conditions(grid=grid[None]) for grid in gray(central(photos()))]

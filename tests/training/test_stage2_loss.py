@@ -172,7 +172,7 @@ def test_a_prior_without_classes_gets_no_labels(prior_trainer: PriorTrainers) ->
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5, 1.0])
 def test_conditions_are_left_out_at_random_and_as_a_whole(prior_trainer: PriorTrainers, dropout: float) -> None:
-    model = replace(MODEL, condition=ConditionConfig("edges", 5, 8))
+    model = replace(MODEL, condition=ConditionConfig("edges", (5,), 8))
     made = prior_trainer(model=model, condition_dropout=dropout)
     batch = RowTokens(400, with_condition=True)(0)
     assert batch.condition is not None
@@ -188,13 +188,13 @@ def test_conditions_are_left_out_at_random_and_as_a_whole(prior_trainer: PriorTr
 
 
 def test_labels_and_conditions_are_learned(prior_trainer: PriorTrainers, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = replace(MODEL, classes=3, condition=ConditionConfig("edges", 5, 8))
+    model = replace(MODEL, classes=3, condition=ConditionConfig("edges", (5,), 8))
     source = RowTokens(with_condition=True, classes=CLASSES)
     made = prior_trainer(model=model, source=source)
     randomise(made)
     found = gradients(made, source(0), monkeypatch)
     assert float(found["labels.weight"].abs().max()) > 1e-5
-    assert float(found["condition.weight"].abs().max()) > 1e-5
+    assert float(found["condition.0.weight"].abs().max()) > 1e-5
 
 
 def test_the_bits_at_the_start_are_those_of_a_fixed_length(prior_trainer: PriorTrainers) -> None:

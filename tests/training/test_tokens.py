@@ -81,7 +81,7 @@ def test_the_first_levels_alone(codec: Codec) -> None:
 def test_the_condition_is_made_from_the_crops(codec: Codec) -> None:
     def darkness(crops: Pixels) -> Tensor:
         assert crops.dtype == np.uint8
-        return torch.from_numpy(crops[:, ::8, ::8, 1]).long()
+        return torch.from_numpy(crops[:, None, ::8, ::8, 1]).long()
 
     source = tokens_of(codec, condition=darkness)
     crops = CropBatches(photos(), batch_size=4, crop=CROP, seed=7)(2)

@@ -32,7 +32,11 @@ class AutoencoderOutput:
 
 
 class VQAutoencoder(nn.Module):
-    """Encoder, residual quantisation and Decoder."""
+    """Encoder, residual quantisation and Decoder.
+
+    A model of label maps takes scaled one-hot maps (`vqcodec.conditions.one_hot`) where others take pictures, with as
+    many channels as there are classes, and gives logits.
+    """
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -40,7 +44,8 @@ class VQAutoencoder(nn.Module):
         self.encoder: EncoderNetwork
         self.decoder: DecoderNetwork
         if isinstance(config.networks, CompactConfig):
-            self.encoder, self.decoder = compact.Encoder(config.networks), compact.Decoder(config.networks)
+            self.encoder = compact.Encoder(config.networks, config.channels)
+            self.decoder = compact.Decoder(config.networks, config.channels)
         else:
             self.encoder, self.decoder = TamingEncoder(config.networks), TamingDecoder(config.networks)
         self.quantizer = ResidualQuantizer(config.latent_channels, config.quantizer)

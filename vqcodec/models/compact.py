@@ -57,16 +57,18 @@ def _blocks(width: int, depth: int, hidden: float, padding: str) -> list[nn.Modu
 class Encoder(nn.Module):
     """Pixels (B, 3, H, W) in [-1, 1] -> latent (B, C, H / f, W / f). H and W must be multiples of f.
 
+    channels: another number than 3, for label maps.
+
     The sum of a linear map of each f x f patch, which training starts at the principal components, and a deep network.
     """
 
-    def __init__(self, config: CompactConfig) -> None:
+    def __init__(self, config: CompactConfig, channels: int = 3) -> None:
         super().__init__()
         factor, widths = config.downsampling_factor, config.encoder_widths
-        self.linear = nn.Conv2d(3, config.latent_channels, factor, stride=factor)
+        self.linear = nn.Conv2d(channels, config.latent_channels, factor, stride=factor)
         layers: list[nn.Module] = [
             nn.PixelUnshuffle(config.patch),
-            _convolution(3 * config.patch**2, widths[0], config.padding),
+            _convolution(channels * config.patch**2, widths[0], config.padding),
         ]
         for stage, width in enumerate(widths):
             if stage:
@@ -82,19 +84,20 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Latent (B, C, h, w) -> pixels (B, 3, f * h, f * w), about in [-1, 1], not clamped.
 
-    The sum of a linear map to each f x f patch and a deep network.
+    The sum of a linear map to each f x f patch and a deep network. channels: another number than 3, for label maps.
     """
 
-    def __init__(self, config: CompactConfig) -> None:
+    def __init__(self, config: CompactConfig, channels: int = 3) -> None:
         super().__init__()
         factor, widths = config.downsampling_factor, config.decoder_widths
-        self.linear = nn.Sequential(nn.Conv2d(config.latent_channels, 3 * factor**2, 1), nn.PixelShuffle(factor))
+        to_patches = nn.Conv2d(config.latent_channels, channels * factor**2, 1)
+        self.linear = nn.Sequential(to_patches, nn.PixelShuffle(factor))
         layers: list[nn.Module] = [_convolution(config.latent_channels, widths[-1], config.padding)]
         for stage in reversed(range(len(widths))):
             layers += _blocks(widths[stage], config.decoder_depths[stage], config.decoder_hidden[stage], config.padding)
             if stage:
                 layers += [nn.Conv2d(widths[stage], 4 * widths[stage - 1], 1), nn.PixelShuffle(2)]
-        layers += [_convolution(widths[0], 3 * config.patch**2, config.padding), nn.PixelShuffle(config.patch)]
+        layers += [_convolution(widths[0], channels * config.patch**2, config.padding), nn.PixelShuffle(config.patch)]
         self.deep = nn.Sequential(*layers)
 
     @property
@@ -125,7 +128,7 @@ def start_from_patches(encoder: Encoder, decoder: Decoder, images: Tensor) -> No
     count = components.shape[1]
     for layer in (analysis, synthesis):
         layer.weight.zero_()
-    analysis.weight[:count] = components.T.unflatten(1, (3, factor, factor))
+    analysis.weight[:count] = components.T.unflatten(1, (-1, factor, factor))
     analysis.bias.zero_()[:count] = -(mean @ components)
     synthesis.weight[:, :count, 0, 0] = components
     synthesis.bias.copy_(mean)

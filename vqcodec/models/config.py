@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from vqcodec.label_maps import LABEL_MAPS
 from vqcodec.models.taming_config import TamingConfig
 
 PADDINGS: Final = ("zeros", "replicate")
@@ -90,25 +91,42 @@ class CompactConfig:
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """Encoder and Decoder, and what lies between them."""
+    """Encoder and Decoder, and what lies between them.
+
+    label_map: "" for pictures, or what a picture is turned into first, a key of `vqcodec.label_maps.LABEL_MAPS`.
+    """
 
     networks: CompactConfig | TamingConfig = field(default_factory=CompactConfig)
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
+    label_map: str = ""
+
+    def __post_init__(self) -> None:
+        if self.label_map:
+            _one_of("label map", self.label_map, tuple(LABEL_MAPS))
+            if isinstance(self.networks, TamingConfig):
+                raise ValueError("label maps need the default networks; the paper's take pictures only")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> AutoencoderConfig:
         """From `to_dict`, or what JSON makes of it. Raises TypeError for unknown names, KeyError for missing ones."""
         shape = dict(values["networks"])
         kind = _NETWORKS[shape.pop("kind")]
-        return cls(kind(**_tuples(shape)), QuantizerConfig(**_tuples(values["quantizer"])))
+        quantizer = QuantizerConfig(**_tuples(values["quantizer"]))
+        return cls(kind(**_tuples(shape)), quantizer, values.get("label_map", ""))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """As JSON takes it. That of a model of pictures says nothing of label maps, as before there were any."""
         kind = next(name for name, config in _NETWORKS.items() if isinstance(self.networks, config))
-        return {
+        values = {
             "networks": {"kind": kind} | dataclasses.asdict(self.networks),
             "quantizer": dataclasses.asdict(self.quantizer),
         }
+        return values | {"label_map": self.label_map} if self.label_map else values
+
+    @property
+    def channels(self) -> int:
+        """Of what the Encoder takes and the Decoder gives: red, green and blue, or the classes of a label map."""
+        return LABEL_MAPS[self.label_map].classes if self.label_map else 3
 
     @property
     def downsampling_factor(self) -> int:

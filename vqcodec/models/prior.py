@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcodec.models.prior_config import PriorConfig
+from vqcodec.models.prior_config import ConditionConfig, PriorConfig
 from vqcodec.models.slots import SPACINGS, Slots, slots
 
 
@@ -31,9 +31,10 @@ from vqcodec.models.slots import SPACINGS, Slots, slots
 class Conditions:
     """What is known of a picture before its first token.
 
-    labels: (B,) int64 in 0..classes, where `classes` stands for none. grid: (B, h', w') int64 tokens of the condition,
-    -1 where nothing is known; None where nothing is known at all. origin: ((top, left), (rows, cols)) of the grid at
-    hand within the whole picture's, in tokens, for a prior with coordinates; by default it is the whole picture.
+    labels: (B,) int64 in 0..classes, where `classes` stands for none. grid: (B, C, h', w') int64 tokens of the C
+    levels of the condition, -1 where nothing is known; None where nothing is known at all. origin: ((top, left), (rows,
+    cols)) of the grid at hand within the whole picture's, in tokens, for a prior with coordinates; by default it is the
+    whole picture.
     """
 
     labels: Tensor | None = None
@@ -98,7 +99,7 @@ class LevelInput(nn.Module):
         super().__init__()
         self.offsets = config.order(level).offsets
         self.near = nn.Linear(len(self.offsets) * config.token_width, config.width)
-        grids = level + (config.condition is not None)
+        grids = level + (len(config.condition.codebook_sizes) if config.condition else 0)
         self.below = nn.Conv2d(grids * config.token_width, config.width, 3, padding=1) if grids else None
 
     def context(self, grids: list[Tensor]) -> Tensor | None:
@@ -127,9 +128,8 @@ class Prior(nn.Module):
         self.levels = nn.Embedding(config.levels, width)
         self.spacings = nn.Embedding(SPACINGS, width)
         self.labels = nn.Embedding(config.classes + 1, width) if config.classes else None
-        self.condition = (
-            nn.Embedding(config.condition.codebook_size + 1, config.token_width) if config.condition else None
-        )
+        conditions = config.condition.codebook_sizes if config.condition else ()
+        self.condition = nn.ModuleList(nn.Embedding(size + 1, config.token_width) for size in conditions)
         self.place = nn.Linear(2, width, bias=False) if config.coordinates else None
         #: what attention adds for a relative position, the same in all blocks (as in T5, Raffel et al., 2020)
         self.relative = nn.Embedding((2 * config.radius + 1) ** 2, config.heads)
@@ -210,8 +210,8 @@ class Prior(nn.Module):
             self._fitted(table(tokens), self.config.factors[number], level, shape)
             for number, (table, tokens) in enumerate(zip(self.tokens, coarser, strict=False))
         ]
-        if self.condition is not None and self.config.condition is not None:
-            below.append(self._embedded_condition(conditions.grid, level, shape, batch))
+        if self.config.condition is not None:
+            below += self._embedded_condition(self.config.condition, conditions.grid, level, shape, batch)
         elif conditions.grid is not None:
             raise ValueError("this prior takes no grid as condition")
         context = self._input(level).context(below)
@@ -227,15 +227,21 @@ class Prior(nn.Module):
             x = x + self.place(_coordinates(where, conditions.origin).to(x.dtype))
         return x
 
-    def _embedded_condition(self, tokens: Tensor | None, level: int, shape: tuple[int, int], batch: int) -> Tensor:
-        assert self.condition is not None
-        assert self.config.condition is not None
-        unknown = self.config.condition.codebook_size
-        if tokens is None:
-            tokens = torch.full((batch, *shape), unknown, device=self.condition.weight.device)
-            return self.condition(tokens).permute(0, 3, 1, 2)
-        tokens = torch.where(tokens < 0, unknown, tokens)
-        return self._fitted(self.condition(tokens), self.config.condition.factor, level, shape)
+    def _embedded_condition(
+        self, config: ConditionConfig, grid: Tensor | None, level: int, shape: tuple[int, int], batch: int
+    ) -> list[Tensor]:
+        """(B, e, h, w) of each level of the condition, at the places of this level's tokens."""
+        unknown = grid is None
+        if grid is None:
+            grid = torch.full((batch, len(config.codebook_sizes), *shape), -1, device=self.levels.weight.device)
+        if grid.ndim != 4 or grid.shape[1] != len(config.codebook_sizes):
+            raise ValueError(f"the condition has {len(config.codebook_sizes)} levels, not {tuple(grid.shape)}")
+        embedded = [
+            table(torch.where(tokens < 0, size, tokens))
+            for table, size, tokens in zip(self.condition, config.codebook_sizes, grid.unbind(1), strict=True)
+        ]
+        factor = self.config.factors[level] if unknown else config.factor
+        return [self._fitted(each, factor, level, shape) for each in embedded]
 
     def _fitted(self, embedded: Tensor, factor: int, level: int, shape: tuple[int, int]) -> Tensor:
         """(B, h', w', e) of a grid with `factor` pixels a token -> (B, e, h, w) at the places of the level's tokens."""

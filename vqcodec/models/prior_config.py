@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,15 +13,21 @@ from vqcodec.models.orders import ORDERS, TokenOrder
 
 @dataclass(frozen=True)
 class ConditionConfig:
-    """A grid of tokens that the prior is told besides.
+    """Grids of tokens that the prior is told besides.
 
-    kind: what it shows, for people. codebook_size: K. factor: pixels of the picture along a side for a token; it and
-    the factors of the levels must be multiples of each other.
+    kind: what they show, see `vqcodec.conditions`. codebook_sizes: K of each of its levels. factor: pixels of the
+    picture along a side for a token; it and the factors of the predicted levels must be multiples of each other.
     """
 
     kind: str
-    codebook_size: int
+    codebook_sizes: tuple[int, ...]
     factor: int
+
+    def __post_init__(self) -> None:
+        if not self.codebook_sizes or min(self.codebook_sizes) < 1 or self.factor < 1:
+            raise ValueError(
+                f"a condition has one level or more, with codebook sizes and a factor of 1 or more: {self}"
+            )
 
 
 @dataclass(frozen=True)
@@ -66,12 +73,14 @@ class PriorConfig:
         """From `to_dict`, or what JSON makes of it. Raises TypeError for unknown names."""
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         condition = values.get("condition")
-        return cls(**values | {"condition": ConditionConfig(**condition) if condition else None})
+        if condition:
+            condition = ConditionConfig(**condition | {"codebook_sizes": tuple(condition["codebook_sizes"])})
+        return cls(**values | {"condition": condition or None})
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
-        values = dataclasses.asdict(self)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return values
 
     @property
     def levels(self) -> int:

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from vqcodec.bitstream import quantise_frequencies
 from vqcodec.codec import Codec
-from vqcodec.image import to_tensor
+from vqcodec.image import padded
 from vqcodec.model_card import CARD_FILE, WEIGHTS_FILE, ModelCard, load_model_folder
+from vqcodec.network_input import network_input
 from vqcodec.prior_card import PRIOR_CARD_FILE, PRIOR_WEIGHTS_FILE, PriorCard
 from vqcodec.training.checkpoint import CheckpointError, load_checkpoint, model_config
 from vqcodec.training.data import Pictures
@@ -87,6 +88,7 @@ def export_prior(checkpoint: Path, folder: Path, *, name: str, description: str,
         hashlib.sha256(raw).hexdigest(),
         licence,
         tuple(about["classes"]),
+        about["condition_model_id"],
         training={"data": description, "steps": state["step"], "settings": recipe.training.to_dict()},
     )
     with _draft_of(folder, (PRIOR_WEIGHTS_FILE, PRIOR_CARD_FILE)) as draft:
@@ -131,10 +133,11 @@ def _stored(key: str, value: Tensor) -> Tensor:
 def _static_frequencies(folder: Path, pictures: Pictures, picture_count: int) -> tuple[tuple[int, ...], ...]:
     load_model_folder.cache_clear()
     codec = Codec.load(folder)
-    sizes = codec.card.autoencoder.quantizer.codebook_sizes
+    config = codec.card.autoencoder
+    sizes = config.quantizer.codebook_sizes
     counts = [np.zeros(size, dtype=np.int64) for size in sizes]
     for pixels in _spread(pictures, picture_count):
-        images = to_tensor(np.ascontiguousarray(pixels), codec.card.autoencoder.downsampling_factor)
+        images = network_input(config, padded(pixels, config.downsampling_factor)[None])
         for total, tokens in zip(counts, codec.tokenize(images), strict=True):
             total += np.bincount(tokens.numpy().ravel(), minlength=len(total))
     tables: list[NDArray[Any]] = [quantise_frequencies(total + 1) for total in counts]

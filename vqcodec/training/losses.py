@@ -1,4 +1,7 @@
-"""The stage-1 reconstruction loss: L1, squared error, colours and LPIPS (Esser et al., 2021, equation 4 and §3.1)."""
+"""The stage-1 reconstruction losses (Esser et al., 2021, equation 4 and §3.1).
+
+Of pictures: L1, squared error, colours and LPIPS. Of label maps: cross-entropy.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ class LossWeights:
 
     `colour` weighs L1 on the means of 8 x 8 pixels: LPIPS hardly minds a wrong colour.
     VGG16 costs as much as the codec itself: its terms are taken on `vgg_crops` windows of `vgg_crop_size` pixels, or
-    on everything where `vgg_crops` is 0. `commitment` is beta of VQ-VAE's equation 3: it weighs what the Encoder gets.
+    on everything where `vgg_crops` is 0. `cross_entropy` is of label maps, which take no other reconstruction term.
+    `commitment` is beta of VQ-VAE's equation 3: it weighs what the Encoder gets.
     """
 
     l1: float = 0.5
@@ -34,12 +38,18 @@ class LossWeights:
     lpips_vgg: float = 1.5
     commitment: float = 0.1
     codebook: float = 0.1
+    cross_entropy: float = 0.0
     vgg_crops: int = 2
     vgg_crop_size: int = 64
 
     def without_networks(self) -> LossWeights:
         """The same, with no perceptual term."""
         return replace(self, lpips_alex=0.0, lpips_vgg=0.0)
+
+    @property
+    def of_pictures(self) -> bool:
+        """Whether there is a term that looks at pixels."""
+        return any((self.l1, self.l2, self.colour, self.lpips_alex, self.lpips_vgg))
 
 
 class ReconstructionLoss(nn.Module):
@@ -80,3 +90,14 @@ class ReconstructionLoss(nn.Module):
                 made, real = cut_windows(made, windows), cut_windows(real, windows)
             terms["lpips_vgg"] = self.vgg(made, real).mean()
         return terms
+
+
+class MapLoss(nn.Module):
+    """forward(maps, logits, generator), both (B, classes, H, W), gives the cross-entropy of the classes, in nats.
+
+    maps: one-hot, of any scale. Esser et al. (2021) take a binary cross-entropy for each class in their code; here a
+    pixel has one class only.
+    """
+
+    def forward(self, maps: Tensor, logits: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        return {"cross_entropy": F.cross_entropy(logits, maps.argmax(dim=1))}

@@ -1,4 +1,4 @@
-"""Recipes by name: the default model, the paper's, a tiny one, and the ancestors.
+"""Recipes by name: the default model, the paper's, a tiny one, the ancestors, and models of label maps.
 
 The ancestors (VQ-VAE, VQ-VAE-2, a discrete VAE) have their papers' quantisation and losses in our networks, with the
 papers' downsampling factors and codebook sizes: what is compared is the method, not the layers.
@@ -10,6 +10,7 @@ import math
 from dataclasses import replace
 from typing import Final
 
+from vqcodec.label_maps import LABEL_MAPS
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
 from vqcodec.models.taming_config import TamingConfig
 from vqcodec.training.data import CropConfig
@@ -120,6 +121,14 @@ def _dvae() -> Stage1Recipe:
     return _ancestor(8, QuantizerConfig((8192,), 128, codebook="gumbel", lookup="euclidean"), weights)
 
 
+def _label_map(name: str) -> Stage1Recipe:
+    """Label maps as conditions of a prior for the default model: f = 16, by cross-entropy."""
+    networks = compact_networks(16, _TINY_WIDTHS, 64)
+    weights = replace(_NO_NETWORKS, l1=0.0, cross_entropy=1.0)
+    training = replace(_tiny().training, batch_size=16, crop=CropConfig(size=128), weights=weights)
+    return Stage1Recipe(AutoencoderConfig(networks, QuantizerConfig((512,) * 3, 8), label_map=name), training)
+
+
 PRESETS: Final[dict[str, Stage1Recipe]] = {
     "photo": Stage1Recipe(),
     "tiny": _tiny(),
@@ -128,4 +137,5 @@ PRESETS: Final[dict[str, Stage1Recipe]] = {
     "vqvae": _vqvae(),
     "vqvae-2": _vqvae2(),
     "dvae": _dvae(),
+    **{name: _label_map(name) for name in LABEL_MAPS},
 }

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from vqcodec.codec import Codec
-from vqcodec.image import to_tensor
+from vqcodec.image import padded
 from vqcodec.models.prior import NO_CONDITIONS, Conditions, Prior
+from vqcodec.network_input import network_input
 from vqcodec.training.data import UNLABELLED, DataError, Pictures
 from vqcodec.training.json_lines import append_line
 from vqcodec.training.tokens import ConditionMaker, known_labels
@@ -64,11 +65,11 @@ class PriorValidation:
             raise DataError(f"no validation picture has both sides of {crop_size} pixels or more")
         if left_out := min(at_most, len(pictures)) - len(crops):
             _log.warning("%d validation pictures left out: a side under %d pixels", left_out, crop_size)
-        factor = codec.card.autoencoder.downsampling_factor
+        stacked, config = np.stack(crops), codec.card.autoencoder
         self.out, self.pixels_per_crop = out, crop_size**2
-        self.tokens = codec.tokenize(torch.cat([to_tensor(crop, factor) for crop in crops]), levels=levels)
+        self.tokens = codec.tokenize(network_input(config, padded(stacked, config.downsampling_factor)), levels=levels)
         self.labels = torch.tensor(labels)
-        self.condition = condition(np.stack(crops)) if condition else None
+        self.condition = condition(stacked) if condition else None
 
     def run(self, model: Prior, step: int) -> PriorValidationResult:
         """Measure `model` and write the line."""

@@ -14,10 +14,8 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vqcodec.devices import choose_device, fast_dtype, to_channels_last
@@ -27,10 +25,10 @@ from vqcodec.distributed import (
     process_count,
     process_rank,
 )
-from vqcodec.image import scale_pixels
 from vqcodec.models.autoencoder import AutoencoderOutput, VQAutoencoder
 from vqcodec.models.codebooks import Codebook
 from vqcodec.models.gumbel import GumbelQuantizer
+from vqcodec.network_input import network_input
 from vqcodec.training.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -40,7 +38,7 @@ from vqcodec.training.checkpoint import (
 from vqcodec.training.data import CropBatches, Pictures, Pixels
 from vqcodec.training.discriminator import Adversary, adaptive_weight
 from vqcodec.training.loop import Trainer, TrainingError
-from vqcodec.training.losses import ReconstructionLoss
+from vqcodec.training.losses import MapLoss, ReconstructionLoss
 from vqcodec.training.stage1_config import Stage1Recipe
 
 #: vectors for each code that k-means starts from: the former, unless these are more than _START_VECTORS in all
@@ -83,7 +81,7 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
             self.model.encoder.compile()
             self.model.decoder.compile()
         try:
-            self.loss = ReconstructionLoss(perceptual_weights, config.weights).to(self.device)
+            self.loss = _loss(recipe, perceptual_weights).to(self.device)
             adversary = config.adversary
             self.adversary = Adversary(adversary, self.device, perceptual_weights) if adversary.weight else None
         except ValueError as error:
@@ -152,7 +150,7 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
             **({"adversary": self.adversary.state()} if self.adversary is not None else {}),
         }
 
-    def train_step(self, batch: NDArray[np.uint8]) -> dict[str, float]:
+    def train_step(self, batch: Pixels) -> dict[str, float]:
         """One optimiser step on this process's share of a batch, (B, size, size, 3) uint8.
 
         Returns the loss terms by name (means over the share), and what the codebooks are doing.
@@ -259,8 +257,8 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
             if level.codebook.unit:
                 level.codebook.code_vectors.copy_(F.normalize(level.codebook.code_vectors, dim=1))
 
-    def _to_device(self, batch: NDArray[np.uint8]) -> Tensor:
-        return scale_pixels(torch.from_numpy(np.ascontiguousarray(batch)).to(self.device))
+    def _to_device(self, batch: Pixels) -> Tensor:
+        return network_input(self.recipe.model, batch, self.device)
 
     @torch.no_grad()
     def _start(self) -> None:
@@ -283,6 +281,11 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
 def _check(recipe: Stage1Recipe) -> None:
     """Raises TrainingError for crops and batches that do not suit."""
     config, factor = recipe.training, max(recipe.model.level_factors)
+    weights, label_map = config.weights, recipe.model.label_map
+    if label_map and (weights.of_pictures or config.adversary.weight):
+        raise TrainingError(f"{label_map} are learned by cross-entropy alone: set the weights of all other losses to 0")
+    if not label_map and weights.cross_entropy:
+        raise TrainingError("training.weights.cross_entropy is for label maps: set it to 0")
     smallest = max(factor, SMALLEST_LPIPS_CROP) if config.weights.lpips_alex else factor
     for side in (config.crop.size, *(size for _, size in config.crop_sizes)):
         if side % factor or side < smallest:
@@ -292,6 +295,10 @@ def _check(recipe: Stage1Recipe) -> None:
             f"a batch of {config.batch_size} cannot be shared by {process_count()} processes "
             f"in {config.accumulate} parts each"
         )
+
+
+def _loss(recipe: Stage1Recipe, perceptual_weights: Path | None) -> torch.nn.Module:
+    return MapLoss() if recipe.model.label_map else ReconstructionLoss(perceptual_weights, recipe.training.weights)
 
 
 def _codebook_values(codebooks: list[Codebook]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,17 @@ class Stage2Trainer(Trainer[TokenBatch, Prior]):
         return self.source.ahead(first, last)
 
     def start_from(self, network: Prior) -> None:
-        """Go on from a finished prior. Raises TrainingError when its configuration is another than that of this run."""
-        if network.config != self.recipe.model:
+        """Go on from a finished prior; what is new, classes or a condition, has no influence at first.
+
+        Raises TrainingError when its configuration is another than that of this run in anything else.
+        """
+        known, wanted = network.config, self.recipe.model
+        if known.classes not in (0, wanted.classes) or known.condition not in (None, wanted.condition):
+            raise TrainingError("the prior to start from knows other classes or another condition than this run")
+        if replace(wanted, classes=known.classes, condition=known.condition) != known:
             raise TrainingError("the prior to start from has another configuration than this run")
         for own in (self.model, self.average):
-            own.load_state_dict(network.state_dict())
+            _take_over(own, network.state_dict())
 
     def state(self) -> dict[str, Any]:
         return {
@@ -94,6 +101,8 @@ class Stage2Trainer(Trainer[TokenBatch, Prior]):
             )
         if about["classes"] != self.about["classes"]:
             raise CheckpointError(f"{path}: has learned other classes; give the same --data, with or without --labels")
+        if about["condition_model_id"] != self.about["condition_model_id"]:
+            raise CheckpointError(f"{path}: has learned another condition; give the same --condition-model")
         if recipe.model != self.recipe.model:
             raise CheckpointError(f"{path}: made with another configuration of the prior; use another --out")
         self.model.load_state_dict(state["model"])
@@ -156,7 +165,7 @@ class Stage2Trainer(Trainer[TokenBatch, Prior]):
             labels = torch.where(dropped, classes, known_labels(batch.labels, classes)).to(self.device)
         if self.recipe.model.condition and batch.condition is not None:
             dropped = torch.rand(len(batch.labels), generator=generator) < config.condition_dropout
-            grid = torch.where(dropped[:, None, None], -1, batch.condition).to(self.device)
+            grid = torch.where(dropped[:, None, None, None], -1, batch.condition).to(self.device)
         return Conditions(labels=labels, grid=grid)
 
     @torch.no_grad()
@@ -173,6 +182,19 @@ def stage2_recipe_of(path: Path, state: dict[str, Any]) -> Stage2Recipe:
         return Stage2Recipe(PriorConfig.from_dict(state["prior_config"]), Stage2Config.from_dict(state["config"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: not a checkpoint of stage 2 of this version ({error})") from error
+
+
+@torch.no_grad()
+def _take_over(network: Prior, known: dict[str, Tensor]) -> None:
+    """The weights of a prior that may know less; what this one has besides gets weight 0."""
+    for name, weight in network.state_dict().items():
+        if name not in known:
+            if not name.startswith("condition."):  # its vectors enter by a convolution, which starts at 0
+                weight.zero_()
+        elif weight.shape == known[name].shape:
+            weight.copy_(known[name])
+        else:  # of what lies below: the coarser levels, then the condition
+            weight.zero_()[:, : known[name].shape[1]] = known[name]
 
 
 def _split(batch: TokenBatch, parts: int) -> Iterator[TokenBatch]:

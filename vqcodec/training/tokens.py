@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqcodec.codec import Codec
-from vqcodec.image import scale_pixels
+from vqcodec.network_input import network_input
 from vqcodec.training.data import UNLABELLED, CropBatches, CropConfig, DataError, Labels, Pictures, Pixels
 
-#: makes the tokens of a condition, (B, h', w') int64, of crops (B, H, W, 3) uint8
+#: makes the tokens of a condition, (B, C, h', w') int64, of crops (B, H, W, 3) uint8
 ConditionMaker = Callable[[Pixels], Tensor]
 _FILE_VERSION: Final = 1
 
@@ -25,7 +25,7 @@ _FILE_VERSION: Final = 1
 class TokenBatch:
     """levels: (B, h, w) int64 for each level. labels: (B,) int64, UNLABELLED where there is none.
 
-    condition: (B, h', w') int64, the tokens of the condition.
+    condition: (B, C, h', w') int64, the tokens of the condition's C levels.
     """
 
     levels: list[Tensor]
@@ -79,7 +79,7 @@ class PictureTokens:
             yield step, self._tokens(crops, labels)
 
     def _tokens(self, crops: Pixels, labels: Labels) -> TokenBatch:
-        levels = self.codec.tokenize(scale_pixels(torch.from_numpy(np.ascontiguousarray(crops))), levels=self.levels)
+        levels = self.codec.tokenize(network_input(self.codec.card.autoencoder, crops), levels=self.levels)
         return TokenBatch(levels, torch.from_numpy(labels), self.condition(crops) if self.condition else None)
 
 

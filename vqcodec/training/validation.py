@@ -71,7 +71,7 @@ class Validation:
     ) -> None:
         if lpips is not None and crop_size < SMALLEST_LPIPS_CROP:
             raise DataError(f"validation crops of {crop_size} pixels: LPIPS takes {SMALLEST_LPIPS_CROP} or more")
-        self.images = scale_pixels(torch.from_numpy(np.stack(_central_crops(pictures, crop_size, at_most, pad))))
+        self.images = self._prepare(np.stack(_central_crops(pictures, crop_size, at_most, pad)))
         self.out, self.shown = out, shown
         self.distances = {name: net for name, net in (("lpips", lpips), ("dists", dists)) if net is not None}
 
@@ -113,8 +113,15 @@ class Validation:
         self._write(step, values, sheet)
         return ValidationResult(step, values, sheet)
 
+    def _prepare(self, crops: Pixels) -> Tensor:
+        """What the Encoder takes of crops (B, H, W, 3)."""
+        return scale_pixels(torch.from_numpy(crops))
+
     def _measure(self, model: VQAutoencoder, images: Tensor, figures: dict[str, list[Tensor]]) -> list[Tensor]:
-        """Add the figures of each picture. Returns the pictures, then the reconstructions by 1..L levels, in [0, 1]."""
+        """Add the figures of each picture. Returns what is shown, (B, 3, H, W) in [0, 1].
+
+        These are the pictures, then their reconstructions by 1..L levels.
+        """
         images = images.to(model.level_embedding.device)
         real = to_unit_range(images)
         described = {name: network.describe(real) for name, network in self.distances.items()}

@@ -1,0 +1,67 @@
+"""vqcodec upscale: a larger picture, with detail that the prior makes up."""
+
+from __future__ import annotations
+
+import click
+
+from vqcodec.cli import options
+from vqcodec.cli.files import STANDARD, FileError, Task, check_target, picture_type
+from vqcodec.cli.sampling import (
+    Series,
+    Writer,
+    is_stream,
+    numbered_targets,
+    read_picture,
+    sampling_options,
+    token_bar,
+)
+
+
+@click.command()
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT")
+@click.option("--factor", type=click.Choice(["2", "4", "8"]), default="4", show_default=True, help="How much larger.")
+@click.option("--free", is_flag=True, help="Leave the colours as they come; by default OUT, shrunk, is IN.")
+@sampling_options(lambda values: f"low-{values['factor']}", conditions=["source"])
+@options.max_pixels
+@options.device
+@options.force
+@options.as_json
+@options.debug
+def upscale(
+    source: str,
+    target: str,
+    factor: str,
+    free: bool,
+    series: Series,
+    max_pixels: int,
+    device: str,
+    force: bool,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    """Make a picture larger, with detail that the prior makes up.
+
+    The type of the result follows the extension of OUT; a .vq stream holds tokens and is as with --free. With -n 2 or
+    more OUT.png becomes OUT-000.png and so on: other pictures that IN may be of. IN and OUT may be - for stdin and
+    stdout.
+    """
+    if target == STANDARD and series.count > 1:
+        raise click.UsageError("one picture only fits into stdout; name OUT, or leave -n out")
+    if not is_stream(target):
+        picture_type(target)
+    tasks = [Task(source, each) for each in numbered_targets(target, series.count)]
+    for task in tasks:
+        check_target(task, force=force)
+    times = int(factor)
+    image = read_picture(source, max_pixels)
+    width, height = image.width * times, image.height * times
+    if width * height > max_pixels:
+        raise FileError(
+            f"{tasks[0].source_name}: {times} times larger it is {width} x {height}, above {max_pixels} pixels; raise "
+            "--max-pixels if that is what you want"
+        )
+    sampler = series.load(device)
+    with token_bar(series.count * sampler.count_tokens((width, height), series.levels)) as progress:
+        pictures = sampler.upscale(image.rgb, keep=not free, progress=progress, **series.arguments())
+        Writer(sampler, series, force, as_json).write_all(pictures, tasks)
