@@ -6,7 +6,7 @@ All but the fixed length are estimates, -log2 of the probability of each token: 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -14,9 +14,10 @@ from torch import Tensor
 
 from vqcodec.benchmarks.tables import table
 from vqcodec.codec import Codec
+from vqcodec.conditions import Condition
 from vqcodec.image import to_tensor
-from vqcodec.models.prior import Prior
-from vqcodec.training.data import Pictures
+from vqcodec.models.prior import NO_CONDITIONS, Conditions, Prior
+from vqcodec.training.data import Pictures, Pixels
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,24 @@ class LevelRate:
     bpp: float
 
 
-def measure_token_rates(codec: Codec, prior: Prior, pictures: Pictures) -> list[LevelRate]:
-    """The rates of whole pictures, each level of the prior. Sides are filled up to multiples of f, as in encoding."""
+def measure_token_rates(
+    codec: Codec, prior: Prior, pictures: Pictures, condition: Condition | None = None
+) -> list[LevelRate]:
+    """The rates of whole pictures, each level of the prior. Sides are filled up to multiples of f, as in encoding.
+
+    condition: what the prior is told of each picture.
+    """
     levels = prior.config.levels
     bits = [0.0] * levels
     counts = [np.zeros(size, np.int64) for size in prior.config.codebook_sizes]
     pixels = 0
-    for tokens, size in _tokenized(codec, pictures, levels):
-        pixels += size
+    for index in range(len(pictures)):
+        picture = np.ascontiguousarray(pictures[index])
+        tokens = _tokens(codec, picture, levels)
+        given = Conditions(grid=condition(picture[None]).to(codec.device)) if condition else NO_CONDITIONS
+        pixels += picture.shape[0] * picture.shape[1]
         for level in range(levels):
-            bits[level] += float(prior.bits(tokens, level).double().sum())
+            bits[level] += float(prior.bits(tokens, level, given).double().sum())
             counts[level] += np.bincount(tokens[level].cpu().numpy().ravel(), minlength=len(counts[level]))
     static = codec.card.static_frequencies
     return [
@@ -79,13 +88,10 @@ def as_lines(rates: Sequence[LevelRate]) -> list[dict[str, object]]:
     return [asdict(rate) for rate in rates]
 
 
-def _tokenized(codec: Codec, pictures: Pictures, levels: int) -> Iterator[tuple[list[Tensor], int]]:
-    """The tokens of each picture, on the codec's device, and its number of pixels."""
-    for index in range(len(pictures)):
-        pixels = np.ascontiguousarray(pictures[index])
-        images = to_tensor(pixels, codec.card.autoencoder.downsampling_factor)
-        tokens = codec.tokenize(images, levels=levels)
-        yield [grid.to(codec.device) for grid in tokens], pixels.shape[0] * pixels.shape[1]
+def _tokens(codec: Codec, picture: Pixels, levels: int) -> list[Tensor]:
+    """Of the first levels, on the codec's device."""
+    images = to_tensor(picture, codec.card.autoencoder.downsampling_factor)
+    return [grid.to(codec.device) for grid in codec.tokenize(images, levels=levels)]
 
 
 def _rate(

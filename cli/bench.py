@@ -10,6 +10,7 @@ from vqcodec.cli.bench_rd import rd
 from vqcodec.cli.bench_sampling import sampling
 from vqcodec.cli.bench_speed import speed
 from vqcodec.cli.bench_tokens import tokens
+from vqcodec.cli.bench_upscale import upscale
 
 
 @click.group()
@@ -23,3 +24,4 @@ bench.add_command(rd)
 bench.add_command(sampling)
 bench.add_command(speed)
 bench.add_command(tokens)
+bench.add_command(upscale)

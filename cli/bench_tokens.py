@@ -24,11 +24,18 @@ from vqcodec.cli import options
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of the prior.  [default: the model's own]",
 )
+@click.option("--condition-model", help="Model of what the prior is told.  [default: the one that the prior names]")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here, as JSON.")
 @options.device
 @options.debug
 def tokens(
-    images: tuple[Path, ...], model: str | None, prior: Path | None, out: Path | None, device: str, debug: bool
+    images: tuple[Path, ...],
+    model: str | None,
+    prior: Path | None,
+    condition_model: str | None,
+    out: Path | None,
+    device: str,
+    debug: bool,
 ) -> None:
     """Bits per token by level: fixed length, statistics, and the prior (estimated, in floating point)."""
     from vqcodec.benchmarks.environment import describe_run
@@ -37,13 +44,15 @@ def tokens(
     from vqcodec.devices import keep_freed_memory
     from vqcodec.model_card import DEFAULT_MODEL, find_model
     from vqcodec.prior_card import find_prior
+    from vqcodec.sampler import load_condition
     from vqcodec.training.data import PictureSet
 
     folder = find_model(model or DEFAULT_MODEL)
     chosen = find_prior(folder, prior)
     keep_freed_memory()
     codec = Codec.load(folder.path, device=device)
-    rates = measure_token_rates(codec, chosen.load().to(codec.device), PictureSet(images))
+    condition = load_condition(chosen.card, codec, condition_model)
+    rates = measure_token_rates(codec, chosen.load().to(codec.device), PictureSet(images), condition)
     click.echo(rates_table(rates))
     if out is not None:
         about = {"model": folder.card.name, "model_id": folder.card.model_id.hex(), "prior": chosen.card.name}

@@ -49,9 +49,9 @@ _labels = click.option(
     metavar="MODEL",
     help="Model that makes the tokens of the condition.  [default: the model whose tokens are predicted]",
 )
-@click.option("--size", default="tiny", show_default=True, help="Of the prior: tiny, small, base or paper.")
+@click.option("--size", help="Of the prior: tiny, small, base or paper.  [default: tiny]")
 @click.option("--levels", type=click.IntRange(min=1), help="Predict the first so many levels.  [default: all]")
-@click.option("--order", default="wavefront", show_default=True, help="In which tokens are predicted.")
+@click.option("--order", help="In which tokens are predicted.  [default: wavefront]")
 @click.option(
     "--set",
     "settings",
@@ -95,18 +95,17 @@ def tokens(file: Path, crops: int, crop_size: int, seed: int, **options: Any) ->
 
     if file.suffix != _TOKENS_SUFFIX:
         raise click.UsageError(f"{file}: name it *{_TOKENS_SUFFIX}")
-    batch = min(16, crops)
     codec = _codec(options)
     source = PictureTokens(
         _pictures(options["data"], options["labels"]),
         codec,
         levels=codec.card.autoencoder.levels,
-        batch_size=batch,
+        batch_size=min(16, crops),
         crop=replace(Stage2Config().crop, size=crop_size),
         seed=seed,
     )
-    written = write_tokens(file, source, -(-crops // batch))
-    click.echo(f"{file}: tokens of {written} crops of {crop_size} x {crop_size} pixels, model {codec.card.name}")
+    write_tokens(file, source, crops)
+    click.echo(f"{file}: tokens of {crops} crops of {crop_size} x {crop_size} pixels, model {codec.card.name}")
 
 
 def _trainer(options: dict[str, Any]) -> Any:
@@ -161,9 +160,16 @@ def _new_recipe(model: ModelFolder, init: PriorConfig | None, options: dict[str,
     from vqcodec.models.prior_config import prior_config
     from vqcodec.training.stage2_config import Stage2Recipe
 
+    if init:
+        if given := [f"--{name}" for name in ("size", "levels", "order") if options[name] is not None]:
+            raise click.UsageError(f"with --init the prior has the shape of the one there; leave {given[0]} out")
+        return Stage2Recipe(init)
     try:
-        chosen = init or prior_config(
-            model.card.autoencoder, options["size"], levels=options["levels"], order=options["order"]
+        chosen = prior_config(
+            model.card.autoencoder,
+            options["size"] or "tiny",
+            levels=options["levels"],
+            order=options["order"] or "wavefront",
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error

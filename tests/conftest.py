@@ -24,19 +24,34 @@ _REFERENCE = Path(__file__).parent / "benchmarks" / "perceptual_reference.py"
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder: 2 levels of K = 32 at f = 16, random weights (always the same), static frequencies."""
-    config = AutoencoderConfig(
-        CompactConfig(
-            patch=4,
-            encoder_widths=(8, 8, 16),
-            encoder_depths=(1, 1, 1),
-            encoder_hidden=(0.5, 0.5, 1.0),
-            decoder_widths=(8, 8, 16),
-            decoder_depths=(1, 1, 1),
-            decoder_hidden=(1.0, 1.0, 1.0),
-            latent_channels=16,
-        ),
-        QuantizerConfig(codebook_sizes=(32, 32), code_dimension=4),
+    quantizer = QuantizerConfig(codebook_sizes=(32, 32), code_dimension=4)
+    return _write_model(tmp_path_factory.mktemp("models") / "tiny", AutoencoderConfig(_networks(3), quantizer))
+
+
+@pytest.fixture(scope="session")
+def edges_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for edges: levels of K = 16 and K = 8 at f = 8. It lies in a folder of its own."""
+    quantizer = QuantizerConfig(codebook_sizes=(16, 8), code_dimension=4)
+    config = AutoencoderConfig(_networks(2), quantizer, label_map="edges")
+    return _write_model(tmp_path_factory.mktemp("maps") / "tiny-edges", config)
+
+
+def _networks(stages: int) -> CompactConfig:
+    """f = 2 ** (stages + 1)."""
+    return CompactConfig(
+        patch=4,
+        encoder_widths=(8, 8, 16)[-stages:],
+        encoder_depths=(1,) * stages,
+        encoder_hidden=(0.5, 0.5, 1.0)[-stages:],
+        decoder_widths=(8, 8, 16)[-stages:],
+        decoder_depths=(1,) * stages,
+        decoder_hidden=(1.0,) * stages,
+        latent_channels=16,
     )
+
+
+def _write_model(folder: Path, config: AutoencoderConfig) -> Path:
+    """Its name is that of the folder."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(20)
         network = VQAutoencoder(config)
@@ -44,14 +59,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         key: value.to(torch.float32 if key.startswith("quantizer.") else torch.float16).contiguous()
         for key, value in network.state_dict().items()
     }
-    folder = tmp_path_factory.mktemp("models") / "tiny"
     folder.mkdir()
     raw = save(weights)
     (folder / WEIGHTS_FILE).write_bytes(raw)
     counts = [np.arange(1, size + 1) for size in config.quantizer.codebook_sizes]
     frequencies = tuple(tuple(int(value) for value in quantise_frequencies(count)) for count in counts)
     ModelCard(
-        name="tiny",
+        name=folder.name,
         autoencoder=config,
         static_frequencies=frequencies,
         weights_sha256=hashlib.sha256(raw).hexdigest(),

@@ -11,7 +11,7 @@ from safetensors.torch import save
 
 from vqcodec.model_card import ModelFolder, load_model_folder
 from vqcodec.models.prior import Prior
-from vqcodec.models.prior_config import PriorConfig
+from vqcodec.models.prior_config import ConditionConfig, PriorConfig
 from vqcodec.prior_card import PRIOR_WEIGHTS_FILE, PriorCard
 
 CLASSES = ("cat", "dog", "7", "frog")
@@ -32,14 +32,21 @@ def random_prior(seed: int = 3, *, sharpness: float = 1.2, **fields: Any) -> Pri
 
 
 def write_prior(folder: Path, model: Path | ModelFolder, **fields: Any) -> Path:
-    """A folder with a random prior for a model, by default of all its levels and with the classes `CLASSES`."""
+    """A folder with a random prior for a model, by default of all its levels and with the classes `CLASSES`.
+
+    condition: a kind that it is told, in the tokens of the model in the folder condition_model, by default the same.
+    """
     card = (model if isinstance(model, ModelFolder) else load_model_folder(model)).card
+    kind, maker = fields.pop("condition", ""), fields.pop("condition_model", None)
+    told = load_model_folder(maker).card if maker else card
+    shape_told = told.autoencoder.quantizer.codebook_sizes, told.autoencoder.downsampling_factor
     count, classes = fields.pop("levels", card.autoencoder.levels), fields.pop("classes", CLASSES)
     shape = {
         "codebook_sizes": card.autoencoder.quantizer.codebook_sizes[:count],
         "factors": card.autoencoder.level_factors[:count],
         "orders": (fields.pop("order", "wavefront"),) * count,
         "classes": len(classes),
+        "condition": ConditionConfig(kind, *shape_told) if kind else None,
     }
     prior = random_prior(**shape | fields)
     raw = save({name: weight.contiguous() for name, weight in prior.state_dict().items()})
@@ -52,5 +59,6 @@ def write_prior(folder: Path, model: Path | ModelFolder, **fields: Any) -> Path:
         prior=prior.config,
         weights_sha256=hashlib.sha256(raw).hexdigest(),
         classes=classes,
+        condition_model_id=told.model_id.hex() if kind else "",
     ).save(folder)
     return folder

@@ -198,6 +198,13 @@ def test_a_later_schema_is_named(folder: Path) -> None:
     assert "schema version 7, this vqcodec reads 1" in failure(folder)
 
 
+def test_a_model_of_label_maps_survives_and_has_an_id_of_its_own(folder: Path) -> None:
+    card = dataclasses.replace(CARD, autoencoder=dataclasses.replace(CARD.autoencoder, label_map="edges"))
+    card.save(folder)
+    assert load_model_folder(folder).card == card
+    assert card.model_id != CARD.model_id
+
+
 # ---- installed models ----
 
 

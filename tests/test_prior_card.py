@@ -257,6 +257,39 @@ def test_a_model_without_a_prior(model: ModelFolder, tmp_path: Path) -> None:
         find_prior(without)
 
 
+def told(kind: str) -> PriorConfig:
+    return dataclasses.replace(CONFIG, condition=ConditionConfig(kind, (32, 32), 16))
+
+
+def test_the_prior_for_a_condition_has_a_folder_of_its_own(model: ModelFolder, tmp_path: Path) -> None:
+    own = dataclasses.replace(model, path=tmp_path)
+    plain = write(tmp_path / "prior", model.card.model_id.hex(), name="plain")
+    low = write(tmp_path / "prior-low-4", model.card.model_id.hex(), name="low", prior=told("low-4"))
+    assert (plain.condition, low.condition) == ("", "low-4")
+    assert find_prior(own).card == plain
+    assert find_prior(own, condition="low-4").card == low
+    assert find_prior(own, tmp_path / "prior-low-4").card == low
+    assert find_prior(own, tmp_path / "prior-low-4", condition="low-4").card == low
+
+
+def test_a_missing_prior_for_a_condition_names_the_remedy(model: ModelFolder, tmp_path: Path) -> None:
+    without = dataclasses.replace(model, path=tmp_path)
+    write(tmp_path / "prior", model.card.model_id.hex())
+    with pytest.raises(ModelError) as caught:
+        find_prior(without, condition="low-4")
+    assert str(caught.value) == (
+        "model tiny has no prior for low-4; train one with `vqcodec train stage2 --model tiny --condition low-4` "
+        "and give its folder with --prior"
+    )
+
+
+@pytest.mark.parametrize(("kind", "what"), [("", "nothing"), ("edges", "edges")])
+def test_a_prior_that_is_told_something_else(kind: str, what: str, model: ModelFolder, tmp_path: Path) -> None:
+    write(tmp_path, model.card.model_id.hex(), prior=told(kind) if kind else CONFIG)
+    with pytest.raises(ModelError, match=f"prior sample is told {what}, not low-4"):
+        find_prior(model, tmp_path, condition="low-4")
+
+
 def test_the_prior_of_another_model_is_refused_with_both_names(model: ModelFolder, tmp_path: Path) -> None:
     write(tmp_path, "deadbeef", model_name="other")
     with pytest.raises(ModelError) as caught:

@@ -61,12 +61,14 @@ class Condition:
         return self._tokens(self._padded(picture)[None])
 
     def shown(self, pixels: Pixels) -> Pixels:
-        """The conditions of pictures (B, H, W, 3), sides multiples of the low resolution, as pictures as large."""
+        """The conditions of pictures (B, H, W, 3), as pictures as large."""
         if self.kind in LABEL_MAPS:
             label_map = LABEL_MAPS[self.kind]
             return label_map.render(label_map.of_each(pixels))
         factor = LOW_RESOLUTIONS[self.kind]
-        return enlarged(to_pixels(shrink(_images(pixels), factor)), factor)
+        height, width = pixels.shape[1:3]
+        low = to_pixels(shrink(_images(padded(pixels, factor)), factor))
+        return enlarged(low, factor)[:, :height, :width]
 
     def _padded(self, pixels: Pixels) -> Pixels:
         return padded(pixels, self.codec.card.autoencoder.downsampling_factor)

@@ -149,7 +149,11 @@ class Sampler:
         grid_shapes(self.card.prior, size, levels)
         series = _Series(count, seed, self._checked_labels(labels, count), batch_size, condition)
         drawn = self._draw(series, size, config=config, levels=levels, progress=progress)
-        return (replace(each, rgb=like_when_shrunk(each.rgb, rgb, factor)) for each in drawn) if keep else drawn
+        return (self.kept(each, rgb) for each in drawn) if keep else drawn
+
+    def kept(self, drawn: SampledPicture, low: NDArray[np.uint8]) -> SampledPicture:
+        """What `upscale` makes of a picture (H, W, 3) with `keep`, of what it makes without."""
+        return replace(drawn, rgb=like_when_shrunk(drawn.rgb, low, self.upscaling))
 
     @property
     def upscaling(self) -> int:
@@ -281,7 +285,10 @@ def load_condition(card: PriorCard, codec: Codec, model: str | Path | None = Non
         if model:
             raise ModelError(f"prior {card.name} is told nothing of a picture; leave the model of its condition out")
         return None
+    own = codec.card.model_id
+    if not model and card.condition_model_id == own.hex():  # which need not be installed
+        return Condition(card.condition, codec)
     found = find_model(model or card.condition_model_id)
-    own = found.card.model_id == codec.card.model_id
-    maker = codec if own else Codec.load(found.path, device=str(codec.device), dtype=codec.dtype)
+    loaded = found.card.model_id == own
+    maker = codec if loaded else Codec.load(found.path, device=str(codec.device), dtype=codec.dtype)
     return Condition(card.condition, maker)

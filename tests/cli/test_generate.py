@@ -105,7 +105,7 @@ def test_the_prior_in_the_folder_of_the_model(tiny_model: Path, tmp_path: Path) 
 def test_help_loads_no_torch() -> None:
     program = (
         "import sys\nfrom vqcodec.cli.main import main\n"
-        "for command in ('generate', 'complete'):\n    main([command, '--help'], standalone_mode=False)\n"
+        "for command in ('generate', 'complete', 'upscale'):\n    main([command, '--help'], standalone_mode=False)\n"
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

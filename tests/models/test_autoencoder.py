@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.models.compact import Decoder, Encoder, ResidualBlock
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
+from vqcodec.models.taming_config import TamingConfig
 
 
 def make_config(stages: int = 3, **changes: Any) -> AutoencoderConfig:
@@ -56,6 +58,29 @@ def network(request: pytest.FixtureRequest) -> VQAutoencoder:
 def test_config_survives_json() -> None:
     for config in (AutoencoderConfig(), *CONFIGS.values()):
         assert AutoencoderConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(("name", "classes"), [("edges", 2), ("colours", 16)])
+def test_a_label_map_survives_json_and_gives_the_channels(name: str, classes: int) -> None:
+    config = replace(CONFIGS["f8"], label_map=name)
+    assert AutoencoderConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert config.channels == classes
+    network = VQAutoencoder(config).eval()
+    assert network(torch.rand(1, classes, 16, 8), torch.tensor([2])).reconstruction.shape == (1, classes, 16, 8)
+
+
+def test_the_configuration_of_a_model_of_pictures_says_nothing_of_label_maps() -> None:
+    """So that the fingerprints from before there were any stay."""
+    for config in (AutoencoderConfig(), *CONFIGS.values()):
+        assert set(config.to_dict()) == {"networks", "quantizer"}
+        assert config.channels == 3
+
+
+def test_label_maps_that_cannot_be() -> None:
+    with pytest.raises(ValueError, match="label map 'depth': there are edges, colours"):
+        AutoencoderConfig(label_map="depth")
+    with pytest.raises(ValueError, match="label maps need the default networks; the paper's take pictures only"):
+        AutoencoderConfig(TamingConfig(), label_map="edges")
 
 
 def test_config_properties() -> None:

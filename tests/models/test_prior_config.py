@@ -16,11 +16,17 @@ from vqcodec.models.prior_config import PRIOR_SIZES, ConditionConfig, PriorConfi
 CONFIG = PriorConfig((7, 5), (32, 16), ("quincunx", "raster"), width=16, depth=2, heads=2, token_width=4, radius=2)
 
 
-@pytest.mark.parametrize("condition", [None, ConditionConfig("depth", (4,), 32)])
+@pytest.mark.parametrize("condition", [None, ConditionConfig("depth", (4, 3), 32)])
 def test_config_survives_json(condition: ConditionConfig | None) -> None:
     config = replace(CONFIG, classes=4, condition=condition, coordinates=True, dropout=0.25)
     assert PriorConfig.from_dict(config.to_dict()) == config
     assert PriorConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("values", [((), 16), ((4, 0), 16), ((4,), 0)])
+def test_what_is_no_condition_is_refused(values: tuple[tuple[int, ...], int]) -> None:
+    with pytest.raises(ValueError, match="one level or more, with codebook sizes and a factor of 1 or more"):
+        ConditionConfig("edges", *values)
 
 
 def test_config_properties() -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import Result
 from PIL import Image
 from stage1_helpers import CONFIG, MODEL, Trainers
+from stage2_command_helpers import run
 from stage2_helpers import MODEL as PRIOR
 from stage2_helpers import PriorTrainers, make_trainer
 
@@ -71,3 +73,13 @@ def prior_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PriorTrain
         return make_trainer(tmp_path / out, model, **changes)
 
     return make
+
+
+@pytest.fixture
+def train_stage2(pictures: Path, tmp_path: Path) -> Any:
+    """Runs the command on the four pictures, in RUN of this test."""
+
+    def stage2(*options: object, data: Path | None = None) -> Result:
+        return run("train", "stage2", "--data", data or pictures, "--out", tmp_path / "run", "--device=cpu", *options)
+
+    return stage2

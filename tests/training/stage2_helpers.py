@@ -30,7 +30,7 @@ CONFIG = Stage2Config(
     condition_dropout=0.0,
     level_shares=(1.0, 1.0),
 )
-ABOUT: dict[str, Any] = {"model_id": "ab" * 8, "model_name": "some", "classes": []}
+ABOUT: dict[str, Any] = {"model_id": "ab" * 8, "model_name": "some", "classes": [], "condition_model_id": ""}
 
 #: makes a trainer in a folder of the test, with some settings of CONFIG changed
 PriorTrainers = Callable[..., Stage2Trainer]

@@ -1,7 +1,8 @@
-"""The reconstruction loss of stage 1."""
+"""The reconstruction losses of stage 1."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vqcodec.perceptual import LPIPS, PerceptualWeightsError
-from vqcodec.training.losses import LossWeights, ReconstructionLoss
+from vqcodec.training.losses import LossWeights, MapLoss, ReconstructionLoss
 from vqcodec.training.stage1 import SMALLEST_LPIPS_CROP
 
 
@@ -89,3 +90,25 @@ def test_missing_perceptual_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="give --no-perceptual to train without"):
         ReconstructionLoss(None, LossWeights())
     assert ReconstructionLoss(None, LossWeights().without_networks()).alex is None
+
+
+# ---- label maps ----
+
+
+@pytest.mark.parametrize("scale", [1.0, 6.0])
+def test_the_loss_of_maps_is_the_cross_entropy_of_the_right_classes(scale: float) -> None:
+    logits = torch.randn(2, 4, 3, 5, generator=seeded(1))
+    labels = torch.randint(4, (2, 3, 5), generator=seeded(2))
+    maps = scale * torch.nn.functional.one_hot(labels, 4).permute(0, 3, 1, 2)
+    (value,) = (terms := MapLoss()(maps, logits, seeded())).values()
+    assert list(terms) == ["cross_entropy"]
+    chances = logits.softmax(dim=1)
+    right = [float(chances[b, labels[b, y, x], y, x]) for b in range(2) for y in range(3) for x in range(5)]
+    torch.testing.assert_close(value, -torch.tensor(right).log().mean())
+
+
+def test_which_weights_are_of_pictures() -> None:
+    none = LossWeights(l1=0, colour=0, cross_entropy=1).without_networks()
+    assert not none.of_pictures
+    for name in ("l1", "l2", "colour", "lpips_alex", "lpips_vgg"):
+        assert replace(none, **{name: 0.1}).of_pictures

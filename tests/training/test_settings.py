@@ -62,6 +62,16 @@ def test_settings_that_cannot_be(setting: str, message: str) -> None:
         with_settings(RECIPE, [setting])
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_order_of_settings_does_not_matter(order: int) -> None:
+    together = ["training.accumulate=3", "training.batch_size=9"][::order]  # 3 parts of the present 8 cannot be
+    assert (with_settings(RECIPE, together).training.accumulate, RECIPE.training.batch_size) == (3, 8)
+
+
+def test_the_last_of_two_settings_counts() -> None:
+    assert with_settings(RECIPE, ["training.steps=7", "training.steps=8"]).training.steps == 8
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_survive_json(name: str) -> None:
     recipe = PRESETS[name]

@@ -217,17 +217,15 @@ def test_another_model_cannot_resume(trainer: Trainers) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "message"),
+    ("changes", "message"),
     [
-        ({"level_shares": (1.0,)}, ValueError, "1 level shares for 2 levels"),
-        ({"crop": CropConfig(size=44)}, TrainingError, "crops of 44 pixels: take a multiple of 8"),
-        ({"crop": CropConfig(size=32)}, TrainingError, "crops of 32 pixels"),
+        ({"level_shares": (1.0,)}, "1 level shares for 2 levels; change training.level_shares"),
+        ({"crop": CropConfig(size=44)}, "crops of 44 pixels: take a multiple of 8"),
+        ({"crop": CropConfig(size=32)}, "crops of 32 pixels"),
     ],
 )
-def test_settings_that_cannot_be(
-    trainer: Trainers, changes: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
+def test_settings_that_cannot_be(trainer: Trainers, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
         trainer(**changes)
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 from PIL import Image
 from prior_helpers import write_prior
+from stage2_command_helpers import QUICK, SMALL, exported, logged, only_error, recipe, run, succeeded
 from stage2_helpers import ABOUT, PriorTrainers
 
-from vqcodec.cli.main import main
 from vqcodec.codec import Codec
 from vqcodec.model_card import DEFAULT_MODEL, find_model, load_model_folder
 from vqcodec.models.prior import Prior
@@ -26,27 +26,8 @@ from vqcodec.prior_card import PRIOR_FOLDER, find_prior, load_prior_folder
 from vqcodec.training.checkpoint import checkpoints, load_checkpoint, newest_checkpoint
 from vqcodec.training.data import PictureSet
 from vqcodec.training.prior_validation import PriorValidation, PriorValidationResult
-from vqcodec.training.stage2 import stage2_recipe_of
 from vqcodec.training.stage2_config import Stage2Config, Stage2Recipe
 from vqcodec.training.tokens import PictureTokens
-
-#: a small transformer, and few tokens
-SMALL = ("--set=model.heads=2", "--set=model.width=16", "--set=model.depth=1", "--set=model.token_width=4")
-QUICK = ("--steps", 2, "--batch-size", 2, "--crop-size", 32, "--no-tensorboard")
-
-
-def run(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
-@pytest.fixture
-def train(pictures: Path, tmp_path: Path) -> Any:
-    """Runs the command on the four pictures and the tokens of the tiny model, in RUN of this test."""
-
-    def stage2(*options: object, data: Path | None = None) -> Result:
-        return run("train", "stage2", "--data", data or pictures, "--out", tmp_path / "run", "--device=cpu", *options)
-
-    return stage2
 
 
 @pytest.fixture
@@ -59,40 +40,13 @@ def classes(pictures: Path, tmp_path: Path) -> Path:
     return tmp_path / "classes"
 
 
-def succeeded(result: Result) -> Result:
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def only_error(result: Result) -> str:
-    """The line of a command that could not do its work."""
-    assert result.exit_code == 1, result.output
-    assert result.stderr.count("\n") == 1, result.stderr
-    assert "please report" not in result.stderr
-    return result.stderr.rstrip("\n")
-
-
-def recipe(tmp_path: Path) -> Stage2Recipe:
-    path = newest_checkpoint(tmp_path / "run")
-    return stage2_recipe_of(path, load_checkpoint(path))
-
-
-def logged(tmp_path: Path, name: str = "log.jsonl") -> list[dict[str, float]]:
-    return [json.loads(line) for line in (tmp_path / "run" / name).read_text().splitlines()]
-
-
-def exported(tmp_path: Path, folder: Path) -> Result:
-    words = ("--name", "new", "--description", "four waves", "--licence", "MIT")
-    return succeeded(run("export", newest_checkpoint(tmp_path / "run"), folder, *words))
-
-
 # ---- from pictures to a prior ----
 
 
-def test_the_default_models_prior_from_pictures_to_its_folder(train: Any, tmp_path: Path) -> None:
+def test_the_default_models_prior_from_pictures_to_its_folder(train_stage2: Any, tmp_path: Path) -> None:
     held_out = tmp_path / "held-out.png"
     Image.effect_noise((50, 60), 40).convert("RGB").save(held_out)
-    succeeded(train(*QUICK, *SMALL, "--validation", held_out))
+    succeeded(train_stage2(*QUICK, *SMALL, "--validation", held_out))
     model = find_model(DEFAULT_MODEL)
     shape: dict[str, Any] = {"width": 16, "depth": 1, "heads": 2, "token_width": 4}
     config = prior_config(model.card.autoencoder, "tiny", **shape)
@@ -127,35 +81,35 @@ def test_the_default_models_prior_from_pictures_to_its_folder(train: Any, tmp_pa
         assert torch.equal(value, averaged[name].half().float()), name
 
 
-def test_a_prior_in_the_folder_of_its_model_is_the_default(train: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_prior_in_the_folder_of_its_model_is_the_default(train_stage2: Any, tiny_model: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(tiny_model, model)
-    succeeded(train(*QUICK, *SMALL, "--model", model, "--levels", 1, "--order", "raster"))
+    succeeded(train_stage2(*QUICK, *SMALL, "--model", model, "--levels", 1, "--order", "raster"))
     exported(tmp_path, model / PRIOR_FOLDER)
     load_model_folder.cache_clear()
     card = find_prior(load_model_folder(model)).card
     assert (card.prior.codebook_sizes, card.prior.orders, card.model_name) == ((32,), ("raster",), "tiny")
 
 
-def test_a_run_and_its_continuation(train: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_run_and_its_continuation(train_stage2: Any, tiny_model: Path, tmp_path: Path) -> None:
     given = ("--model", tiny_model)
     options = ("--seed", 5, "--learning-rate", 0.01, "--accumulate", 2, "--set", "training.pkeep=0.9")
-    succeeded(train(*given, *QUICK, *SMALL, *options, "--until", 1))
+    succeeded(train_stage2(*given, *QUICK, *SMALL, *options, "--until", 1))
     started = recipe(tmp_path)
     training = started.training
     assert (training.seed, training.learning_rate, training.accumulate, training.pkeep) == (5, 0.01, 2, 0.9)
-    succeeded(train(*given, "--resume", "--no-tensorboard"))
+    succeeded(train_stage2(*given, "--resume", "--no-tensorboard"))
     assert recipe(tmp_path) == started
-    succeeded(train(*given, "--resume", "--no-tensorboard", "--steps", 3, "--set", "training.ema_decay=0.5"))
+    succeeded(train_stage2(*given, "--resume", "--no-tensorboard", "--steps", 3, "--set", "training.ema_decay=0.5"))
     assert recipe(tmp_path) == replace(started, training=replace(training, steps=3, ema_decay=0.5))
     assert [line["step"] for line in logged(tmp_path)] == [0, 1, 2]
     assert load_checkpoint(newest_checkpoint(tmp_path / "run"))["step"] == 3
 
 
-def test_training_starts_from_a_prior(train: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_training_starts_from_a_prior(train_stage2: Any, tiny_model: Path, tmp_path: Path) -> None:
     first = write_prior(tmp_path / "first", tiny_model, classes=())
     options = ("--set", "training.learning_rate=1e-9", "--set", "training.weight_decay=0.0")
-    succeeded(train("--model", tiny_model, *QUICK, *options, "--init", first))
+    succeeded(train_stage2("--model", tiny_model, *QUICK, *options, "--init", first))
     before = load_prior_folder(first)
     assert recipe(tmp_path).model == before.card.prior
     state = load_checkpoint(newest_checkpoint(tmp_path / "run"))
@@ -163,8 +117,16 @@ def test_training_starts_from_a_prior(train: Any, tiny_model: Path, tmp_path: Pa
         torch.testing.assert_close(state["model"][name], value, rtol=0, atol=1e-6, msg=name)
 
 
+@pytest.mark.parametrize("option", [("--size", "small"), ("--levels", 1), ("--order", "raster")])
+def test_a_start_from_a_prior_has_its_shape(option: tuple[object, ...], train_stage2: Any, tiny_model: Path) -> None:
+    folder = write_prior(tiny_model.parent / "shape", tiny_model, classes=())
+    result = train_stage2("--model", tiny_model, *QUICK, "--init", folder, *option)
+    assert result.exit_code == 2
+    assert f"with --init the prior has the shape of the one there; leave {option[0]} out" in result.stderr
+
+
 def test_classes_are_learned(
-    train: Any, tiny_model: Path, classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train_stage2: Any, tiny_model: Path, classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The held-out pictures are all dogs: they have the number that dogs have in the training."""
     measured: list[list[int]] = []
@@ -178,11 +140,11 @@ def test_classes_are_learned(
     shutil.copytree(classes / "dog", tmp_path / "held-out" / "dog")
     given = ("--model", tiny_model, "--labels")
     held_out = ("--validation", tmp_path / "held-out")
-    succeeded(train(*given, *QUICK, *SMALL, *held_out, "--until", 1, data=classes))
+    succeeded(train_stage2(*given, *QUICK, *SMALL, *held_out, "--until", 1, data=classes))
     assert recipe(tmp_path).model.classes == 2
     assert measured == [[1, 1]]
-    succeeded(train(*given, "--resume", "--no-tensorboard", data=classes))
-    forgotten = train("--model", tiny_model, "--resume", "--no-tensorboard", data=classes)
+    succeeded(train_stage2(*given, "--resume", "--no-tensorboard", data=classes))
+    forgotten = train_stage2("--model", tiny_model, "--resume", "--no-tensorboard", data=classes)
     assert "00000002.pt: has learned other classes; give the same --data, with or without --labels" in only_error(
         forgotten
     )
@@ -197,16 +159,19 @@ def make_tokens(path: Path, data: Path, *options: object) -> Result:
     return run("train", "tokens", path, "--data", data, "--crop-size", 32, "--device=cpu", *options)
 
 
-def test_tokens_are_made_once_and_learned_from(train: Any, tiny_model: Path, classes: Path, tmp_path: Path) -> None:
+def test_tokens_are_made_once_and_learned_from(
+    train_stage2: Any, tiny_model: Path, classes: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "tokens.npz"
     result = make_tokens(file, classes, "--model", tiny_model, "--labels", "--crops", 3)
     assert succeeded(result).stdout == f"{file}: tokens of 3 crops of 32 x 32 pixels, model tiny\n"
-    succeeded(train("--model", tiny_model, *QUICK, *SMALL, data=file))
+    succeeded(train_stage2("--model", tiny_model, *QUICK, *SMALL, data=file))
     assert recipe(tmp_path).model.classes == 2
     assert load_checkpoint(newest_checkpoint(tmp_path / "run"))["about"] == {
         "model_id": load_model_folder(tiny_model).card.model_id.hex(),
         "model_name": "tiny",
         "classes": ["cat", "dog"],
+        "condition_model_id": "",
     }
 
 
@@ -218,21 +183,21 @@ def test_the_tokens_are_those_of_the_crops(pictures: Path, tiny_model: Path, tmp
     with np.load(tmp_path / "t.npz") as file:
         for level in (1, 2):
             expected = torch.cat([source(step).levels[level - 1] for step in (0, 1)])
-            assert np.array_equal(file[f"level_{level}"], expected)  # whole batches: 20 or more
+            assert np.array_equal(file[f"level_{level}"], expected[:20])
         assert set(file["labels"].tolist()) == {-1}
 
 
-def test_files_of_tokens_that_do_not_suit(train: Any, tiny_model: Path, pictures: Path, tmp_path: Path) -> None:
+def test_files_of_tokens_that_do_not_suit(train_stage2: Any, tiny_model: Path, pictures: Path, tmp_path: Path) -> None:
     file = tmp_path / "tokens.npz"
     succeeded(make_tokens(file, pictures, "--model", tiny_model, "--crops", 2))
     tiny = load_model_folder(tiny_model).card.model_id.hex()
     default = find_model(DEFAULT_MODEL).card.model_id.hex()
-    line = only_error(train(*QUICK, data=file))
+    line = only_error(train_stage2(*QUICK, data=file))
     assert line == f"error: {file}: tokens of model {tiny}, not of {default}; make them anew"
     file.write_bytes(file.read_bytes()[:500])
-    line = only_error(train(*QUICK, "--model", tiny_model, data=file))
+    line = only_error(train_stage2(*QUICK, "--model", tiny_model, data=file))
     assert line.startswith(f"error: {file}: not a file of tokens; make one with `vqcodec train tokens`")
-    both = train(*QUICK, "--model", tiny_model, "--data", pictures, data=file)
+    both = train_stage2(*QUICK, "--model", tiny_model, "--data", pictures, data=file)
     assert both.exit_code == 2
     assert "give one file of tokens, or pictures, not both" in both.stderr
 
@@ -251,14 +216,15 @@ def test_files_of_tokens_that_do_not_suit(train: Any, tiny_model: Path, pictures
         (["--size", "huge"], "prior 'huge': there are tiny, small, base, paper"),
         (["--order", "magic"], "order 'magic': there are"),
         (["--levels", "3"], "3 levels: the model has 1 to 2"),
+        (["--set", "training.level_shares=[0,0]"], "level shares that are all 0 train nothing"),
         (["--levels", "0"], "0 is not in the range"),
         (["--init", __file__], "is a file"),
         (["--data", "/nowhere"], "does not exist"),
         (["--learning-rate", "0"], "0 is not in the range"),
     ],
 )
-def test_wrong_usage(train: Any, tiny_model: Path, options: list[str], said: str, tmp_path: Path) -> None:
-    result = train("--model", tiny_model, *QUICK, *options)
+def test_wrong_usage(train_stage2: Any, tiny_model: Path, options: list[str], said: str, tmp_path: Path) -> None:
+    result = train_stage2("--model", tiny_model, *QUICK, *options)
     assert result.exit_code == 2, result.output
     assert said in result.stderr
     assert not (tmp_path / "run").exists()
@@ -274,7 +240,7 @@ def test_tokens_have_a_name_of_their_own(pictures: Path, tmp_path: Path) -> None
 
 
 def test_what_cannot_be_is_one_line(
-    train: Any, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train_stage2: Any, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "vqcodec.training.stage1", raising=False)  # as in a process of its own
     empty = tmp_path / "empty"
@@ -290,36 +256,44 @@ def test_what_cannot_be_is_one_line(
         ((*QUICK, "--model", tmp_path / "nowhere"), "nowhere: no such model folder"),
         ((*QUICK, "--validation", empty), f"{empty}: no pictures"),
     ):
-        line = only_error(train(*given, *options))
+        line = only_error(train_stage2(*given, *options))
         assert line.startswith("error: ")
         assert said in line
     assert not list(tmp_path.glob("run/checkpoint-*"))
 
 
-def test_a_folder_with_checkpoints_is_not_overwritten(prior_trainer: PriorTrainers, train: Any, tmp_path: Path) -> None:
+def test_a_folder_with_checkpoints_is_not_overwritten(
+    prior_trainer: PriorTrainers, train_stage2: Any, tmp_path: Path
+) -> None:
     prior_trainer().save()
-    line = only_error(train(*QUICK))
+    line = only_error(train_stage2(*QUICK))
     assert line == f"Error: {tmp_path / 'run'}: holds checkpoints already; give --resume or another --out"
 
 
-def test_a_run_is_continued_with_its_own_model(prior_trainer: PriorTrainers, train: Any, tiny_model: Path) -> None:
+def test_a_run_is_continued_with_its_own_model(
+    prior_trainer: PriorTrainers, train_stage2: Any, tiny_model: Path
+) -> None:
     prior_trainer().save()
-    line = only_error(train("--resume", "--model", tiny_model, "--crop-size", 32, "--no-tensorboard"))
+    line = only_error(train_stage2("--resume", "--model", tiny_model, "--crop-size", 32, "--no-tensorboard"))
     assert line.endswith(f"has learned the tokens of {ABOUT['model_name']}; give this model with --model")
 
 
-def test_a_prior_of_tokens_of_another_shape_is_no_start(train: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_prior_of_tokens_of_another_shape_is_no_start(train_stage2: Any, tiny_model: Path, tmp_path: Path) -> None:
     first = write_prior(tmp_path / "first", tiny_model)
-    line = only_error(train(*QUICK, "--init", first))
+    line = only_error(train_stage2(*QUICK, "--init", first))
     assert line == (
         f"error: {first}: for the tokens of model tiny, which have another shape than those of {DEFAULT_MODEL}; "
         "leave --init out"
     )
-    line = only_error(train(*QUICK, "--init", first, "--model", tiny_model))  # its classes are not those of the run
-    assert line == "error: the prior to start from has another configuration than this run"
+    line = only_error(
+        train_stage2(*QUICK, "--init", first, "--model", tiny_model)
+    )  # its classes are not those of the run
+    assert line == "error: the prior to start from knows other classes or another condition than this run"
 
 
-def test_a_checkpoint_of_stage_1_cannot_be_resumed(train: Any, trainer: Any, tmp_path: Path) -> None:
+def test_a_checkpoint_of_stage_1_cannot_be_resumed(train_stage2: Any, trainer: Any, tmp_path: Path) -> None:
     trainer().save()
     path = checkpoints(tmp_path / "run")[-1]
-    assert only_error(train("--resume")).startswith(f"error: {path}: not a checkpoint of stage 2 of this version")
+    assert only_error(train_stage2("--resume")).startswith(
+        f"error: {path}: not a checkpoint of stage 2 of this version"
+    )

@@ -110,25 +110,25 @@ def stored(path: Path, codec: Codec, **changes: Any) -> StoredTokens:
 
 @pytest.fixture
 def file(codec: Codec, tmp_path: Path) -> Path:
-    """The tokens of 12 crops."""
+    """The tokens of 10 crops: two batches and a half."""
     path = tmp_path / "tokens.npz"
-    assert write_tokens(path, tokens_of(codec), 3) == 12
+    write_tokens(path, tokens_of(codec), 10)
     return path
 
 
-def test_a_file_holds_the_first_batches(codec: Codec, file: Path) -> None:
+def test_a_file_holds_the_first_crops(codec: Codec, file: Path) -> None:
     assert [path.name for path in file.parent.iterdir()] == ["tokens.npz"]
     source = stored(file, codec, batch_size=500)
     assert source.classes == ("a", "b", "c")
     written = [batch for _, batch in tokens_of(codec).ahead(0, 3)]
 
-    def rows(batches: list[TokenBatch]) -> set[tuple[int, ...]]:
+    def rows(batches: list[TokenBatch]) -> list[list[int]]:
         parts = [torch.cat([*(g.flatten(1) for g in b.levels), b.labels[:, None]], dim=1) for b in batches]
-        return {tuple(row) for row in torch.cat(parts).tolist()}
+        return torch.cat(parts).tolist()
 
     batch = source(0)
-    assert rows([batch]) == rows(written)
-    assert len(rows(written)) > 6
+    assert set(map(tuple, rows([batch]))) == set(map(tuple, rows(written)[:10]))
+    assert len(set(map(tuple, rows(written)))) > 6
     assert {grid.dtype for grid in batch.levels} == {batch.labels.dtype} == {torch.int64}
     assert batch.condition is None
 

@@ -22,7 +22,8 @@ class Slots:
 
     positions: (N,) in raster order. row, col, rank: (N,) where each is, and its group. spacing: (N,) the logarithm of
     `OrderedGrid.spacing`, at most SPACINGS - 1. neighbours: (N, offsets) positions, -1 where there is none that is
-    known. starts: where each group begins, and N. radius: how far slots look, in rows and columns.
+    known. starts: where each group begins, and N. radius: how far slots look, in rows and columns. first: (N,) the
+    first place in the order that each slot looks at, on the CPU.
     """
 
     grid: OrderedGrid
@@ -34,6 +35,7 @@ class Slots:
     neighbours: Tensor
     starts: tuple[int, ...]
     radius: int
+    first: NDArray[np.int64]
 
     def relative(self, queries: slice, keys: slice) -> tuple[Tensor, Tensor]:
         """Of two ranges of slots, (n, m) each: the number of the relative position, and whether it is looked at.
@@ -50,10 +52,8 @@ class Slots:
         return (down * side + right) * seen, seen
 
     def before(self, places: slice) -> slice:
-        """The slots up to the end of `places`, without those at the beginning that none of `places` reaches."""
-        rows, radius = self.row[places], self.radius
-        near = (self.row[: places.stop] >= rows.min() - radius) & (self.row[: places.stop] <= rows.max() + radius)
-        return slice(int(near.int().argmax()), places.stop)
+        """The slots up to the end of `places`, without those at the beginning that none of `places` looks at."""
+        return slice(int(self.first[places].min()), places.stop)
 
 
 @lru_cache(maxsize=32)
@@ -75,4 +75,15 @@ def slots(order: TokenOrder, rows: int, cols: int, radius: int, device: torch.de
         neighbours=tensor(grid.neighbours(order.offsets)),
         starts=tuple(grid.starts.tolist()),
         radius=radius,
+        first=_first_looked_at(grid, radius),
     )
+
+
+def _first_looked_at(grid: OrderedGrid, radius: int) -> NDArray[np.int64]:
+    """(N,) the least place in the order within `radius` rows and columns, for each place in the order."""
+    places = grid.places().reshape(grid.shape)
+    padded = np.pad(places, radius, constant_values=places.size)
+    for axis in (0, 1):
+        padded = np.lib.stride_tricks.sliding_window_view(padded, 2 * radius + 1, axis=axis).min(axis=2)
+    first: NDArray[np.int64] = padded.ravel()[grid.positions]
+    return first

@@ -88,7 +88,7 @@ def export_prior(checkpoint: Path, folder: Path, *, name: str, description: str,
         hashlib.sha256(raw).hexdigest(),
         licence,
         tuple(about["classes"]),
-        about["condition_model_id"],
+        about.get("condition_model_id", ""),
         training={"data": description, "steps": state["step"], "settings": recipe.training.to_dict()},
     )
     with _draft_of(folder, (PRIOR_WEIGHTS_FILE, PRIOR_CARD_FILE)) as draft:

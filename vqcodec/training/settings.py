@@ -17,35 +17,46 @@ class SettingError(ValueError):
 def with_settings(config: T, settings: Iterable[str]) -> T:
     """A copy of a dataclass with `NAME=VALUE` settings. NAME: field names joined by points; VALUE: JSON, or a word.
 
-    Raises SettingError for unknown names, and for values of another type than the present one.
+    They are set together, so that their order does not matter, but for one that is given twice: the last one counts.
+    Raises SettingError for unknown names, for values of another type than the present one, and for values that do not
+    go together.
     """
+    values: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
             raise SettingError(f"{setting}: write NAME=VALUE")
-        try:
-            config = _with(config, name.strip().split("."), _value(text.strip()), name)
-        except (TypeError, ValueError) as error:
-            raise error if isinstance(error, SettingError) else SettingError(f"{setting}: {error}") from error
-    return config
+        values[name.strip()] = _value(text.strip())
+    return _with(config, values, "")
 
 
-def _with(config: T, path: list[str], value: Any, name: str) -> T:
+def _with(config: T, values: dict[str, Any], prefix: str) -> T:
+    """`values`: by the name after `prefix`, which says where in the whole `config` is."""
     known = [field.name for field in dataclasses.fields(config)]  # type: ignore[arg-type]
-    field, *rest = path
-    if field not in known:
-        raise SettingError(f"{name}: there is no {field}; there are {', '.join(known)}")
-    present = getattr(config, field)
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        field, _, rest = name.partition(".")
+        if field not in known:
+            raise SettingError(f"{prefix}{name}: there is no {field}; there are {', '.join(known)}")
+        groups.setdefault(field, {})[rest] = value
+    changed = {field: _changed(getattr(config, field), parts, prefix + field) for field, parts in groups.items()}
+    try:
+        return dataclasses.replace(config, **changed)  # type: ignore[type-var]
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{prefix}{name}={value}" for name, value in values.items())
+        raise SettingError(f"{given}: {error}") from error
+
+
+def _changed(present: Any, parts: dict[str, Any], name: str) -> Any:
+    """A field with the values of its parts; that of the part "" is its own."""
     if dataclasses.is_dataclass(present):
-        if not rest:
+        if "" in parts:
             inner = ", ".join(f"{name}.{each.name}" for each in dataclasses.fields(present))
             raise SettingError(f"{name} is a group; set {inner}")
-        changed: Any = _with(present, rest, value, name)
-    elif rest:
-        raise SettingError(f"{name}: {field} has no parts")
-    else:
-        changed = _fitting(present, value, name)
-    return dataclasses.replace(config, **{field: changed})  # type: ignore[type-var]
+        return _with(present, parts, f"{name}.")
+    if set(parts) != {""}:
+        raise SettingError(f"{name}: {name.rpartition('.')[2]} has no parts")
+    return _fitting(present, parts[""], name)
 
 
 def _value(text: str) -> Any:

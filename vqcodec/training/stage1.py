@@ -282,6 +282,10 @@ def _check(recipe: Stage1Recipe) -> None:
     """Raises TrainingError for crops and batches that do not suit."""
     config, factor = recipe.training, max(recipe.model.level_factors)
     weights, label_map = config.weights, recipe.model.label_map
+    try:
+        config.shares_of(recipe.model.levels)
+    except ValueError as error:
+        raise TrainingError(f"{error}; change training.level_shares") from error
     if label_map and (weights.of_pictures or config.adversary.weight):
         raise TrainingError(f"{label_map} are learned by cross-entropy alone: set the weights of all other losses to 0")
     if not label_map and weights.cross_entropy:

@@ -51,6 +51,8 @@ class Stage1Config:
     def __post_init__(self) -> None:
         if self.batch_size % self.accumulate:
             raise ValueError(f"a batch of {self.batch_size} cannot be cut into {self.accumulate} equal parts")
+        if self.level_shares and (min(self.level_shares) < 0 or not any(self.level_shares)):
+            raise ValueError(f"level shares {self.level_shares}: take 0 or more, and one above 0")
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Stage1Config:

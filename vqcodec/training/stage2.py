@@ -101,8 +101,11 @@ class Stage2Trainer(Trainer[TokenBatch, Prior]):
             )
         if about["classes"] != self.about["classes"]:
             raise CheckpointError(f"{path}: has learned other classes; give the same --data, with or without --labels")
-        if about["condition_model_id"] != self.about["condition_model_id"]:
-            raise CheckpointError(f"{path}: has learned another condition; give the same --condition-model")
+        told = about.get("condition_model_id", ""), recipe.model.condition  # before there were any: no id
+        if told != (self.about["condition_model_id"], self.recipe.model.condition):
+            raise CheckpointError(
+                f"{path}: has learned another condition; give the same --condition and --condition-model"
+            )
         if recipe.model != self.recipe.model:
             raise CheckpointError(f"{path}: made with another configuration of the prior; use another --out")
         self.model.load_state_dict(state["model"])

@@ -51,6 +51,8 @@ class Stage2Config:
                 raise ValueError(f"{name} {getattr(self, name)}: take a share, 0 to 1")
         if not all(0 <= share <= 1 for share in self.level_shares):
             raise ValueError(f"level shares {self.level_shares}: take shares, 0 to 1")
+        if self.level_shares and not any(self.level_shares):
+            raise ValueError("level shares that are all 0 train nothing")
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Stage2Config:

@@ -66,7 +66,7 @@ class PictureTokens:
         factor = max(codec.card.autoencoder.level_factors[:levels])
         if crop.size % factor:
             raise DataError(f"crops of {crop.size} pixels: take a multiple of {factor}")
-        self.codec, self.levels, self.condition = codec, levels, condition
+        self.codec, self.levels, self.batch_size, self.condition = codec, levels, batch_size, condition
         self.classes = pictures.classes
         self._crops = CropBatches(pictures, batch_size=batch_size, crop=crop, seed=seed, share=share)
 
@@ -113,14 +113,14 @@ class StoredTokens:
             yield step, self(step)
 
 
-def write_tokens(path: Path, source: PictureTokens, batches: int) -> int:
-    """Write the tokens of the first batches of `source` as a .npz file; returns how many crops these are."""
-    made = [batch for _, batch in source.ahead(0, batches)]
+def write_tokens(path: Path, source: PictureTokens, crops: int) -> None:
+    """Write the tokens of the first `crops` of `source` as a .npz file."""
+    made = [batch for _, batch in source.ahead(0, -(-crops // source.batch_size))]
     levels: dict[str, NDArray[Any]] = {
-        f"level_{number}": torch.cat(grids).numpy().astype(np.uint16)
+        f"level_{number}": torch.cat(grids)[:crops].numpy().astype(np.uint16)
         for number, grids in enumerate(zip(*(batch.levels for batch in made), strict=True), start=1)
     }
-    labels = torch.cat([batch.labels for batch in made]).numpy()
+    labels = torch.cat([batch.labels for batch in made])[:crops].numpy()
     about: dict[str, Any] = {
         "version": _FILE_VERSION,
         "model_id": source.codec.card.model_id.hex(),
@@ -134,7 +134,6 @@ def write_tokens(path: Path, source: PictureTokens, batches: int) -> int:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    return len(labels)
 
 
 def _read(path: Path) -> dict[str, Any]:

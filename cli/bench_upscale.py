@@ -1,0 +1,74 @@
+"""vqcodec bench upscale: pictures made small and large again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from vqcodec.cli import options
+
+
+@click.command()
+@click.option(
+    "--images",
+    multiple=True,
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of pictures (nested), tar shard or picture; may be given several times.",
+)
+@click.option(
+    "--perceptual-weights",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with the weights of LPIPS and DISTS.  [default: without them]",
+)
+@click.option("--factor", type=click.Choice(["2", "4", "8"]), default="4", show_default=True, help="How much larger.")
+@click.option("--model", help="Name, id or folder of the model.  [default: photo-3]")
+@click.option(
+    "--prior",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the prior.  [default: the model's own for this factor]",
+)
+@click.option("--temperature", type=float, default=1.0, show_default=True, help="Of sampling; 0 is most probable.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here, as JSON.")
+@options.device
+@options.debug
+def upscale(
+    images: tuple[Path, ...],
+    perceptual_weights: Path | None,
+    factor: str,
+    model: str | None,
+    prior: Path | None,
+    temperature: float,
+    out: Path | None,
+    device: str,
+    debug: bool,
+) -> None:
+    """Distance from the original of pictures that were shrunk and enlarged, by the prior and by interpolation."""
+    from vqcodec.benchmarks.environment import describe_run
+    from vqcodec.benchmarks.metrics import Metrics
+    from vqcodec.benchmarks.upscaling import as_lines, measure_upscaling, upscaling_table
+    from vqcodec.devices import keep_freed_memory
+    from vqcodec.model_card import DEFAULT_MODEL
+    from vqcodec.sampler import Sampler
+    from vqcodec.sampling_config import SamplingConfig
+    from vqcodec.training.data import PictureSet
+
+    try:
+        config = SamplingConfig(temperature)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    keep_freed_memory()
+    sampler = Sampler.load(model or DEFAULT_MODEL, prior, condition=f"low-{factor}", device=device)
+    pictures = PictureSet(images)
+    with tqdm(total=len(pictures), unit="picture", leave=False, disable=None) as bar:
+        metrics = Metrics(perceptual_weights, sampler.codec.device)
+        rows = measure_upscaling(sampler, pictures, metrics, config=config, progress=bar.update)
+    click.echo(upscaling_table(rows))
+    if out is not None:
+        card = sampler.codec.card
+        about = {"model": card.name, "model_id": card.model_id.hex(), "prior": sampler.card.name, "factor": int(factor)}
+        result = describe_run() | about | {"temperature": temperature, "ways": as_lines(rows)}
+        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
