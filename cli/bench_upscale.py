@@ -31,7 +31,8 @@ from vqcodec.cli import options
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of the prior.  [default: the model's own for this factor]",
 )
-@click.option("--temperature", type=float, default=1.0, show_default=True, help="Of sampling; 0 is most probable.")
+@click.option("--temperature", type=float, default=0.5, show_default=True, help="As in `vqcodec upscale`.")
+@click.option("--top-p", type=float, default=0.9, show_default=True, help="As in `vqcodec upscale`.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here, as JSON.")
 @options.device
 @options.debug
@@ -42,6 +43,7 @@ def upscale(
     model: str | None,
     prior: Path | None,
     temperature: float,
+    top_p: float,
     out: Path | None,
     device: str,
     debug: bool,
@@ -57,7 +59,7 @@ def upscale(
     from vqcodec.training.data import PictureSet
 
     try:
-        config = SamplingConfig(temperature)
+        config = SamplingConfig(temperature, top_p=top_p)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     keep_freed_memory()
@@ -70,5 +72,6 @@ def upscale(
     if out is not None:
         card = sampler.codec.card
         about = {"model": card.name, "model_id": card.model_id.hex(), "prior": sampler.card.name, "factor": int(factor)}
-        result = describe_run() | about | {"temperature": temperature, "ways": as_lines(rows)}
+        about |= {"temperature": temperature, "top_p": top_p}
+        result = describe_run() | about | {"ways": as_lines(rows)}
         out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

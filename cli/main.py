@@ -31,6 +31,7 @@ _COMMANDS = {
     "doctor": "doctor",
     "train": "train",
     "export": "export",
+    "quantize-prior": "quantize_prior",
     "bench": "bench",
 }
 
@@ -44,7 +45,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"vqcodec.cli.{_COMMANDS[cmd_name]}"), cmd_name)
+        module = _COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"vqcodec.cli.{module}"), cmd_name.replace("-", "_"))
         return command
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:

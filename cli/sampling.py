@@ -80,10 +80,12 @@ _OPTIONS = (
         help="Picture i of a seed is the same, however many are made.",
     ),
     click.option("--class", "class_", metavar="CLASS", help="Name or number of a class that the prior knows."),
-    click.option("--temperature", type=float, default=1.0, show_default=True, help="Below 1 plainer, 0 most probable."),
+    click.option("--temperature", type=float, help="Below 1 plainer, 0 most probable. [default: 1, to upscale 0.5]"),
     click.option("--top-k", type=int, help="Draw from the K most probable tokens only. [default: all]"),
     click.option(
-        "--top-p", type=float, help="Draw from the fewest tokens that have this probability together. [default: all]"
+        "--top-p",
+        type=float,
+        help="Draw from the fewest tokens that have this probability together. [default: all, to upscale 0.9]",
     ),
     click.option(
         "--guidance",
@@ -115,17 +117,24 @@ KindOf = Callable[[Mapping[str, Any]], str]
 
 
 def sampling_options(
-    kind_of: KindOf = lambda values: "", *, conditions: Collection[str] = ()
+    kind_of: KindOf = lambda values: "",
+    *,
+    conditions: Collection[str] = (),
+    default: SamplingConfig | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The options about what is sampled; the command gets them as `series`, checked.
 
-    conditions: names of the command's own options that give the prior a condition, to which guidance may lead.
+    conditions: names of the command's own options that give the prior a condition, to which guidance may lead. default:
+    has the temperature and top p that are taken where none are given.
     """
+    usual = default or SamplingConfig()
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def with_series(**values: Any) -> None:
             told = {name: values.pop(name) for name in _NAMES}
+            for name in ("temperature", "top_p"):
+                told[name] = getattr(usual, name) if told[name] is None else told[name]
             if told["guidance"] and not (told["class_"] or any(values[name] for name in conditions)):
                 options = ["--class", *(f"--{name.replace('_', '-')}" for name in conditions if name != "source")]
                 raise click.UsageError(f"--guidance leads towards what is asked for: give {' or '.join(options)}")

@@ -155,7 +155,7 @@ def _trainer(context: click.Context, options: dict[str, Any]) -> Any:
     elif init:
         trainer.start_from(load_network(init))
         if recipe.training.decoder_only:
-            trainer.origin = asdict(Origin.of(init.card))
+            trainer.origin = asdict(Origin.of(init))
     return trainer
 
 

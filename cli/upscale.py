@@ -15,6 +15,7 @@ from vqcodec.cli.sampling import (
     sampling_options,
     token_bar,
 )
+from vqcodec.sampling_config import FOR_UPSCALING
 
 
 @click.command()
@@ -22,7 +23,7 @@ from vqcodec.cli.sampling import (
 @click.argument("target", metavar="OUT")
 @click.option("--factor", type=click.Choice(["2", "4", "8"]), default="4", show_default=True, help="How much larger.")
 @click.option("--free", is_flag=True, help="Leave the colours as they come; by default OUT, shrunk, is IN.")
-@sampling_options(lambda values: f"low-{values['factor']}", conditions=["source"])
+@sampling_options(lambda values: f"low-{values['factor']}", conditions=["source"], default=FOR_UPSCALING)
 @options.max_pixels
 @options.device
 @options.force

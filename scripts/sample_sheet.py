@@ -1,6 +1,6 @@
 """Draw a sheet of small pictures, those of each folder in FOLDER as a row with the folder's name: samples of classes.
 
-usage: python scripts/sample_sheet.py OUT.png FOLDER
+usage: python scripts/sample_sheet.py OUT.png FOLDER      (or OUT.jpg)
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
     rows = {folder.name: sorted(folder.glob("*.png")) for folder in folders}
     if not any(rows.values()):
         sys.exit(f"{sys.argv[2]}: no folders of .png files")
-    sheet(rows).save(sys.argv[1])
+    sheet(rows).save(sys.argv[1], quality=90)
 
 
 if __name__ == "__main__":

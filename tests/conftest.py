@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import runpy
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,24 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder: 2 levels of K = 32 at f = 16, random weights (always the same), static frequencies."""
     quantizer = QuantizerConfig(codebook_sizes=(32, 32), code_dimension=4)
     return _write_model(tmp_path_factory.mktemp("models") / "tiny", AutoencoderConfig(_networks(3), quantizer))
+
+
+@pytest.fixture(scope="session")
+def coding_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tiny model whose streams a random prior codes."""
+    from prior_helpers import write_prior
+
+    from vqcodec.prior_card import find_prior
+    from vqcodec.training.data import ArrayPictures
+    from vqcodec.training.export import export_entropy_prior
+
+    folder = tmp_path_factory.mktemp("coding") / "tiny"
+    shutil.copytree(tiny_model, folder)
+    write_prior(folder / "prior", tiny_model, classes=())
+    pixels = np.random.default_rng(5).integers(0, 256, (4, 96, 96, 3), dtype=np.uint8)
+    crops = ArrayPictures(np.repeat(np.repeat(pixels[:, ::8, ::8], 24, axis=1), 24, axis=2))
+    export_entropy_prior(folder, find_prior(load_model_folder(folder)), crops, crops=2)
+    return folder
 
 
 @pytest.fixture(scope="session")

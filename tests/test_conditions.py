@@ -62,7 +62,7 @@ def test_low_resolution_is_shown_as_large_as_before(kind: str, codec: Codec) -> 
     shown = Condition(kind, codec).shown(PHOTOS)
     assert (shown.shape, shown.dtype) == (PHOTOS.shape, np.uint8)
     wanted = enlarged(np.rint(blocks(PHOTOS, factor)).astype(np.uint8), factor)
-    assert np.abs(shown.astype(int) - wanted).max() <= 1  # a mean may be rounded either way
+    assert np.abs(shown.astype(int) - wanted).max() <= 2  # means may be rounded either way
     assert np.abs(blocks(shown, factor) - blocks(PHOTOS, factor)).mean() < 4
     assert not np.array_equal(shown, PHOTOS)
 
@@ -122,6 +122,15 @@ def test_a_model_with_tokens_smaller_than_the_pixels_at_low_resolution(size: tup
     fine = with_quantizer(codec, QuantizerConfig((8,), 4), networks)
     made = Condition("low-8", fine)(synthetic_picture(*size)[None])
     assert made.shape == (1, 1, size[1] // 4, size[0] // 4)
+
+
+@pytest.mark.parametrize("kind", CONDITIONS)
+def test_pictures_that_must_not_be_written_to(kind: str, codec: Codec) -> None:
+    """As Pillow gives them: torch warns of such."""
+    fixed, condition = PHOTOS.copy(), Condition(kind, codec)
+    fixed.flags.writeable = False
+    assert torch.equal(condition(fixed), condition(PHOTOS))
+    assert torch.equal(condition.of_map(fixed[0]), condition.of_map(PHOTOS[0]))
 
 
 def test_what_the_prior_and_its_card_are_told(codec: Codec, edges: Codec) -> None:

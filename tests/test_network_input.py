@@ -45,6 +45,15 @@ def test_pictures_that_lie_in_memory_in_another_order() -> None:
     )
 
 
+def test_pictures_that_must_not_be_written_to() -> None:
+    """As Pillow gives them: torch warns of such."""
+    fixed = PICTURES.copy()
+    fixed.flags.writeable = False
+    for name in ("", *LABEL_MAPS):
+        config = AutoencoderConfig(label_map=name)
+        assert torch.equal(network_input(config, fixed), network_input(config, PICTURES))
+
+
 # ---- padding ----
 
 

@@ -15,11 +15,11 @@ from prior_helpers import write_prior
 from vqcodec.benchmarks.speed import synthetic_picture
 from vqcodec.codec import Codec
 from vqcodec.conditions import enlarged
-from vqcodec.image import from_tensor
+from vqcodec.image import ImageError, from_tensor
 from vqcodec.model_card import MODELS_VARIABLE, ModelError, load_model_folder
 from vqcodec.prior_card import find_prior, load_prior_folder
 from vqcodec.sampler import SampledPicture, Sampler, load_condition
-from vqcodec.sampling import SamplingConfig
+from vqcodec.sampling_config import FOR_UPSCALING, SamplingConfig
 
 SIZE = (50, 37)
 PHOTO = synthetic_picture(*SIZE, seed=1)
@@ -109,11 +109,27 @@ def test_a_class_and_a_condition_go_together(edges: Sampler) -> None:
 
 
 @pytest.mark.parametrize("name", ["low", "edges"])
-def test_the_condition_of_a_smaller_picture_is_refused(name: str, request: pytest.FixtureRequest) -> None:
+def test_the_condition_of_a_picture_of_another_size_is_refused(name: str, request: pytest.FixtureRequest) -> None:
     sampler: Sampler = request.getfixturevalue(name)
     told = sampler.condition_of(PHOTO)
-    with pytest.raises(ValueError, match=r"a grid of \(\d, \d\) does not cover one of \(5, 4\)"):
-        next(sampler.generate(1, size=(60, 70), condition=told))
+    for size in ((60, 70), (16, 16)):
+        with pytest.raises(
+            ValueError, match=rf"the condition of {size[0]} x {size[1]} pixels is \(1, 2, \d, \d\), not"
+        ):
+            sampler.generate(1, size=size, condition=told)
+
+
+@pytest.mark.parametrize("picture", [PHOTO[..., 0], PHOTO[:0], PHOTO / 255])
+def test_what_is_no_picture_is_refused(picture: np.ndarray, low: Sampler) -> None:
+    for use in (low.condition_of, low.condition_from_map, low.upscale):
+        with pytest.raises(ImageError, match=r"expected \(H, W, 3\) uint8 pixels"):
+            use(picture)
+
+
+def test_a_model_of_label_maps_makes_no_pictures(edges_model: Path, tmp_path: Path) -> None:
+    prior = write_prior(tmp_path / "prior", edges_model, classes=())
+    with pytest.raises(ModelError, match="it does not code pictures; use another --model"):
+        Sampler.load(edges_model, prior, device="cpu")
 
 
 def test_a_prior_that_is_told_nothing_takes_no_condition(tiny_model: Path, priors: Path, low: Sampler) -> None:
@@ -136,8 +152,8 @@ def test_a_picture_is_enlarged(low: Sampler, keep: bool) -> None:
     assert [each.rgb.shape for each in made] == [(36, 52, 3)] * 2
     assert made[0].filled == low.count_tokens((52, 36)) == 24
     assert not np.array_equal(made[0].rgb, made[1].rgb)
-    off = [np.abs(shrunk(each) - LOW).max() for each in made]
-    assert max(off) < 2 if keep else min(off) > 10
+    off = [np.abs(shrunk(each) - LOW).mean() for each in made]
+    assert max(off) < 0.5 if keep else min(off) > 10  # more only where the random model's colours are clipped
 
 
 def test_the_tokens_do_not_depend_on_what_is_kept(low: Sampler) -> None:
@@ -160,7 +176,8 @@ def test_an_enlarged_picture_depends_on_seed_and_number_only(low: Sampler) -> No
 
 def test_upscaling_is_generating_with_the_enlarged_picture_as_condition(low: Sampler) -> None:
     told = low.condition_from_map(enlarged(LOW[None], 4)[0])
-    assert equal(next(low.upscale(LOW)), next(low.generate(1, size=(52, 36), condition=told)))
+    made = next(low.generate(1, size=(52, 36), condition=told, config=FOR_UPSCALING))
+    assert equal(next(low.upscale(LOW)), made)
     assert not equal(next(low.upscale(LOW)), next(low.upscale(LOW[::-1])))
 
 
@@ -174,7 +191,7 @@ def test_fewer_levels_and_progress(low: Sampler) -> None:
     (made,) = low.upscale(LOW, levels=1, progress=told.append)
     assert len(made.tokens) == 1
     assert sum(told) == 12
-    assert np.abs(shrunk(made) - LOW).max() < 2
+    assert np.abs(shrunk(made) - LOW).mean() < 0.5
 
 
 @pytest.mark.parametrize("name", ["nothing", "edges"])

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from vqcodec.bitstream import (
+    PRIOR_ID,
     STATIC_ID,
     UNIFORM_ID,
     Boxes,
@@ -52,7 +53,7 @@ from vqcodec.weights import load_weights
 ImageLike: TypeAlias = "LoadedImage | Image.Image | NDArray[np.uint8] | str | Path | bytes | BinaryIO"
 
 #: names of the entropy models on the command line and in `Codec.encode`
-ENTROPY_IDS = {"uniform": UNIFORM_ID, "static": STATIC_ID}
+ENTROPY_IDS = {"uniform": UNIFORM_ID, "static": STATIC_ID, "prior": PRIOR_ID}
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,9 @@ class Codec:
 
     @property
     def default_entropy(self) -> str:
-        """`static` where the model has frequencies, else `uniform`."""
-        return "static" if STATIC_ID in self.card.stream_model.entropy_models else "uniform"
+        """`prior` where the model has one, else `static` where it has frequencies, else `uniform`."""
+        there = self.model.stream_model.entropy_models
+        return next(name for name in ("prior", "static", "uniform") if ENTROPY_IDS[name] in there)
 
     def encode(
         self,
@@ -122,14 +124,11 @@ class Codec:
         """A picture as a stream.
 
         image: a file (path, bytes or binary stream), a Pillow image, (H, W), (H, W, 3) or (H, W, 4) uint8 pixels, or
-        what `vqcodec.image.load_image` gives. levels: 1..L, more is better and larger; all by default. entropy: uniform
-        or static. Raises ImageError for a picture that cannot be read, ValueError for other arguments.
+        what `vqcodec.image.load_image` gives. levels: 1..L, more is better and larger; all by default. entropy:
+        uniform, static or prior, by default the best there is. Raises ImageError for a picture that cannot be read,
+        ValueError for other arguments.
         """
-        if self.card.autoencoder.label_map:
-            raise ModelError(
-                f"model {self.card.name} is of {self.card.autoencoder.label_map}, as conditions of priors: it does not "
-                "code pictures; use another --model"
-            )
+        self.check_pictures()
         loaded = _as_loaded(image, max_pixels)
         self._entropy_id(entropy)  # what is wrong with it is said before the networks run
         tensor = to_tensor(loaded.rgb, self.card.autoencoder.downsampling_factor)
@@ -141,6 +140,14 @@ class Codec:
             alpha=None if loaded.alpha is None else pack_alpha(loaded.alpha),
         )
         return self.write(tokens, loaded.width, loaded.height, entropy=entropy, boxes=boxes)
+
+    def check_pictures(self) -> None:
+        """Raises ModelError for a model of label maps."""
+        if self.card.autoencoder.label_map:
+            raise ModelError(
+                f"model {self.card.name} is of {self.card.autoencoder.label_map}, as conditions of priors: it does not "
+                "code pictures; use another --model"
+            )
 
     def write(
         self,
@@ -161,7 +168,7 @@ class Codec:
             raise ValueError(f"expected the tokens of one picture, (1, h, w), got {[tuple(g.shape) for g in tokens]}")
         return write_stream(
             self._as_pyramid(tokens),
-            model=self.card.stream_model,
+            model=self.model.stream_model,
             width=width,
             height=height,
             entropy_id=self._entropy_id(entropy),
@@ -186,6 +193,7 @@ class Codec:
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> DecodedStream:
         """Like `decode`, with the tokens and header beside the picture."""
+        self.check_pictures()
         stream = self.read(data, allow_partial=allow_partial, max_pixels=max_pixels)
         header, boxes = stream.header, stream.boxes
         present = len(stream.tokens)
@@ -267,14 +275,15 @@ class Codec:
 
     def _expect_model(self, model_id: bytes) -> StreamModel:
         check_model_id(model_id, self.card)
-        return replace(self.card.stream_model, model_id=model_id)
+        return replace(self.model.stream_model, model_id=model_id)
 
     def _entropy_id(self, entropy: str | None) -> int:
         name = entropy or self.default_entropy
         if name not in ENTROPY_IDS:
             raise ValueError(f"entropy {name!r} is none of {', '.join(ENTROPY_IDS)}")
-        if ENTROPY_IDS[name] not in self.card.stream_model.entropy_models:
-            raise ModelError(f"model {self.card.name} has no {name} frequencies; use --entropy uniform")
+        if ENTROPY_IDS[name] not in self.model.stream_model.entropy_models:
+            what = "prior" if name == "prior" else f"{name} frequencies"
+            raise ModelError(f"model {self.card.name} has no {what}; use --entropy {self.default_entropy}")
         return ENTROPY_IDS[name]
 
     def _check_levels(self, levels: int | None) -> int:

@@ -52,6 +52,10 @@ class Condition:
         """Of the model, hexadecimal."""
         return self.codec.card.model_id.hex()
 
+    def is_of(self, model_id: str) -> bool:
+        """Whether the model with this id, hexadecimal, makes the same tokens."""
+        return self.codec.card.can_read(bytes.fromhex(model_id))
+
     def __call__(self, pixels: Pixels) -> Tensor:
         """The tokens (B, C, h, w) int64 of the condition of pictures (B, H, W, 3), `padded` to whole tokens."""
         return self._tokens(self.shown(self._padded(pixels)))
@@ -94,7 +98,7 @@ def like_when_shrunk(made: Pixels, low: Pixels, factor: int) -> Pixels:
 
 def _images(pixels: Pixels) -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) in [-1, 1]."""
-    return scale_pixels(torch.from_numpy(np.ascontiguousarray(pixels)))
+    return scale_pixels(torch.from_numpy(np.require(pixels, requirements=["C", "W"])))
 
 
 def to_pixels(images: Tensor) -> Pixels:

@@ -66,6 +66,13 @@ def padded_size(width: int, height: int, multiple: int) -> tuple[int, int]:
     return width + -width % multiple, height + -height % multiple
 
 
+def checked_pixels(rgb: UInt8) -> UInt8:
+    """`rgb` itself. Raises ImageError unless it is (H, W, 3) uint8 with pixels."""
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
+        raise ImageError(f"expected (H, W, 3) uint8 pixels, got {rgb.shape} {rgb.dtype}")
+    return rgb
+
+
 def padded(rgb: UInt8, multiple: int) -> UInt8:
     """(..., H, W, 3) -> (..., H', W', 3) with H' and W' the next multiples of `multiple`.
 
@@ -90,9 +97,7 @@ def to_tensor(rgb: UInt8, multiple: int) -> torch.Tensor:
     """
     import torch
 
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-        raise ImageError(f"expected (H, W, 3) uint8 pixels, got {rgb.shape} {rgb.dtype}")
-    return scale_pixels(torch.from_numpy(np.array(padded(rgb, multiple), order="C"))[None])
+    return scale_pixels(torch.from_numpy(np.array(padded(checked_pixels(rgb), multiple), order="C"))[None])
 
 
 def scale_pixels(pixels: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""Models on disk: a folder with card.json and stage1.safetensors. Imports no torch.
+"""Models on disk: a folder with card.json, stage1.safetensors and maybe entropy.safetensors. Imports no torch.
 
 The fingerprint is the sha256 of everything that decides what a stream means: the networks' configuration, the static
-frequencies and the weights' own sha256. Its first four bytes are the model id in a stream.
+frequencies, and the sha256 of the weights and of the integer prior. Its first four bytes are the model id in a stream.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -29,10 +29,13 @@ from vqcodec.bitstream import (
     WrongModelError,
 )
 from vqcodec.models.config import AutoencoderConfig
+from vqcodec.models.prior_config import PriorConfig
 
 SCHEMA_VERSION: Final = 1
 CARD_FILE: Final = "card.json"
 WEIGHTS_FILE: Final = "stage1.safetensors"
+#: the integer prior that codes the streams of a model
+ENTROPY_FILE: Final = "entropy.safetensors"
 DEFAULT_MODEL: Final = "photo-3"
 #: environment variable: folders of model folders, looked through after the embedded models
 MODELS_VARIABLE: Final = "VQCODEC_MODELS"
@@ -44,8 +47,27 @@ class ModelError(ValueError):
 
 
 @dataclass(frozen=True)
+class EntropyPrior:
+    """The integer prior of a model: the shape of its transformer, and the sha256 of its file."""
+
+    prior: PriorConfig
+    sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {"prior": self.prior.to_dict(), "sha256": self.sha256}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> EntropyPrior:
+        """From `to_dict`. Raises TypeError or KeyError."""
+        return cls(**values | {"prior": PriorConfig.from_dict(values["prior"])})
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What a model is. `static_frequencies`: for each level K integers that sum to 2**24, or () when there are none.
+
+    `entropy_prior`: what codes its streams by default; None for a model without.
 
     `reads`: ids, in hexadecimal, of other models whose streams this one decodes too: it has their Encoder, codebooks
     and frequencies, and a Decoder of its own.
@@ -58,6 +80,7 @@ class ModelCard:
     weights_sha256: str
     licence: str = ""
     reads: tuple[str, ...] = ()
+    entropy_prior: EntropyPrior | None = None
     training: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -68,7 +91,7 @@ class ModelCard:
             "autoencoder": self.autoencoder.to_dict(),
             "static_frequencies": self.static_frequencies,
             "weights_sha256": self.weights_sha256,
-        }
+        } | ({"entropy_prior": self.entropy_prior.to_dict()} if self.entropy_prior else {})
         return hashlib.sha256(json.dumps(meaning, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @property
@@ -82,7 +105,7 @@ class ModelCard:
 
     @cached_property
     def stream_model(self) -> StreamModel:
-        """What the container must know of this model."""
+        """What the container must know of this model, but for the integer prior, which `ModelFolder` adds."""
         entropy_models: dict[int, EntropyModel] = {UNIFORM_ID: UniformModel()}
         if self.static_frequencies:
             entropy_models[STATIC_ID] = StaticModel(self.static_frequencies)
@@ -94,6 +117,7 @@ class ModelCard:
         """Write folder/card.json."""
         fields = {name.name: getattr(self, name.name) for name in dataclasses.fields(self)}
         values = {"fingerprint": self.fingerprint} | fields | {"autoencoder": self.autoencoder.to_dict()}
+        values["entropy_prior"] = self.entropy_prior.to_dict() if self.entropy_prior else None
         (folder / CARD_FILE).write_text(_to_json(values), encoding="utf-8")
 
 
@@ -110,8 +134,20 @@ class ModelFolder:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the card and the weights."""
-        return sum((self.path / name).stat().st_size for name in (CARD_FILE, WEIGHTS_FILE))
+        """Bytes of the card, the weights and the integer prior."""
+        files = (CARD_FILE, WEIGHTS_FILE, *([ENTROPY_FILE] if self.card.entropy_prior else []))
+        return sum((self.path / name).stat().st_size for name in files)
+
+    @cached_property
+    def stream_model(self) -> StreamModel:
+        """What the container must know of this model. The integer prior is read when a stream needs it."""
+        model, entropy_prior = self.card.stream_model, self.card.entropy_prior
+        if entropy_prior is None:
+            return model
+        from vqcodec.integer_prior import StoredPrior
+
+        stored = StoredPrior(self.path / ENTROPY_FILE, entropy_prior, self.card.name)
+        return replace(model, entropy_models={**model.entropy_models, stored.entropy_id: stored})
 
 
 @lru_cache(maxsize=16)
@@ -151,7 +187,7 @@ def find_model(name_or_path: str | Path) -> ModelFolder:
         return load_model_folder(Path(text).resolve())
     models = list(installed_models())
     for model in models:
-        if text in (model.card.name, model.card.model_id.hex()):
+        if text in (model.card.name, model.card.model_id.hex(), *model.card.reads):
             return model
     if Path(text).is_dir():
         return load_model_folder(Path(text).resolve())  # which says what is missing
@@ -193,6 +229,8 @@ def _card_from_json(values: dict[str, Any]) -> ModelCard:
     fields = {key: value for key, value in values.items() if key != "fingerprint"}
     fields["autoencoder"] = AutoencoderConfig.from_dict(fields["autoencoder"])
     fields["reads"] = tuple(fields["reads"])
+    if entropy_prior := fields.get("entropy_prior"):
+        fields["entropy_prior"] = EntropyPrior.from_dict(entropy_prior)
     fields["static_frequencies"] = tuple(tuple(table) for table in fields["static_frequencies"])
     return ModelCard(**fields)
 

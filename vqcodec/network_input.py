@@ -30,7 +30,7 @@ def network_input(config: AutoencoderConfig, pixels: Pixels, device: torch.devic
     """What a model's Encoder takes of pictures (B, H, W, 3): these in [-1, 1], or their one-hot label maps."""
     if config.label_map:
         return maps_input(config, LABEL_MAPS[config.label_map].of_each(pixels)).to(device)
-    return scale_pixels(torch.from_numpy(np.ascontiguousarray(pixels)).to(device))
+    return scale_pixels(torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device))
 
 
 def maps_input(config: AutoencoderConfig, labels: ClassMap) -> Tensor:

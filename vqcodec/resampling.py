@@ -1,6 +1,6 @@
 """Pictures at low resolution and back: what `vqcodec upscale` and its condition have in common.
 
-Shapes: B batch, c channels; any range.
+Shapes: B batch, c channels.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def enlarge(images: Tensor, factor: int) -> Tensor:
 
 
 def consistent(made: Tensor, low: Tensor, factor: int) -> Tensor:
-    """`made` (B, c, H, W), moved so that it is `low` (B, c, H / factor, W / factor) when it is shrunk.
+    """`made` (B, c, H, W), moved so that it is `low` (B, c, H / factor, W / factor) when it is shrunk. Both in [-1, 1].
 
     Iterative back-projection (Irani and Peleg, 1991): what is finer than `low` stays as it is.
     """
     for _ in range(_ROUNDS):
-        made = made + enlarge(low - shrink(made, factor), factor)
+        made = (made + enlarge(low - shrink(made, factor), factor)).clamp(-1, 1)
     return made

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from vqcodec.codec import Codec
 from vqcodec.conditions import LOW_RESOLUTIONS, Condition, enlarged, like_when_shrunk
-from vqcodec.image import from_tensor, to_tensor
+from vqcodec.image import checked_pixels, from_tensor, to_tensor
 from vqcodec.masks import Mask, token_mask, without_masked
 from vqcodec.model_card import DEFAULT_MODEL, ModelError, find_model
 from vqcodec.models.prior import Conditions
 from vqcodec.prior_card import PriorCard, PriorFolder, find_prior
 from vqcodec.sampling import SamplingConfig, count_tokens, grid_shapes, picture_seed, sample_tokens
+from vqcodec.sampling_config import FOR_UPSCALING
 
 #: pictures that are sampled at a time
 DEFAULT_BATCH_SIZE = 8
@@ -49,8 +50,9 @@ class Sampler:
         Raises ModelError for a prior of another model or another condition, or with damaged weights.
         """
         card: PriorCard = prior.card
+        codec.check_pictures()
         card.check_model(codec.card)
-        if condition and (card.condition, card.condition_model_id) != (condition.kind, condition.model_id):
+        if condition and not (card.condition == condition.kind and condition.is_of(card.condition_model_id)):
             raise ModelError(
                 f"prior {card.name} is told {card.condition or 'nothing'} (model {card.condition_model_id or 'none'}), "
                 f"not {condition.kind} (model {condition.model_id})"
@@ -81,11 +83,22 @@ class Sampler:
 
     def condition_of(self, rgb: NDArray[np.uint8]) -> Tensor:
         """What the prior is told of a picture (H, W, 3), for `generate`: (1, C, h, w). Raises ValueError."""
-        return self._known_condition()(rgb[None])
+        return self._known_condition()(checked_pixels(rgb)[None])
 
     def condition_from_map(self, rgb: NDArray[np.uint8]) -> Tensor:
         """The same, where `rgb` shows the condition itself: drawn edges, areas of colour, a blurred picture."""
-        return self._known_condition().of_map(rgb)
+        return self._known_condition().of_map(checked_pixels(rgb))
+
+    def _check_condition(self, condition: Tensor | None, size: tuple[int, int]) -> None:
+        """Raises ValueError for the condition of a picture of another size."""
+        told = self.card.prior.condition
+        if condition is None or told is None:
+            return  # for a prior that is told nothing, it says so itself
+        expected = (1, len(told.codebook_sizes), *(-(-side // told.factor) for side in reversed(size)))
+        if tuple(condition.shape) != expected:
+            raise ValueError(
+                f"the condition of {size[0]} x {size[1]} pixels is {expected}, not {tuple(condition.shape)}"
+            )
 
     def _known_condition(self) -> Condition:
         if self.condition is None:
@@ -122,6 +135,7 @@ class Sampler:
         `sample_tokens`. Raises ValueError for arguments that the prior does not take.
         """
         grid_shapes(self.card.prior, size, levels)
+        self._check_condition(condition, size)
         series = _Series(count, seed, self._checked_labels(labels, count), batch_size, condition)
         return self._draw(series, size, config=config, levels=levels, progress=progress)
 
@@ -140,15 +154,16 @@ class Sampler:
     ) -> Iterator[SampledPicture]:
         """`count` pictures that a picture (H, W, 3) may be of at low resolution, larger by `upscaling`.
 
-        keep: move the colours of each so that, shrunk, it is `rgb` again to about a level of 255. The rest is as in
-        `generate`. Raises ValueError for a prior that is told no low resolution.
+        keep: move the colours of each so that, shrunk, it is `rgb` again to about a level of 255. config:
+        `FOR_UPSCALING` by default. The rest is as in `generate`. Raises ValueError for a prior that is told no low
+        resolution.
         """
-        factor = self.upscaling
+        factor, rgb = self.upscaling, checked_pixels(rgb)
         size = rgb.shape[1] * factor, rgb.shape[0] * factor
         condition = self.condition_from_map(enlarged(rgb[None], factor)[0])
         grid_shapes(self.card.prior, size, levels)
         series = _Series(count, seed, self._checked_labels(labels, count), batch_size, condition)
-        drawn = self._draw(series, size, config=config, levels=levels, progress=progress)
+        drawn = self._draw(series, size, config=config or FOR_UPSCALING, levels=levels, progress=progress)
         return (self.kept(each, rgb) for each in drawn) if keep else drawn
 
     def kept(self, drawn: SampledPicture, low: NDArray[np.uint8]) -> SampledPicture:
@@ -285,10 +300,9 @@ def load_condition(card: PriorCard, codec: Codec, model: str | Path | None = Non
         if model:
             raise ModelError(f"prior {card.name} is told nothing of a picture; leave the model of its condition out")
         return None
-    own = codec.card.model_id
-    if not model and card.condition_model_id == own.hex():  # which need not be installed
+    if not model and codec.card.can_read(bytes.fromhex(card.condition_model_id)):  # which need not be installed
         return Condition(card.condition, codec)
     found = find_model(model or card.condition_model_id)
-    loaded = found.card.model_id == own
+    loaded = found.card.model_id == codec.card.model_id
     maker = codec if loaded else Codec.load(found.path, device=str(codec.device), dtype=codec.dtype)
     return Condition(card.condition, maker)

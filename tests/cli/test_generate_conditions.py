@@ -100,7 +100,7 @@ def test_transparency_is_dropped_and_that_is_said(priors: Path, photo: Path, tmp
         (
             "low-4",
             ("--condition", "x.png", "--condition-map", "x.png"),
-            "give --condition or --condition-map, not both",
+            "give --condition or --condition-map, not",
         ),
         ("low-4", ("--condition", "x.png", "--size", "20x20"), "as large as that of the condition; leave --size out"),
         ("low-4", ("--condition-map", "x.png", "--size", "20x20"), "leave --size out"),

@@ -69,23 +69,25 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(trainer: Trainers, monk
 # ---- the Decoder alone ----
 
 
+@pytest.mark.parametrize("model", ["tiny_model", "coding_model"])
 def test_a_new_decoder_reads_the_old_streams(
-    pictures: Path, perceptual_weights: Path, tiny_model: Path, tmp_path: Path
+    model: str, pictures: Path, perceptual_weights: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    old = load_model_folder(tiny_model)
+    folder: Path = request.getfixturevalue(model)
+    old = load_model_folder(folder)
     recipe = Stage1Recipe(
         old.card.autoencoder,
         replace(CONFIG, decoder_only=True, crop=CropConfig(size=48), ema_decay=0.5, level_shares=()),
     )
     trainer = Stage1Trainer(recipe, PictureSet([pictures]), tmp_path / "run", perceptual_weights=perceptual_weights)
     trainer.start_from(load_network(old))
-    trainer.origin = asdict(Origin.of(old.card))
+    trainer.origin = asdict(Origin.of(old))
     trainer.run()
-    before, after = Codec.load(tiny_model, device="cpu"), exported(tmp_path / "run", pictures)
-    assert after.card.reads == (before.card.model_id.hex(),)
+    before, after = Codec.load(folder, device="cpu"), exported(tmp_path / "run", pictures)
+    assert after.card.reads == (before.card.model_id.hex(), *before.card.reads)
     assert after.card.model_id != before.card.model_id
     picture = Image.open(pictures / "0.png")
-    for entropy in ("static", "uniform"):
+    for entropy in ("static", "uniform", "prior")[: 3 if before.card.entropy_prior else 2]:
         stream = before.encode(picture, entropy=entropy)
         assert after.read(stream).tokens == before.read(stream).tokens
     with_old, with_new = (codec.decode(stream) for codec in (before, after))

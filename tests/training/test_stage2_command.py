@@ -31,6 +31,12 @@ from vqcodec.training.tokens import PictureTokens
 
 
 @pytest.fixture
+def train(train_stage2: Any) -> Any:
+    """On the tokens of the default model, or another."""
+    return train_stage2
+
+
+@pytest.fixture
 def classes(pictures: Path, tmp_path: Path) -> Path:
     """The pictures in two folders."""
     for number, path in enumerate(sorted(pictures.iterdir())):
@@ -43,10 +49,10 @@ def classes(pictures: Path, tmp_path: Path) -> Path:
 # ---- from pictures to a prior ----
 
 
-def test_the_default_models_prior_from_pictures_to_its_folder(train_stage2: Any, tmp_path: Path) -> None:
+def test_the_default_models_prior_from_pictures_to_its_folder(train: Any, tmp_path: Path) -> None:
     held_out = tmp_path / "held-out.png"
     Image.effect_noise((50, 60), 40).convert("RGB").save(held_out)
-    succeeded(train_stage2(*QUICK, *SMALL, "--validation", held_out))
+    succeeded(train(*QUICK, *SMALL, "--validation", held_out))
     model = find_model(DEFAULT_MODEL)
     shape: dict[str, Any] = {"width": 16, "depth": 1, "heads": 2, "token_width": 4}
     config = prior_config(model.card.autoencoder, "tiny", **shape)
@@ -81,35 +87,35 @@ def test_the_default_models_prior_from_pictures_to_its_folder(train_stage2: Any,
         assert torch.equal(value, averaged[name].half().float()), name
 
 
-def test_a_prior_in_the_folder_of_its_model_is_the_default(train_stage2: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_prior_in_the_folder_of_its_model_is_the_default(train: Any, tiny_model: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(tiny_model, model)
-    succeeded(train_stage2(*QUICK, *SMALL, "--model", model, "--levels", 1, "--order", "raster"))
+    succeeded(train(*QUICK, *SMALL, "--model", model, "--levels", 1, "--order", "raster"))
     exported(tmp_path, model / PRIOR_FOLDER)
     load_model_folder.cache_clear()
     card = find_prior(load_model_folder(model)).card
     assert (card.prior.codebook_sizes, card.prior.orders, card.model_name) == ((32,), ("raster",), "tiny")
 
 
-def test_a_run_and_its_continuation(train_stage2: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_run_and_its_continuation(train: Any, tiny_model: Path, tmp_path: Path) -> None:
     given = ("--model", tiny_model)
     options = ("--seed", 5, "--learning-rate", 0.01, "--accumulate", 2, "--set", "training.pkeep=0.9")
-    succeeded(train_stage2(*given, *QUICK, *SMALL, *options, "--until", 1))
+    succeeded(train(*given, *QUICK, *SMALL, *options, "--until", 1))
     started = recipe(tmp_path)
     training = started.training
     assert (training.seed, training.learning_rate, training.accumulate, training.pkeep) == (5, 0.01, 2, 0.9)
-    succeeded(train_stage2(*given, "--resume", "--no-tensorboard"))
+    succeeded(train(*given, "--resume", "--no-tensorboard"))
     assert recipe(tmp_path) == started
-    succeeded(train_stage2(*given, "--resume", "--no-tensorboard", "--steps", 3, "--set", "training.ema_decay=0.5"))
+    succeeded(train(*given, "--resume", "--no-tensorboard", "--steps", 3, "--set", "training.ema_decay=0.5"))
     assert recipe(tmp_path) == replace(started, training=replace(training, steps=3, ema_decay=0.5))
     assert [line["step"] for line in logged(tmp_path)] == [0, 1, 2]
     assert load_checkpoint(newest_checkpoint(tmp_path / "run"))["step"] == 3
 
 
-def test_training_starts_from_a_prior(train_stage2: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_training_starts_from_a_prior(train: Any, tiny_model: Path, tmp_path: Path) -> None:
     first = write_prior(tmp_path / "first", tiny_model, classes=())
     options = ("--set", "training.learning_rate=1e-9", "--set", "training.weight_decay=0.0")
-    succeeded(train_stage2("--model", tiny_model, *QUICK, *options, "--init", first))
+    succeeded(train("--model", tiny_model, *QUICK, *options, "--init", first))
     before = load_prior_folder(first)
     assert recipe(tmp_path).model == before.card.prior
     state = load_checkpoint(newest_checkpoint(tmp_path / "run"))
@@ -118,15 +124,15 @@ def test_training_starts_from_a_prior(train_stage2: Any, tiny_model: Path, tmp_p
 
 
 @pytest.mark.parametrize("option", [("--size", "small"), ("--levels", 1), ("--order", "raster")])
-def test_a_start_from_a_prior_has_its_shape(option: tuple[object, ...], train_stage2: Any, tiny_model: Path) -> None:
+def test_a_start_from_a_prior_has_its_shape(option: tuple[object, ...], train: Any, tiny_model: Path) -> None:
     folder = write_prior(tiny_model.parent / "shape", tiny_model, classes=())
-    result = train_stage2("--model", tiny_model, *QUICK, "--init", folder, *option)
+    result = train("--model", tiny_model, *QUICK, "--init", folder, *option)
     assert result.exit_code == 2
     assert f"with --init the prior has the shape of the one there; leave {option[0]} out" in result.stderr
 
 
 def test_classes_are_learned(
-    train_stage2: Any, tiny_model: Path, classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Any, tiny_model: Path, classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The held-out pictures are all dogs: they have the number that dogs have in the training."""
     measured: list[list[int]] = []
@@ -140,11 +146,11 @@ def test_classes_are_learned(
     shutil.copytree(classes / "dog", tmp_path / "held-out" / "dog")
     given = ("--model", tiny_model, "--labels")
     held_out = ("--validation", tmp_path / "held-out")
-    succeeded(train_stage2(*given, *QUICK, *SMALL, *held_out, "--until", 1, data=classes))
+    succeeded(train(*given, *QUICK, *SMALL, *held_out, "--until", 1, data=classes))
     assert recipe(tmp_path).model.classes == 2
     assert measured == [[1, 1]]
-    succeeded(train_stage2(*given, "--resume", "--no-tensorboard", data=classes))
-    forgotten = train_stage2("--model", tiny_model, "--resume", "--no-tensorboard", data=classes)
+    succeeded(train(*given, "--resume", "--no-tensorboard", data=classes))
+    forgotten = train("--model", tiny_model, "--resume", "--no-tensorboard", data=classes)
     assert "00000002.pt: has learned other classes; give the same --data, with or without --labels" in only_error(
         forgotten
     )
@@ -159,13 +165,11 @@ def make_tokens(path: Path, data: Path, *options: object) -> Result:
     return run("train", "tokens", path, "--data", data, "--crop-size", 32, "--device=cpu", *options)
 
 
-def test_tokens_are_made_once_and_learned_from(
-    train_stage2: Any, tiny_model: Path, classes: Path, tmp_path: Path
-) -> None:
+def test_tokens_are_made_once_and_learned_from(train: Any, tiny_model: Path, classes: Path, tmp_path: Path) -> None:
     file = tmp_path / "tokens.npz"
     result = make_tokens(file, classes, "--model", tiny_model, "--labels", "--crops", 3)
     assert succeeded(result).stdout == f"{file}: tokens of 3 crops of 32 x 32 pixels, model tiny\n"
-    succeeded(train_stage2("--model", tiny_model, *QUICK, *SMALL, data=file))
+    succeeded(train("--model", tiny_model, *QUICK, *SMALL, data=file))
     assert recipe(tmp_path).model.classes == 2
     assert load_checkpoint(newest_checkpoint(tmp_path / "run"))["about"] == {
         "model_id": load_model_folder(tiny_model).card.model_id.hex(),
@@ -187,17 +191,17 @@ def test_the_tokens_are_those_of_the_crops(pictures: Path, tiny_model: Path, tmp
         assert set(file["labels"].tolist()) == {-1}
 
 
-def test_files_of_tokens_that_do_not_suit(train_stage2: Any, tiny_model: Path, pictures: Path, tmp_path: Path) -> None:
+def test_files_of_tokens_that_do_not_suit(train: Any, tiny_model: Path, pictures: Path, tmp_path: Path) -> None:
     file = tmp_path / "tokens.npz"
     succeeded(make_tokens(file, pictures, "--model", tiny_model, "--crops", 2))
     tiny = load_model_folder(tiny_model).card.model_id.hex()
     default = find_model(DEFAULT_MODEL).card.model_id.hex()
-    line = only_error(train_stage2(*QUICK, data=file))
+    line = only_error(train(*QUICK, data=file))
     assert line == f"error: {file}: tokens of model {tiny}, not of {default}; make them anew"
     file.write_bytes(file.read_bytes()[:500])
-    line = only_error(train_stage2(*QUICK, "--model", tiny_model, data=file))
+    line = only_error(train(*QUICK, "--model", tiny_model, data=file))
     assert line.startswith(f"error: {file}: not a file of tokens; make one with `vqcodec train tokens`")
-    both = train_stage2(*QUICK, "--model", tiny_model, "--data", pictures, data=file)
+    both = train(*QUICK, "--model", tiny_model, "--data", pictures, data=file)
     assert both.exit_code == 2
     assert "give one file of tokens, or pictures, not both" in both.stderr
 
@@ -223,8 +227,8 @@ def test_files_of_tokens_that_do_not_suit(train_stage2: Any, tiny_model: Path, p
         (["--learning-rate", "0"], "0 is not in the range"),
     ],
 )
-def test_wrong_usage(train_stage2: Any, tiny_model: Path, options: list[str], said: str, tmp_path: Path) -> None:
-    result = train_stage2("--model", tiny_model, *QUICK, *options)
+def test_wrong_usage(train: Any, tiny_model: Path, options: list[str], said: str, tmp_path: Path) -> None:
+    result = train("--model", tiny_model, *QUICK, *options)
     assert result.exit_code == 2, result.output
     assert said in result.stderr
     assert not (tmp_path / "run").exists()
@@ -240,7 +244,7 @@ def test_tokens_have_a_name_of_their_own(pictures: Path, tmp_path: Path) -> None
 
 
 def test_what_cannot_be_is_one_line(
-    train_stage2: Any, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Any, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "vqcodec.training.stage1", raising=False)  # as in a process of its own
     empty = tmp_path / "empty"
@@ -256,44 +260,36 @@ def test_what_cannot_be_is_one_line(
         ((*QUICK, "--model", tmp_path / "nowhere"), "nowhere: no such model folder"),
         ((*QUICK, "--validation", empty), f"{empty}: no pictures"),
     ):
-        line = only_error(train_stage2(*given, *options))
+        line = only_error(train(*given, *options))
         assert line.startswith("error: ")
         assert said in line
     assert not list(tmp_path.glob("run/checkpoint-*"))
 
 
-def test_a_folder_with_checkpoints_is_not_overwritten(
-    prior_trainer: PriorTrainers, train_stage2: Any, tmp_path: Path
-) -> None:
+def test_a_folder_with_checkpoints_is_not_overwritten(prior_trainer: PriorTrainers, train: Any, tmp_path: Path) -> None:
     prior_trainer().save()
-    line = only_error(train_stage2(*QUICK))
+    line = only_error(train(*QUICK))
     assert line == f"Error: {tmp_path / 'run'}: holds checkpoints already; give --resume or another --out"
 
 
-def test_a_run_is_continued_with_its_own_model(
-    prior_trainer: PriorTrainers, train_stage2: Any, tiny_model: Path
-) -> None:
+def test_a_run_is_continued_with_its_own_model(prior_trainer: PriorTrainers, train: Any, tiny_model: Path) -> None:
     prior_trainer().save()
-    line = only_error(train_stage2("--resume", "--model", tiny_model, "--crop-size", 32, "--no-tensorboard"))
+    line = only_error(train("--resume", "--model", tiny_model, "--crop-size", 32, "--no-tensorboard"))
     assert line.endswith(f"has learned the tokens of {ABOUT['model_name']}; give this model with --model")
 
 
-def test_a_prior_of_tokens_of_another_shape_is_no_start(train_stage2: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_prior_of_tokens_of_another_shape_is_no_start(train: Any, tiny_model: Path, tmp_path: Path) -> None:
     first = write_prior(tmp_path / "first", tiny_model)
-    line = only_error(train_stage2(*QUICK, "--init", first))
+    line = only_error(train(*QUICK, "--init", first))
     assert line == (
         f"error: {first}: for the tokens of model tiny, which have another shape than those of {DEFAULT_MODEL}; "
         "leave --init out"
     )
-    line = only_error(
-        train_stage2(*QUICK, "--init", first, "--model", tiny_model)
-    )  # its classes are not those of the run
+    line = only_error(train(*QUICK, "--init", first, "--model", tiny_model))  # its classes are not those of the run
     assert line == "error: the prior to start from knows other classes or another condition than this run"
 
 
-def test_a_checkpoint_of_stage_1_cannot_be_resumed(train_stage2: Any, trainer: Any, tmp_path: Path) -> None:
+def test_a_checkpoint_of_stage_1_cannot_be_resumed(train: Any, trainer: Any, tmp_path: Path) -> None:
     trainer().save()
     path = checkpoints(tmp_path / "run")[-1]
-    assert only_error(train_stage2("--resume")).startswith(
-        f"error: {path}: not a checkpoint of stage 2 of this version"
-    )
+    assert only_error(train("--resume")).startswith(f"error: {path}: not a checkpoint of stage 2 of this version")

@@ -23,8 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqcodec.models.places import SPACINGS
 from vqcodec.models.prior_config import ConditionConfig, PriorConfig
-from vqcodec.models.slots import SPACINGS, Slots, slots
+from vqcodec.models.slots import Slots, slots
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from vqcodec.models.orders import OrderedGrid, TokenOrder
-
-#: of the logarithm of the spacing, see `OrderedGrid`
-SPACINGS = 8
+from vqcodec.models.orders import OrderedGrid, Positions, TokenOrder
+from vqcodec.models.places import places
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +31,7 @@ class Slots:
     neighbours: Tensor
     starts: tuple[int, ...]
     radius: int
-    first: NDArray[np.int64]
+    first: Positions
 
     def relative(self, queries: slice, keys: slice) -> tuple[Tensor, Tensor]:
         """Of two ranges of slots, (n, m) each: the number of the relative position, and whether it is looked at.
@@ -60,30 +56,20 @@ class Slots:
 @torch.inference_mode(mode=False)  # who asks first may be in inference mode, who comes after may train
 def slots(order: TokenOrder, rows: int, cols: int, radius: int, device: torch.device) -> Slots:
     """Of a grid. Raises ValueError for a grid without positions."""
-    grid = order(rows, cols)
+    known = places(order, rows, cols, radius)
 
-    def tensor(array: NDArray[np.int64]) -> Tensor:
+    def tensor(array: Positions) -> Tensor:
         return torch.tensor(array, device=device)
 
     return Slots(
-        grid=grid,
-        positions=tensor(grid.positions),
-        row=tensor(grid.positions // cols),
-        col=tensor(grid.positions % cols),
-        rank=tensor(grid.ranks()),
-        spacing=tensor(np.log2(grid.spacing).astype(np.int64)).clamp_max(SPACINGS - 1),
-        neighbours=tensor(grid.neighbours(order.offsets)),
-        starts=tuple(grid.starts.tolist()),
+        grid=known.grid,
+        positions=tensor(known.grid.positions),
+        row=tensor(known.row),
+        col=tensor(known.col),
+        rank=tensor(known.rank),
+        spacing=tensor(known.spacing),
+        neighbours=tensor(known.neighbours),
+        starts=tuple(known.grid.starts.tolist()),
         radius=radius,
-        first=_first_looked_at(grid, radius),
+        first=known.first,
     )
-
-
-def _first_looked_at(grid: OrderedGrid, radius: int) -> NDArray[np.int64]:
-    """(N,) the least place in the order within `radius` rows and columns, for each place in the order."""
-    places = grid.places().reshape(grid.shape)
-    padded = np.pad(places, radius, constant_values=places.size)
-    for axis in (0, 1):
-        padded = np.lib.stride_tricks.sliding_window_view(padded, 2 * radius + 1, axis=axis).min(axis=2)
-    first: NDArray[np.int64] = padded.ravel()[grid.positions]
-    return first

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,18 +13,31 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 from torch import Tensor
 
 from vqcodec.bitstream import quantise_frequencies
 from vqcodec.codec import Codec
 from vqcodec.image import padded
-from vqcodec.model_card import CARD_FILE, WEIGHTS_FILE, ModelCard, load_model_folder
+from vqcodec.model_card import (
+    CARD_FILE,
+    ENTROPY_FILE,
+    WEIGHTS_FILE,
+    EntropyPrior,
+    ModelCard,
+    ModelError,
+    ModelFolder,
+    load_model_folder,
+)
 from vqcodec.network_input import network_input
-from vqcodec.prior_card import PRIOR_CARD_FILE, PRIOR_WEIGHTS_FILE, PriorCard
+from vqcodec.prior_card import PRIOR_CARD_FILE, PRIOR_WEIGHTS_FILE, PriorCard, PriorFolder
 from vqcodec.training.checkpoint import CheckpointError, load_checkpoint, model_config
 from vqcodec.training.data import Pictures
+from vqcodec.training.integer_export import integer_arrays
 from vqcodec.training.stage2 import stage2_recipe_of
+from vqcodec.training.stage2_config import Stage2Config
+from vqcodec.training.tokens import PictureTokens
 
 
 def export_model(
@@ -55,10 +68,16 @@ def export_model(
     digest = hashlib.sha256(raw).hexdigest()
 
     def card(frequencies: tuple[tuple[int, ...], ...]) -> ModelCard:
-        return ModelCard(name, config, frequencies, digest, licence, origin.reads if origin else (), training)
+        reads = origin.reads if origin else ()
+        held = EntropyPrior.from_dict(origin.entropy_prior) if origin and origin.entropy_prior else None
+        return ModelCard(name, config, frequencies, digest, licence, reads, held, training)
 
-    with _draft_of(folder, (WEIGHTS_FILE, CARD_FILE)) as draft:
+    entropy = origin.entropy if origin else None
+    files = [WEIGHTS_FILE, *([ENTROPY_FILE] if entropy is not None else []), CARD_FILE]
+    with _draft_of(folder, files) as draft:
         (draft / WEIGHTS_FILE).write_bytes(raw)
+        if entropy is not None:
+            (draft / ENTROPY_FILE).write_bytes(entropy.numpy().tobytes())
         card(()).save(draft)
         final = card(origin.static_frequencies if origin else _static_frequencies(draft, pictures, picture_count))
         final.save(draft)
@@ -97,8 +116,38 @@ def export_prior(checkpoint: Path, folder: Path, *, name: str, description: str,
     return card
 
 
+def export_entropy_prior(folder: Path, prior: PriorFolder, pictures: Pictures, *, crops: int) -> ModelCard:
+    """Make a prior, in whole numbers, what codes the streams of the model in `folder`, and return the model's new card.
+
+    crops: how many random crops of 256 pixels show how large activations get. Streams that were written before stay
+    readable. Raises ModelError for a model that has one already, or for a prior that cannot code: of another model, or
+    one that is told more than tokens.
+    """
+    model = load_model_folder(folder)
+    if model.card.entropy_prior:
+        raise ModelError(f"{folder}: has a prior that codes its streams, which need it; export the model anew")
+    prior.card.check_model(model.card)
+    codec = Codec.load(folder)
+    config = Stage2Config()
+    source = PictureTokens(
+        pictures, codec, levels=prior.card.prior.levels, batch_size=crops, crop=config.crop, seed=config.seed
+    )
+    try:
+        raw = save_arrays(integer_arrays(prior.load(), source(0).levels))
+    except ValueError as error:
+        raise ModelError(f"{prior.path}: {error}") from error
+    entropy_prior = EntropyPrior(prior.card.prior, hashlib.sha256(raw).hexdigest())
+    reads = (model.card.model_id.hex(), *model.card.reads)
+    card = replace(model.card, entropy_prior=entropy_prior, reads=reads)
+    with _draft_of(folder, (ENTROPY_FILE, CARD_FILE)) as draft:
+        (draft / ENTROPY_FILE).write_bytes(raw)
+        card.save(draft)
+    load_model_folder.cache_clear()
+    return card
+
+
 @contextmanager
-def _draft_of(folder: Path, files: tuple[str, ...]) -> Iterator[Path]:
+def _draft_of(folder: Path, files: Sequence[str]) -> Iterator[Path]:
     """A folder to write `files` in, which move to `folder` at the end if all went well."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".vqcodec-", suffix=".partial", dir=folder.parent) as made_in:
@@ -113,16 +162,24 @@ def _draft_of(folder: Path, files: tuple[str, ...]) -> Iterator[Path]:
 class Origin:
     """The model whose Encoder and codebooks a decoder-only run holds: whose streams the result reads.
 
-    reads: model ids in hexadecimal. static_frequencies: as in its card.
+    reads: model ids in hexadecimal. static_frequencies, entropy_prior: as in its card. entropy: the bytes of its
+    integer prior's file, uint8, as checkpoints take them.
     """
 
     reads: tuple[str, ...]
     static_frequencies: tuple[tuple[int, ...], ...]
+    entropy_prior: dict[str, Any] | None = None
+    entropy: Tensor | None = None
 
     @classmethod
-    def of(cls, card: ModelCard) -> Origin:
-        """Of a model that is trained further."""
-        return cls((card.model_id.hex(), *card.reads), card.static_frequencies)
+    def of(cls, model: ModelFolder) -> Origin:
+        """Of a model that is trained further. Raises OSError."""
+        card = model.card
+        reads = (card.model_id.hex(), *card.reads)
+        if card.entropy_prior is None:
+            return cls(reads, card.static_frequencies)
+        entropy = torch.frombuffer(bytearray((model.path / ENTROPY_FILE).read_bytes()), dtype=torch.uint8)
+        return cls(reads, card.static_frequencies, card.entropy_prior.to_dict(), entropy)
 
 
 def _stored(key: str, value: Tensor) -> Tensor:

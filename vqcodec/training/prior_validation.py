@@ -19,6 +19,7 @@ from vqcodec.network_input import network_input
 from vqcodec.training.data import UNLABELLED, DataError, Pictures
 from vqcodec.training.json_lines import append_line
 from vqcodec.training.tokens import ConditionMaker, known_labels
+from vqcodec.training.validation import spread
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class PriorValidation:
     ) -> None:
         crops, labels = [], []
         label_of = {name: label for label, name in enumerate(classes)}
-        for index in range(min(at_most, len(pictures))):
+        for index in spread(len(pictures), at_most):
             pixels, label = pictures.item(index)
             height, width = pixels.shape[:2]
             if min(height, width) >= crop_size:

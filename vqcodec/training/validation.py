@@ -151,14 +151,20 @@ def _load_dists(folder: Path) -> DISTS | None:
 
 
 def _central_crops(pictures: Pictures, size: int, at_most: int, pad: bool) -> list[Pixels]:
-    """(size, size, 3) of the first `at_most` pictures. Raises DataError when none is large enough."""
-    looked_at = [pictures[index] for index in range(min(at_most, len(pictures)))]
+    """(size, size, 3) of up to `at_most` pictures. Raises DataError when none is large enough."""
+    looked_at = [pictures[index] for index in spread(len(pictures), at_most)]
     crops = [_central_crop(picture, size) for picture in looked_at if pad or min(picture.shape[:2]) >= size]
     if not crops:
         raise DataError(f"no validation picture has both sides of {size} pixels or more")
     if left_out := len(looked_at) - len(crops):
         _log.warning("%d of %d validation pictures left out: a side under %d pixels", left_out, len(looked_at), size)
     return crops
+
+
+def spread(size: int, at_most: int) -> list[int]:
+    """Up to `at_most` of 0..size-1, evenly apart: pictures lie in folders, often of one class each."""
+    count = min(size, at_most)
+    return [index * size // count for index in range(count)]
 
 
 def _central_crop(pixels: Pixels, size: int) -> Pixels:

@@ -1,0 +1,44 @@
+"""vqcodec quantize-prior: a prior becomes the entropy model of its model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vqcodec.cli import options
+
+
+@click.command(name="quantize-prior")
+@click.argument("model", metavar="MODEL", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--prior",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the prior. [default: the one in MODEL]",
+)
+@click.option(
+    "--data",
+    multiple=True,
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Pictures that show how large activations get: folders, tar shards or files.",
+)
+@click.option("--crops", type=click.IntRange(min=1), default=64, show_default=True, help="Random crops of them.")
+@options.debug
+def quantize_prior(model: Path, prior: Path | None, data: tuple[Path, ...], crops: int, debug: bool) -> None:
+    """Let a prior code the streams of the model in the folder MODEL, which makes them smaller.
+
+    The prior is turned into whole numbers of 8 bits, so that every machine computes the same. MODEL gets another id,
+    and reads the streams that were written before.
+    """
+    from vqcodec.model_card import load_model_folder
+    from vqcodec.prior_card import find_prior
+    from vqcodec.training.data import PictureSet
+    from vqcodec.training.export import export_entropy_prior
+
+    before = load_model_folder(model.resolve())
+    card = export_entropy_prior(before.path, find_prior(before, prior), PictureSet(data), crops=crops)
+    click.echo(
+        f"{model}: {card.name} codes streams with its prior; its id was {before.card.model_id.hex()}, "
+        f"it is {card.model_id.hex()}"
+    )

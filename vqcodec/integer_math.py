@@ -1,0 +1,117 @@
+"""Arithmetic that gives the same integers on every machine, in numpy. Imports no torch.
+
+Arrays of float32 hold whole numbers here. What makes that exact, whatever the machine, its number of threads and its
+linear algebra:
+
+- Matrix products are of whole numbers whose every partial sum is below 2^24: exact in float32, in any order, with or
+  without fused multiplication and addition. `IntegerLinear` checks the bound for its weights.
+- Other sums are of whole numbers, below 2^24 in float32 or 2^53 in float64: exact in any order.
+- Everything else is one IEEE 754 operation an element: +, -, x, /, square root, rounding to the nearest even. These are
+  correctly rounded everywhere, and numpy's ufuncs do one at a time.
+- What would need exp or the like are tables, which are stored with the model and not computed.
+
+Eight bits for weights and activations, as in Jacob et al., 2018 (§2), but with products rescaled in floating point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32: TypeAlias = NDArray[np.float32]
+Float64: TypeAlias = NDArray[np.float64]
+Integers: TypeAlias = NDArray[np.int64]
+
+#: activations and weights are whole numbers from -127 to 127
+LIMIT: Final = 127
+#: every sum of a float32 product stays below it
+EXACT_FLOAT32: Final = 1 << 24
+#: what is larger counts as this in the sum of squares of a normalisation, which is exact for it
+LARGEST_STATE: Final = 1 << 20
+#: fractional bits of logits, which are in units of log2
+LOGIT_BITS: Final = 8
+#: a logit so far below the largest one has probability 0 in attention, and the least one among tokens
+ATTENTION_RANGE, TOKEN_RANGE = 12 << LOGIT_BITS, 24 << LOGIT_BITS
+#: slots that attention may look at: those within 8 rows and columns
+MOST_SEEN: Final = 17**2
+#: the exponential of the largest logit of attention: sums of so many values times exponentials are exact
+ATTENTION_ONE: Final = (EXACT_FLOAT32 - 1) // (MOST_SEEN * LIMIT)
+
+
+class InexactError(ValueError):
+    """Weights or shapes whose sums could be rounded."""
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerLinear:
+    """x (n, in) of -127..127 -> rint(x @ weight * scale + offset), (n, out).
+
+    weight: (in, out), whole numbers. scale, offset: (out,). All float32. Raises InexactError where x @ weight could be
+    2^24 or more.
+    """
+
+    weight: Float32
+    scale: Float32
+    offset: Float32
+
+    def __post_init__(self) -> None:
+        largest = int(np.abs(self.weight.astype(np.float64)).sum(axis=0).max(initial=0)) * LIMIT
+        if largest >= EXACT_FLOAT32:
+            raise InexactError(f"a sum of products can be {largest}: float32 is exact below 2^24")
+
+    def __call__(self, x: Float32) -> Float32:
+        return rescaled(x @ self.weight, self.scale, self.offset)
+
+
+def rescaled(sums: Float32, scale: Float32, offset: Float32) -> Float32:
+    """rint(sums * scale + offset), in the memory of `sums`."""
+    sums *= scale
+    sums += offset
+    return np.rint(sums, out=sums)
+
+
+def clipped(x: Float32, limit: int = LIMIT) -> Float32:
+    """x within -limit..limit, in its own memory."""
+    np.minimum(x, np.float32(limit), out=x)
+    np.maximum(x, np.float32(-limit), out=x)
+    return x
+
+
+def normalised(x: Float32, gain: Float32) -> Float32:
+    """Root-mean-square normalisation of (n, D) whole numbers: rint(x * (gain / rms(x))) within -127..127."""
+    squares = np.square(np.minimum(np.abs(x), np.float32(LARGEST_STATE)), dtype=np.float64)
+    mean = squares.sum(axis=1, keepdims=True) / x.shape[1]  # of whole numbers below 2^53
+    rms = np.sqrt(np.maximum(mean, 1.0, out=mean), out=mean)  # 1 at least: nothing is divided by zero
+    made: Float32 = x * (gain / rms).astype(np.float32)
+    return clipped(np.rint(made, out=made))
+
+
+def attended(logits: Float32, values: Float32, exponentials: Float32, scale: Float32) -> Float32:
+    """Softmax of logits (..., n, m), in units of log2 / 2^8, over m; then the mean of values (..., m, d) by it.
+
+    -> (..., n, d), rint(mean * scale) within -127..127. exponentials: (ATTENTION_RANGE + 1,), of 0, 1, 2, ... below the
+    largest logit, what is between rounded up; the last is 0. Changes `logits`.
+    """
+    np.subtract(logits.max(axis=-1, keepdims=True), logits, out=logits)
+    powers: Float32 = exponentials.take(logits.astype(np.int32), mode="clip")
+    mixed: Float32 = powers @ values
+    mixed *= scale / powers.sum(axis=-1, keepdims=True)
+    return clipped(np.rint(mixed, out=mixed))
+
+
+def token_frequencies(logits: Float32, exponentials: Float64, total: int) -> Integers:
+    """Softmax over the last axis of logits (n, K) in units of log2 / 2^8: integers of 1 or more that sum to `total`.
+
+    exponentials: (TOKEN_RANGE + 1,), of 0, 1, 2, ... below the largest logit. What rounding down leaves goes to the
+    most probable token, the first of equal ones.
+    """
+    below = logits.max(axis=1, keepdims=True) - logits
+    first = below.argmin(axis=1)
+    powers = exponentials.take(below.astype(np.int32), mode="clip")
+    powers *= (total - logits.shape[1]) / powers.sum(axis=1, keepdims=True)
+    frequencies: Integers = np.floor(powers, out=powers).astype(np.int64) + 1
+    frequencies[np.arange(len(frequencies)), first] += total - frequencies.sum(axis=1)
+    return frequencies

@@ -1,0 +1,244 @@
+"""The prior as an entropy model: the transformer of `vqcodec.models.prior` in whole numbers, the same on every machine.
+
+Imports no torch. What makes it exact is in `vqcodec.integer_math`; how it is made of a trained prior, in
+`vqcodec.training.integer_export`. Slots and caches are in the order of coding, known tokens in raster order.
+
+Shapes: n tokens of one group, m slots that they look at, N = rows cols, D width, d = D / heads, K codes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load
+
+from vqcodec.bitstream.entropy_models import PRIOR_ID, CodingContext
+from vqcodec.bitstream.frequencies import FREQUENCY_TOTAL, IntegerArray
+from vqcodec.integer_math import (
+    EXACT_FLOAT32,
+    LIMIT,
+    MOST_SEEN,
+    Float32,
+    InexactError,
+    IntegerLinear,
+    attended,
+    clipped,
+    normalised,
+    token_frequencies,
+)
+from vqcodec.models.places import places
+from vqcodec.models.prior_config import PriorConfig
+
+if TYPE_CHECKING:
+    from vqcodec.model_card import EntropyPrior
+
+#: largest index of the table of GELU: it is of -GELU_LIMIT..GELU_LIMIT
+GELU_LIMIT: Final = 511
+#: what attention adds where a slot must not look: less than any logit by more than ATTENTION_RANGE
+UNSEEN: Final = -(2**24)
+#: fractional bits of what flows from block to block
+RESIDUAL_BITS: Final = 10
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerBlock:
+    """One block. Gains are of the two normalisations, gelu is a table of -GELU_LIMIT..GELU_LIMIT."""
+
+    attention_gain: Float32
+    into: IntegerLinear
+    logit_scale: Float32
+    value_scale: Float32
+    out: IntegerLinear
+    mlp_gain: Float32
+    widen: IntegerLinear
+    gelu: Float32
+    narrow: IntegerLinear
+
+
+class IntegerPrior:
+    """An `EntropyModel`. arrays: as `vqcodec.training.integer_export` makes them. Raises InexactError, KeyError."""
+
+    entropy_id: int = PRIOR_ID
+    name: str = "prior"
+
+    def __init__(self, config: PriorConfig, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.config = config
+        if (2 * config.radius + 1) ** 2 > MOST_SEEN or config.width // config.heads > EXACT_FLOAT32 // (LIMIT + 1) ** 2:
+            raise InexactError(
+                f"radius {config.radius}, {config.width // config.heads} channels a head: too many to add up"
+            )
+        self.attention_exponentials = arrays["attention_exponentials"].astype(np.float32)
+        self.token_exponentials = arrays["token_exponentials"].astype(np.float64)
+        self.relative = arrays["relative"].astype(np.float32)
+        self.spacings = arrays["spacings"].astype(np.float32)
+        self.blocks = [_block(arrays, f"blocks.{number}.") for number in range(config.depth)]
+        self.head_gain = arrays["head_gain"].astype(np.float32)
+        self.heads = [_linear(arrays, f"heads.{level}.") for level in range(config.levels)]
+        self.near = [_near(arrays, level, config) for level in range(config.levels)]
+        self.start = [arrays[f"start.{level}"].astype(np.float32) for level in range(config.levels)]
+        self.below = [_below(arrays, level) for level in range(config.levels)]
+        self.tokens = [arrays[f"tokens.{level}"].astype(np.float32) for level in range(config.levels)]
+
+    def begin_level(self, context: CodingContext) -> IntegerLevel:
+        """Start on one level. Raises `ValueError` for one that this prior does not have."""
+        level, config = context.level, self.config
+        if level >= config.levels:
+            raise ValueError(f"the prior has {config.levels} levels; level {level} was asked for")
+        if config.codebook_sizes[level] != context.codebook_size:
+            raise ValueError(
+                f"the prior knows {config.codebook_sizes[level]} tokens of level {level}; the codebook has "
+                f"{context.codebook_size}"
+            )
+        return IntegerLevel(self, context)
+
+
+class StoredPrior:
+    """The integer prior in the folder of a model, read when it is first needed. about: as in the model's card."""
+
+    entropy_id: int = PRIOR_ID
+    name: str = "prior"
+
+    def __init__(self, path: Path, about: EntropyPrior, model_name: str) -> None:
+        self._path, self._about, self._model_name = path, about, model_name
+
+    def begin_level(self, context: CodingContext) -> IntegerLevel:
+        """As `IntegerPrior.begin_level`. Raises ModelError for a missing or damaged file."""
+        return self._loaded.begin_level(context)
+
+    @cached_property
+    def _loaded(self) -> IntegerPrior:
+        from vqcodec.model_card import ModelError
+
+        try:
+            raw = self._path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"{self._path}: the prior of model {self._model_name} cannot be read ({error})") from error
+        if hashlib.sha256(raw).hexdigest() != self._about.sha256:
+            raise ModelError(
+                f"{self._path}: damaged, or not the prior of model {self._model_name}; get the model again"
+            )
+        return IntegerPrior(self._about.prior, load(raw))
+
+
+class IntegerLevel:
+    """A `LevelModel`: one level at work."""
+
+    def __init__(self, prior: IntegerPrior, context: CodingContext) -> None:
+        self._prior, self._level = prior, context.level
+        self._known = context.known.reshape(-1)
+        self._places = places(prior.config.order(context.level), *context.shape, prior.config.radius)
+        self._context = self._before_the_first_token(context)
+        config, count = prior.config, len(self._context)
+        shape = (config.depth, config.heads, count, config.width // config.heads)
+        self._keys, self._values = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        self._group = 0
+
+    def groups(self) -> Iterator[IntegerArray]:
+        """Those of the order."""
+        yield from self._places.grid.groups()
+
+    def frequencies(self, positions: IntegerArray) -> IntegerArray:
+        """(n, K), of the next group."""
+        prior, places = self._prior, self._places
+        own = slice(*places.grid.starts[self._group : self._group + 2])
+        self._group += 1
+        seen = slice(int(places.first[own].min()), own.stop)
+        which, is_seen = places.relative(own, seen)
+        bias = prior.relative[:, np.where(is_seen, which, -1)]
+        x = self._context[own] + self._around(own)
+        for number, block in enumerate(prior.blocks):
+            x += self._attended(number, block, x, own, seen, bias)
+            hidden = clipped(block.widen(normalised(x, block.mlp_gain)), GELU_LIMIT).astype(np.int32)
+            x += block.narrow(block.gelu[hidden + GELU_LIMIT])
+        logits = prior.heads[self._level](normalised(x, prior.head_gain))
+        return token_frequencies(logits, prior.token_exponentials, FREQUENCY_TOTAL)
+
+    def _attended(
+        self, number: int, block: IntegerBlock, x: Float32, own: slice, seen: slice, bias: Float32
+    ) -> Float32:
+        """What attention adds to x (n, D)."""
+        heads = self._prior.config.heads
+        made = clipped(block.into(normalised(x, block.attention_gain)))
+        query, key, value = made.reshape(len(x), 3, heads, -1).transpose(1, 2, 0, 3)
+        keys, values = self._keys[number], self._values[number]
+        keys[:, own], values[:, own] = key, value
+        logits: Float32 = query @ keys[:, seen].transpose(0, 2, 1)
+        logits *= block.logit_scale
+        logits += bias
+        mixed = attended(logits, values[:, seen], self._prior.attention_exponentials, block.value_scale)
+        return block.out(mixed.transpose(1, 0, 2).reshape(len(x), -1))
+
+    def _around(self, own: slice) -> Float32:
+        """(n, D) of the tokens around each slot."""
+        neighbours = self._places.neighbours[own]
+        unknown = self._prior.config.codebook_sizes[self._level]
+        around = np.where(neighbours < 0, unknown, self._known[neighbours])
+        near = self._prior.near[self._level]
+        made: Float32 = near[np.arange(len(near)), around].sum(axis=1).astype(np.float32)
+        return made
+
+    def _before_the_first_token(self, context: CodingContext) -> Float32:
+        """(N, D): level, spacing and coarser levels at each slot."""
+        prior, places = self._prior, self._places
+        x = prior.start[self._level] + prior.spacings[places.spacing]
+        below = prior.below[self._level]
+        if below is not None:
+            tables = zip(prior.tokens, context.coarser, strict=False)
+            stacked = np.concatenate([table[grid.indices] for table, grid in tables], axis=2)
+            x += _convolved(below, stacked)[places.grid.positions]
+        return x
+
+
+def _convolved(linear: list[IntegerLinear], grids: Float32) -> Float32:
+    """A 3 x 3 convolution, zeros around, of (rows, cols, e) as a sum of products -> (N, D).
+
+    linear: of each row of the kernel, (3 e, D), so that sums stay small.
+    """
+    rows, cols, _ = grids.shape
+    padded = np.pad(grids, ((1, 1), (1, 1), (0, 0)))
+    wide = np.concatenate([padded[:, col : col + cols] for col in range(3)], axis=2)
+    made = np.zeros((rows * cols, len(linear[0].scale)), np.float32)
+    for row, part in enumerate(linear):
+        made += part(wide[row : row + rows].reshape(rows * cols, -1))
+    return made
+
+
+def _linear(arrays: Mapping[str, NDArray[Any]], prefix: str) -> IntegerLinear:
+    weight = np.ascontiguousarray(arrays[prefix + "weight"].T.astype(np.float32))
+    return IntegerLinear(
+        weight, arrays[prefix + "scale"].astype(np.float32), arrays[prefix + "offset"].astype(np.float32)
+    )
+
+
+def _block(arrays: Mapping[str, NDArray[Any]], prefix: str) -> IntegerBlock:
+    return IntegerBlock(
+        attention_gain=arrays[prefix + "attention_gain"].astype(np.float32),
+        into=_linear(arrays, prefix + "into."),
+        logit_scale=arrays[prefix + "logit_scale"].astype(np.float32)[:, None, None],
+        value_scale=arrays[prefix + "value_scale"].astype(np.float32),
+        out=_linear(arrays, prefix + "out."),
+        mlp_gain=arrays[prefix + "mlp_gain"].astype(np.float32),
+        widen=_linear(arrays, prefix + "widen."),
+        gelu=arrays[prefix + "gelu"].astype(np.float32),
+        narrow=_linear(arrays, prefix + "narrow."),
+    )
+
+
+def _near(arrays: Mapping[str, NDArray[Any]], level: int, config: PriorConfig) -> NDArray[np.int32]:
+    """(offsets, K + 1, D): what each token adds to a slot from each of the places around it."""
+    whole, tokens = _linear(arrays, f"near.{level}."), arrays[f"tokens.{level}"].astype(np.float32)
+    parts = np.split(whole.weight, len(config.order(level).offsets))
+    offsets = [whole.offset, *[np.zeros_like(whole.offset)] * (len(parts) - 1)]
+    made = [IntegerLinear(part, whole.scale, each)(tokens) for part, each in zip(parts, offsets, strict=True)]
+    return np.stack(made).astype(np.int32)
+
+
+def _below(arrays: Mapping[str, NDArray[Any]], level: int) -> list[IntegerLinear] | None:
+    return [_linear(arrays, f"below.{level}.{row}.") for row in range(3)] if level else None
