@@ -26,7 +26,7 @@ PICTURE_SUFFIXES = frozenset(
 @click.option(
     "--entropy",
     type=click.Choice(["prior", "static", "uniform"]),
-    help="Entropy model: prior is smallest, uniform is quickest. [default: the first that the model has]",
+    help="Entropy model: prior is smallest and takes longest. [default: static if the model has it]",
 )
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name, id or folder of the model.")
 @click.option(

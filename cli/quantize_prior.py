@@ -26,7 +26,7 @@ from vqcodec.cli import options
 @click.option("--crops", type=click.IntRange(min=1), default=64, show_default=True, help="Random crops of them.")
 @options.debug
 def quantize_prior(model: Path, prior: Path | None, data: tuple[Path, ...], crops: int, debug: bool) -> None:
-    """Let a prior code the streams of the model in the folder MODEL, which makes them smaller.
+    """Let a prior code streams of the model in the folder MODEL: with `vqcodec encode --entropy prior`.
 
     The prior is turned into whole numbers of 8 bits, so that every machine computes the same. MODEL gets another id,
     and reads the streams that were written before.
@@ -39,6 +39,6 @@ def quantize_prior(model: Path, prior: Path | None, data: tuple[Path, ...], crop
     before = load_model_folder(model.resolve())
     card = export_entropy_prior(before.path, find_prior(before, prior), PictureSet(data), crops=crops)
     click.echo(
-        f"{model}: {card.name} codes streams with its prior; its id was {before.card.model_id.hex()}, "
+        f"{model}: {card.name} can code streams with its prior; its id was {before.card.model_id.hex()}, "
         f"it is {card.model_id.hex()}"
     )

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Both stages from nothing, with classes: draws 40,000 shapes of 32 x 32 pixels, trains a model and a prior on them, and
-# generates eight pictures of each class. About a quarter of an hour on 2 CPU cores; nothing is downloaded.
+# generates eight pictures of each class. About 20 minutes on one CPU core; nothing is downloaded.
 #
 #   examples/toy_generation.sh [FOLDER]      (toy-generation in the present folder by default)
 #

@@ -37,8 +37,7 @@ def copy(coding_model: Path, tmp_path: Path) -> Path:
 
 
 def test_streams_are_coded_by_the_prior_and_come_back(codec: Codec) -> None:
-    assert codec.default_entropy == "prior"
-    stream = codec.encode(PICTURE)
+    stream = codec.encode(PICTURE, entropy="prior")
     assert read_header(stream).header.entropy_id == PRIOR_ID
     same = codec.read(codec.encode(PICTURE, entropy="uniform")).tokens
     assert codec.read(stream).tokens == same
@@ -46,7 +45,7 @@ def test_streams_are_coded_by_the_prior_and_come_back(codec: Codec) -> None:
 
 
 def test_the_first_levels_are_a_prefix(codec: Codec) -> None:
-    one, two = codec.encode(PICTURE, levels=1), codec.encode(PICTURE)
+    one, two = codec.encode(PICTURE, levels=1, entropy="prior"), codec.encode(PICTURE, entropy="prior")
     assert codec.decode(one).tobytes() == codec.decode(two, levels=1).tobytes()
     first = read_header(two).payload_bytes[0]
     assert read_header(one).payload_bytes == (first,)
@@ -82,11 +81,11 @@ def test_a_model_without_a_prior_says_so(tiny_model: Path) -> None:
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x")])
 def test_a_missing_or_damaged_prior_is_told_when_it_is_needed(damage: Callable[[Path], object], copy: Path) -> None:
-    stream = Codec.load(copy, device="cpu").encode(PICTURE)
+    stream = Codec.load(copy, device="cpu").encode(PICTURE, entropy="prior")
     damage(copy / ENTROPY_FILE)
     load_model_folder.cache_clear()
     codec = Codec.load(copy, device="cpu")
-    for use in (lambda: codec.decode(stream), lambda: codec.encode(PICTURE)):
+    for use in (lambda: codec.decode(stream), lambda: codec.encode(PICTURE, entropy="prior")):
         with pytest.raises(ModelError, match=rf"{ENTROPY_FILE}: .*the prior of model tiny"):
             use()
     assert codec.decode(codec.encode(PICTURE, entropy="static")).size == (50, 37)

@@ -109,9 +109,8 @@ class Codec:
 
     @property
     def default_entropy(self) -> str:
-        """`prior` where the model has one, else `static` where it has frequencies, else `uniform`."""
-        there = self.model.stream_model.entropy_models
-        return next(name for name in ("prior", "static", "uniform") if ENTROPY_IDS[name] in there)
+        """`static` where the model has frequencies, else `uniform`: the prior takes longer than the networks."""
+        return "static" if STATIC_ID in self.model.stream_model.entropy_models else "uniform"
 
     def encode(
         self,
@@ -125,8 +124,8 @@ class Codec:
 
         image: a file (path, bytes or binary stream), a Pillow image, (H, W), (H, W, 3) or (H, W, 4) uint8 pixels, or
         what `vqcodec.image.load_image` gives. levels: 1..L, more is better and larger; all by default. entropy:
-        uniform, static or prior, by default the best there is. Raises ImageError for a picture that cannot be read,
-        ValueError for other arguments.
+        uniform, static, which is the default where the model has frequencies, or prior, which is smaller and slower.
+        Raises ImageError for a picture that cannot be read, ValueError for other arguments.
         """
         self.check_pictures()
         loaded = _as_loaded(image, max_pixels)

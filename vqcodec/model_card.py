@@ -67,7 +67,7 @@ class EntropyPrior:
 class ModelCard:
     """What a model is. `static_frequencies`: for each level K integers that sum to 2**24, or () when there are none.
 
-    `entropy_prior`: what codes its streams by default; None for a model without.
+    `entropy_prior`: what codes its streams when asked for; None for a model without.
 
     `reads`: ids, in hexadecimal, of other models whose streams this one decodes too: it has their Encoder, codebooks
     and frequencies, and a Decoder of its own.

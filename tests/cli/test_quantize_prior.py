@@ -24,15 +24,15 @@ def model(tiny_model: Path, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_streams_are_coded_by_the_prior_from_then_on(model: Path, photo: Path, tmp_path: Path) -> None:
+def test_streams_can_be_coded_by_the_prior_from_then_on(model: Path, photo: Path, tmp_path: Path) -> None:
     before = load_model_folder(model).card.model_id.hex()
     vqcodec("encode", photo, tmp_path / "old.vq", "--model", model)
     result = vqcodec("quantize-prior", model, "--data", tmp_path / "photos", "--crops", 2)
     assert (result.exit_code, result.stderr) == (0, "")
     after = load_model_folder(model).card.model_id.hex()
-    assert result.stdout == f"{model}: tiny codes streams with its prior; its id was {before}, it is {after}\n"
+    assert result.stdout == f"{model}: tiny can code streams with its prior; its id was {before}, it is {after}\n"
 
-    for name, options in (("prior", ()), ("static", ("--entropy", "static")), ("uniform", ("--entropy", "uniform"))):
+    for name, options in (("prior", ("--entropy", "prior")), ("static", ()), ("uniform", ("--entropy", "uniform"))):
         told = vqcodec("encode", photo, tmp_path / f"{name}.vq", "--model", model, "--json", *options)
         assert json.loads(told.stdout)["entropy"] == name
         assert read_header((tmp_path / f"{name}.vq").read_bytes()).header.model_id.hex() == after

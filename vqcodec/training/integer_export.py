@@ -61,7 +61,7 @@ def integer_arrays(prior: Prior, tokens: Sequence[Tensor]) -> Arrays:
         arrays |= _input(level, cast("LevelInput", prior.inputs[level]), token_steps)
     for number, block in enumerate(prior.each_block()):
         arrays |= _block(f"blocks.{number}.", block, {name: largest[f"{number}.{name}"] for name in _ACTIVATIONS})
-    return arrays
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # as files need them
 
 
 #: of a block, as `_watch` names them
