@@ -26,10 +26,11 @@ from vqcodec.cli import options
 @click.option("--crops", type=click.IntRange(min=1), default=64, show_default=True, help="Random crops of them.")
 @options.debug
 def quantize_prior(model: Path, prior: Path | None, data: tuple[Path, ...], crops: int, debug: bool) -> None:
-    """Let a prior code streams of the model in the folder MODEL: with `vqcodec encode --entropy prior`.
+    """Let a prior code the streams of a model.
 
-    The prior is turned into whole numbers of 8 bits, so that every machine computes the same. MODEL gets another id,
-    and reads the streams that were written before.
+    In the folder MODEL the prior is turned into whole numbers of 8 bits, so that every machine computes the same;
+    `vqcodec encode --entropy prior` codes with it. The model gets another id, and reads the streams that were written
+    before.
     """
     from vqcodec.model_card import load_model_folder
     from vqcodec.prior_card import find_prior
