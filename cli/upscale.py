@@ -41,7 +41,7 @@ def upscale(
     as_json: bool,
     debug: bool,
 ) -> None:
-    """Make a picture larger, with detail that the prior makes up.
+    """Make a picture larger, with detail from the prior.
 
     The type of the result follows the extension of OUT; a .vq stream holds tokens and is as with --free. With -n 2 or
     more OUT.png becomes OUT-000.png and so on: other pictures that IN may be of. IN and OUT may be - for stdin and
