@@ -118,6 +118,15 @@ def test_a_prior_that_knows_classes_cannot_code(tiny_model: Path, tmp_path: Path
     assert not (folder / ENTROPY_FILE).exists()
 
 
+def test_a_prior_whose_sums_could_be_rounded_cannot_code(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    prior = find_prior(load_model_folder(folder), write_prior(tmp_path / "prior", tiny_model, classes=(), radius=9))
+    with pytest.raises(ModelError, match=r"prior: radius 9, .*: too many to add up"):
+        export_entropy_prior(folder, prior, CROPS, crops=1)
+    assert not (folder / ENTROPY_FILE).exists()
+
+
 def test_a_prior_of_another_model_cannot_code(tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_model, folder)

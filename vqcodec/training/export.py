@@ -20,6 +20,7 @@ from torch import Tensor
 from vqcodec.bitstream import quantise_frequencies
 from vqcodec.codec import Codec
 from vqcodec.image import padded
+from vqcodec.integer_prior import IntegerPrior
 from vqcodec.model_card import (
     CARD_FILE,
     ENTROPY_FILE,
@@ -133,7 +134,9 @@ def export_entropy_prior(folder: Path, prior: PriorFolder, pictures: Pictures, *
         pictures, codec, levels=prior.card.prior.levels, batch_size=crops, crop=config.crop, seed=config.seed
     )
     try:
-        raw = save_arrays(integer_arrays(prior.load(), source(0).levels))
+        arrays = integer_arrays(prior.load(), source(0).levels)
+        IntegerPrior(prior.card.prior, arrays)  # says whether its sums are exact
+        raw = save_arrays(arrays)
     except ValueError as error:
         raise ModelError(f"{prior.path}: {error}") from error
     entropy_prior = EntropyPrior(prior.card.prior, hashlib.sha256(raw).hexdigest())
