@@ -13,6 +13,9 @@ from vqcodec.bitstream.container import (
     expect_model,
     read_header,
     read_stream,
+    stream_overhead,
+    truncated_sizes,
+    truncated_stream,
     write_stream,
 )
 from vqcodec.bitstream.entropy_models import (
@@ -76,5 +79,8 @@ __all__ = [
     "quantise_frequencies",
     "read_header",
     "read_stream",
+    "stream_overhead",
+    "truncated_sizes",
+    "truncated_stream",
     "write_stream",
 ]

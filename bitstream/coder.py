@@ -1,7 +1,8 @@
 """The range coder: tokens of one level <-> payload bytes, driven by an entropy model.
 
 There is one loop over the tokens, `_code_level`, for both directions: the writer's coder returns the tokens that it
-was given, the reader's returns the tokens that it read. Encoding and decoding are the same text and cannot drift.
+was given, the reader's returns the tokens that it read. Encoding and decoding are the same text and cannot drift. A
+third coder chooses the tokens by what they take.
 
 The arithmetic is constriction's default range coder (32-bit words, 64-bit state, 24-bit precision). It takes float32
 and quantises: value i gets 1 + p[i] * (2**24 - K) / sum(p). Fed p = frequency - 1, the factor is exactly 1 and every
@@ -10,7 +11,9 @@ partial sum is an integer below 2**24, so it codes with exactly our frequencies;
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Final, Protocol, TypeAlias
 
 import constriction
 import numpy as np
@@ -18,7 +21,7 @@ import numpy.typing as npt
 
 from vqcodec.bitstream.entropy_models import CodingContext, EntropyModel
 from vqcodec.bitstream.errors import CorruptStreamError
-from vqcodec.bitstream.frequencies import IntegerArray, check_frequencies
+from vqcodec.bitstream.frequencies import FREQUENCY_BITS, IntegerArray, check_frequencies
 from vqcodec.bitstream.limits import MAX_PAYLOAD_BYTES_PER_TOKEN, PAYLOAD_SLACK_BYTES
 from vqcodec.bitstream.tokens import TokenGrid
 
@@ -26,23 +29,30 @@ _WORD_BYTES: Final = 4
 _STATE_BITS: Final = 64
 
 
+#: (n,) positions in raster order -> (n, K): the distortion of each value of the tokens there
+Distortions: TypeAlias = Callable[[IntegerArray], npt.NDArray[np.floating[Any]]]
+
+
 class _SymbolCoder(Protocol):
     def code(self, positions: IntegerArray, frequencies: IntegerArray) -> npt.NDArray[np.int32]:
-        """The tokens (n,) at ``positions`` (n,): those given (writer) or those read (reader)."""
+        """The tokens (n,) at ``positions`` (n,): those given (writer), read (reader) or chosen."""
 
 
-class _Encoder:
-    """Codes the given tokens and returns them."""
+class _Encoder(ABC):
+    """Codes tokens and returns them."""
 
-    def __init__(self, grid: TokenGrid) -> None:
-        self._tokens = grid.indices.reshape(-1)
+    def __init__(self) -> None:
         self._coder = constriction.stream.queue.RangeEncoder()
 
     def code(self, positions: IntegerArray, frequencies: IntegerArray) -> npt.NDArray[np.int32]:
-        tokens = self._tokens[positions].astype(np.int32)
+        tokens = self.choose(positions, frequencies)
         if frequencies.shape[1] > 1:  # a token that can have one value only costs nothing
             self._coder.encode(tokens, *_model_arguments(frequencies, len(positions)))
         return tokens
+
+    @abstractmethod
+    def choose(self, positions: IntegerArray, frequencies: IntegerArray) -> npt.NDArray[np.int32]:
+        """The tokens (n,) to code at these positions (n,)."""
 
     def payload(self) -> bytes:
         """The shortest bytes that decode to the tokens coded so far. They never end in a zero byte."""
@@ -83,6 +93,30 @@ class _Decoder:
         return tokens
 
 
+class _Writer(_Encoder):
+    """Codes the given tokens."""
+
+    def __init__(self, grid: TokenGrid) -> None:
+        super().__init__()
+        self._tokens = grid.indices.reshape(-1)
+
+    def choose(self, positions: IntegerArray, frequencies: IntegerArray) -> npt.NDArray[np.int32]:
+        return self._tokens[positions].astype(np.int32)
+
+
+class _Chooser(_Encoder):
+    """Codes the tokens that are cheapest: those with the least distortion + weight * bits."""
+
+    def __init__(self, distortions: Distortions, weight: float) -> None:
+        super().__init__()
+        self._distortions, self._weight = distortions, weight
+
+    def choose(self, positions: IntegerArray, frequencies: IntegerArray) -> npt.NDArray[np.int32]:
+        bits = FREQUENCY_BITS - np.log2(frequencies, dtype=np.float64)
+        costs = self._distortions(positions) + self._weight * bits
+        return costs.argmin(axis=1).astype(np.int32)
+
+
 def _model_arguments(frequencies: IntegerArray, count: int) -> list[Any]:
     """constriction's arguments for ``count`` tokens: a whole model for one shared row, else a family and its rows."""
     categorical = constriction.stream.model.Categorical
@@ -100,24 +134,29 @@ def _code_level(
     shape: tuple[int, int],
     codebook_size: int,
     coarser: tuple[TokenGrid, ...],
+    given: TokenGrid | None = None,
 ) -> TokenGrid:
-    """Code one level in either direction. Raises `ValueError` if the entropy model breaks its protocol."""
-    known = np.full(shape, -1, dtype=np.int32)
-    flat = known.reshape(-1)
+    """Code one level in either direction. Raises `ValueError` if the entropy model breaks its protocol.
+
+    given: the tokens, to a writer.
+    """
+    known = np.full(shape, -1, dtype=np.int32) if given is None else given.indices.astype(np.int32)
+    flat, is_coded = known.reshape(-1), np.zeros(known.size, dtype=bool)
     view = known.view()
     view.flags.writeable = False
-    level_model = model.begin_level(CodingContext(level, shape, codebook_size, coarser, view))
+    level_model = model.begin_level(CodingContext(level, shape, codebook_size, coarser, view, given is not None))
     coded = 0
     for positions in level_model.groups():
         coded += len(positions)
-        if coded > flat.size or bool((flat[positions] >= 0).any()):
+        if coded > flat.size or bool(is_coded[positions].any()):
             raise ValueError(f"entropy model {model.name} codes a token of level {level} twice")
         frequencies = level_model.frequencies(positions)
         check_frequencies(frequencies, codebook_size)
         if len(frequencies) not in (1, len(positions)):
             raise ValueError(f"entropy model {model.name} gives {len(frequencies)} rows for {len(positions)} tokens")
         flat[positions] = coder.code(positions, frequencies)
-    if coded != flat.size or bool((flat < 0).any()):
+        is_coded[positions] = True
+    if coded != flat.size or not is_coded.all():
         raise ValueError(f"entropy model {model.name} does not code every token of level {level} exactly once")
     return TokenGrid(known, codebook_size)
 
@@ -127,9 +166,31 @@ def encode_level(grid: TokenGrid, model: EntropyModel, *, level: int, coarser: t
 
     ``coarser`` holds the levels before this one. Raises `ValueError` if the entropy model breaks its protocol.
     """
-    coder = _Encoder(grid)
-    _code_level(coder, model, level=level, shape=grid.shape, codebook_size=grid.codebook_size, coarser=coarser)
+    coder = _Writer(grid)
+    _code_level(
+        coder, model, level=level, shape=grid.shape, codebook_size=grid.codebook_size, coarser=coarser, given=grid
+    )
     return coder.payload()
+
+
+def choose_level(
+    distortions: Distortions,
+    model: EntropyModel,
+    *,
+    weight: float,
+    level: int,
+    shape: tuple[int, int],
+    codebook_size: int,
+    coarser: tuple[TokenGrid, ...],
+) -> tuple[TokenGrid, bytes]:
+    """The tokens of one level with the least distortion + weight * bits, and their payload.
+
+    Greedy: in the order of coding, each group knowing what was chosen before, and not what its choice does to those
+    after it. Raises `ValueError` if the entropy model breaks its protocol.
+    """
+    coder = _Chooser(distortions, weight)
+    grid = _code_level(coder, model, level=level, shape=shape, codebook_size=codebook_size, coarser=coarser)
+    return grid, coder.payload()
 
 
 def decode_level(

@@ -168,6 +168,45 @@ def write_stream(
     return stream
 
 
+def stream_overhead(model: StreamModel, width: int, height: int, entropy_id: int, boxes: Boxes | None = None) -> int:
+    """Bytes of a stream of such a picture before its first level: header and boxes."""
+    header = Header(model.model_id, width, height, 1, entropy_id, has_boxes=bool(boxes))
+    return header.size_bytes + (len(encode_boxes(boxes)) if boxes is not None else 0)
+
+
+def truncated_sizes(data: StreamBytes, *, allow_partial: bool = False) -> tuple[int, ...]:
+    """Bytes of the streams of the first 1, 2, ... levels of a stream. Raises a `StreamError` as `read_header` does."""
+    parsed = _parse(data, allow_partial=allow_partial)
+    around = parsed.header.size_bytes + len(parsed.box_section)
+    return tuple(
+        around + sum(len(encode_varint(len(payload))) + len(payload) for payload in parsed.payloads[:count])
+        for count in range(1, len(parsed.payloads) + 1)
+    )
+
+
+def truncated_stream(
+    data: StreamBytes,
+    find_model: Callable[[bytes], StreamModel],
+    levels: int,
+    *,
+    allow_partial: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> bytes:
+    """The stream of the first `levels` levels of a stream, or of all that it has. Payloads and boxes stay as they are.
+
+    Decodes the stream: the checksum is one of tokens, and damage must not get a new one. Raises as `read_stream` does.
+    """
+    stream = read_stream(data, find_model, allow_partial=allow_partial, max_pixels=max_pixels)
+    parsed = _parse(data, allow_partial=allow_partial)
+    kept = stream.tokens.levels[:levels]
+    header = replace(stream.header, level_count=len(kept))
+    header = replace(header, checksum=_checksum(header, parsed.box_section, kept))
+    parts = [header.to_bytes(), bytes(parsed.box_section)]
+    for payload in parsed.payloads[: len(kept)]:
+        parts += [encode_varint(len(payload)), bytes(payload)]
+    return b"".join(parts)
+
+
 def read_header(data: StreamBytes, *, allow_partial: bool = True) -> StreamInfo:
     """What ``data`` says about itself, quickly and without its model; tokens and checksum are not looked at.
 

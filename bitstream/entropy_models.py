@@ -27,11 +27,12 @@ _TABLE_GROUP_TOKENS: Final = 2**18
 
 @dataclass(frozen=True, eq=False)
 class CodingContext:
-    """What is known while one level is coded, the same for the writer and the reader at every step.
+    """What is known while one level is coded.
 
     ``level`` counts from 0 (coarsest). ``shape`` is (rows, cols). ``coarser`` holds the levels coded before, coarse
-    to fine. ``known`` is a read-only (rows, cols) int32 view that fills up while the level is coded: the token where it
-    is coded, -1 elsewhere.
+    to fine. ``known`` is a read-only (rows, cols) int32 view. For a reader it fills up while the level is coded: the
+    token where it is coded, -1 elsewhere. For a writer, ``complete`` says, it holds every token from the start, so that
+    a level model can answer for many groups at once; it must answer as if it knew those before each group only.
     """
 
     level: int
@@ -39,6 +40,7 @@ class CodingContext:
     codebook_size: int
     coarser: tuple[TokenGrid, ...]
     known: npt.NDArray[np.int32]
+    complete: bool = False
 
 
 class LevelModel(Protocol):
@@ -49,6 +51,7 @@ class LevelModel(Protocol):
 
         The tokens of one group are coded in the order given and without knowledge of each other. All groups together
         hold every position once. A group is asked for only after the tokens of the group before are in ``known``.
+        Where ``known`` is complete, an item may be several groups, one after the other.
         """
 
     def frequencies(self, positions: IntegerArray) -> IntegerArray:

@@ -13,6 +13,7 @@ from vqcodec.cli.batch import Outcome, run
 from vqcodec.cli.files import STANDARD, Task, check_target, plan, read_standard, write_output
 from vqcodec.cli.loading import Codecs
 from vqcodec.model_card import DEFAULT_MODEL, find_model
+from vqcodec.rates import LARGEST_WEIGHT, Rate
 
 PICTURE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".gif", ".ppm", ".pgm", ".tga"}
@@ -23,10 +24,22 @@ PICTURE_SUFFIXES = frozenset(
 @options.paths
 @options.output_folder
 @click.option("--levels", type=click.IntRange(min=1), help="How many levels to keep: fewer is smaller. [default: all]")
+@click.option("--quality", type=click.FloatRange(0, 100), help="0 (smallest) to 100 (all levels), instead of --levels.")
+@click.option("--max-bytes", type=click.IntRange(min=1), help="The best file that is no larger.")
+@click.option(
+    "--bpp", type=click.FloatRange(min=0, min_open=True), help="The same in bits per pixel: the best file up to there."
+)
+@click.option(
+    "--lambda",
+    "weight",
+    type=click.FloatRange(0, LARGEST_WEIGHT),
+    default=0.0,
+    help=f"What a bit weighs against distortion, 0 to {LARGEST_WEIGHT:g}: more is smaller.  [default: 0]",
+)
 @click.option(
     "--entropy",
     type=click.Choice(["prior", "static", "uniform"]),
-    help="Entropy model: prior is smallest and takes longest. [default: static if the model has it]",
+    help="Entropy model: prior is smallest and takes longest. [default: the first of these that the model has]",
 )
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name, id or folder of the model.")
 @click.option(
@@ -58,6 +71,10 @@ def encode(
     paths: tuple[str, ...],
     output_folder: Path | None,
     levels: int | None,
+    quality: float | None,
+    max_bytes: int | None,
+    bpp: float | None,
+    weight: float,
     entropy: str | None,
     model: str,
     icc: str,
@@ -84,7 +101,12 @@ def encode(
             )
     model_folder = find_model(model)
     options.check_levels(levels, model_folder)
+    try:
+        Rate(levels, quality, max_bytes, bpp, weight)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
+    from vqcodec.bitstream import read_header
     from vqcodec.image import load_image
 
     codecs = Codecs(device)
@@ -96,7 +118,15 @@ def encode(
         codec = codecs.get(model_folder)
         entropy_name = entropy or codec.default_entropy
         started = time.perf_counter()
-        stream = codec.encode(image, levels=levels, entropy=entropy_name)
+        stream = codec.encode(
+            image,
+            levels=levels,
+            quality=quality,
+            max_bytes=max_bytes,
+            bits_per_pixel=bpp,
+            weight=weight,
+            entropy=entropy_name,
+        )
         seconds = time.perf_counter() - started
 
         def check(data: bytes) -> None:
@@ -104,7 +134,8 @@ def encode(
                 codec.read(data, max_pixels=max_pixels)
 
         write_output(task, stream, force=force, check=check)
-        used = levels or codec.card.autoencoder.levels
+        used = read_header(stream).header.level_count
+        warnings = (*image.warnings, *_if_larger(task, len(stream)))
         bits_per_pixel = 8 * len(stream) / (image.width * image.height)
         values = {
             "input": task.source,
@@ -117,12 +148,20 @@ def encode(
             "entropy": entropy_name,
             "model": codec.card.name,
             "seconds": round(seconds, 4),
-            "warnings": list(image.warnings),
+            "warnings": list(warnings),
         }
         line = (
             f"{task.target_name}: {len(stream)} bytes, {bits_per_pixel:.4f} bpp, {image.width} x {image.height}, "
             f"{used} level{'s' if used > 1 else ''}, {seconds:.2f} s"
         )
-        return Outcome(line, values, image.warnings)
+        return Outcome(line, values, warnings)
 
     run(tasks, work, jobs=jobs, as_json=as_json, debug=debug)
+
+
+def _if_larger(task: Task, size: int) -> tuple[str, ...]:
+    """A warning where the stream is larger than the file that it was made of."""
+    if task.source == STANDARD:
+        return ()
+    before = Path(task.source).stat().st_size
+    return (f"{size} bytes are more than the {before} of the picture itself: keep that",) if size > before else ()

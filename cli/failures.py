@@ -12,6 +12,7 @@ _ABOUT_DATA = {
     "vqcodec.image_source": ("ImageError",),
     "vqcodec.model_card": ("ModelError",),
     "vqcodec.devices": ("DeviceError",),
+    "vqcodec.rates": ("RateError",),
     "vqcodec.perceptual": ("PerceptualWeightsError",),
     "vqcodec.benchmarks.anchors": ("AnchorError",),
     "vqcodec.benchmarks.comparison": ("ComparisonError",),

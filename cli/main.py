@@ -23,6 +23,7 @@ _COMMANDS = {
     "encode": "encode",
     "decode": "decode",
     "info": "info",
+    "truncate": "truncate",
     "generate": "generate",
     "complete": "complete",
     "upscale": "upscale",

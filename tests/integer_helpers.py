@@ -35,11 +35,13 @@ def grids(shape: tuple[int, int], seed: int = 0) -> tuple[TokenGrid, ...]:
     return tuple(TokenGrid(draw(size, shape, seed + size), size) for size in SIZES)
 
 
-def frequencies(model: EntropyModel, pyramid: tuple[TokenGrid, ...], level: int) -> np.ndarray:
-    """(rows * cols, K): of all tokens of a level, in raster order."""
+def frequencies(
+    model: EntropyModel, pyramid: tuple[TokenGrid, ...], level: int, *, complete: bool = False
+) -> np.ndarray:
+    """(rows * cols, K): of all tokens of a level, in raster order; as a reader finds them, or a writer."""
     grid = pyramid[level]
-    known = np.full(grid.shape, -1, np.int32)
-    context = CodingContext(level, grid.shape, grid.codebook_size, pyramid[:level], known)
+    known = grid.indices.astype(np.int32) if complete else np.full(grid.shape, -1, np.int32)
+    context = CodingContext(level, grid.shape, grid.codebook_size, pyramid[:level], known, complete)
     at_work = model.begin_level(context)
     found = np.zeros((known.size, grid.codebook_size), np.int64)
     for positions in at_work.groups():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from integer_helpers import SIZES, digest, frequencies, grids, priors
+from threadpoolctl import ThreadpoolController
 
 from vqcodec.bitstream import TokenGrid
 from vqcodec.bitstream.coder import decode_level, encode_level
@@ -48,6 +49,29 @@ def test_every_order_and_shape_comes_back(order: str, shape: tuple[int, int]) ->
             payload, integer, level=level, shape=shape, codebook_size=grid.codebook_size, coarser=pyramid[:level]
         )
         assert np.array_equal(read.indices, grid.indices)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("at_once", [1, 7, 10_000])
+def test_a_writer_may_ask_for_many_groups_at_once(order: str, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vqcodec.integer_prior.TOKENS_AT_ONCE", at_once)
+    _, integer = priors(order)
+    pyramid = grids((6, 9))
+    for level in range(len(pyramid)):
+        one_by_one = frequencies(integer, pyramid, level)
+        assert np.array_equal(frequencies(integer, pyramid, level, complete=True), one_by_one)
+
+
+def test_it_leaves_the_threads_of_linear_algebra_as_they_were() -> None:
+    before = ThreadpoolController().info()
+    _, integer = priors()
+    pyramid = grids((3, 4))
+    context = CodingContext(0, (3, 4), SIZES[0], (), pyramid[0].indices.astype(np.int32))
+    groups = integer.begin_level(context).groups()
+    next(iter(groups))
+    assert all(each["num_threads"] == 1 for each in ThreadpoolController().info() if each["user_api"] == "blas")
+    del groups  # as when a stream turns out to be damaged
+    assert ThreadpoolController().info() == before
 
 
 def test_what_comes_later_does_not_matter() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -22,6 +23,7 @@ from vqcodec.bitstream import (
     TokenGrid,
     TokenPyramid,
     read_stream,
+    stream_overhead,
     write_stream,
 )
 from vqcodec.devices import choose_device, fast_dtype, to_channels_last
@@ -47,6 +49,8 @@ from vqcodec.model_card import (
     find_model_by_id,
 )
 from vqcodec.models.autoencoder import VQAutoencoder
+from vqcodec.rate_control import TokenChooser
+from vqcodec.rates import Rate
 from vqcodec.tiling import reduced, scaled, tiles
 from vqcodec.weights import load_weights
 
@@ -109,36 +113,60 @@ class Codec:
 
     @property
     def default_entropy(self) -> str:
-        """`static` where the model has frequencies, else `uniform`: the prior takes longer than the networks."""
-        return "static" if STATIC_ID in self.model.stream_model.entropy_models else "uniform"
+        """The one with the smallest streams that the model has: `prior`, else `static`, else `uniform`."""
+        known = self.model.stream_model.entropy_models
+        return next(name for name in ("prior", "static", "uniform") if ENTROPY_IDS[name] in known)
 
     def encode(
         self,
         image: ImageLike,
         *,
         levels: int | None = None,
+        quality: float | None = None,
+        max_bytes: int | None = None,
+        bits_per_pixel: float | None = None,
+        weight: float = 0.0,
         entropy: str | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> bytes:
         """A picture as a stream.
 
         image: a file (path, bytes or binary stream), a Pillow image, (H, W), (H, W, 3) or (H, W, 4) uint8 pixels, or
-        what `vqcodec.image.load_image` gives. levels: 1..L, more is better and larger; all by default. entropy:
-        uniform, static, which is the default where the model has frequencies, or prior, which is smaller and slower.
-        Raises ImageError for a picture that cannot be read, ValueError for other arguments.
+        what `vqcodec.image.load_image` gives. levels: 1..L, more is better and larger; all by default. quality: 0
+        to 100, in the place of levels. max_bytes, bits_per_pixel: the stream, boxes and all, is not larger, and has up
+        to `levels` levels. weight: of a bit in the last level, see `vqcodec.rate_control`. entropy: prior, static (a
+        table of frequencies, larger and faster) or uniform; the first of these that the model has.
+        Raises ImageError for a picture that cannot be read, RateError for one that cannot be so small, ValueError for
+        other arguments.
         """
         self.check_pictures()
         loaded = _as_loaded(image, max_pixels)
-        self._entropy_id(entropy)  # what is wrong with it is said before the networks run
+        entropy_id = self._entropy_id(entropy)  # what is wrong with the arguments is said before the networks run
+        self._check_levels(levels)
+        rate = Rate(levels, quality, max_bytes, bits_per_pixel, weight)
         tensor = to_tensor(loaded.rgb, self.card.autoencoder.downsampling_factor)
-        tokens = self.tokenize(tensor, levels=levels)
         boxes = Boxes(
             icc=loaded.icc,
             exif=loaded.exif,
             xmp=loaded.xmp,
             alpha=None if loaded.alpha is None else pack_alpha(loaded.alpha),
         )
-        return self.write(tokens, loaded.width, loaded.height, entropy=entropy, boxes=boxes)
+        if rate.is_plain:
+            tokens = self._as_pyramid(self.tokenize(tensor, levels=levels))
+        else:
+            tokens = self._tokens_at(rate, tensor, loaded, entropy_id, boxes)
+        return self._write(tokens, loaded.width, loaded.height, entropy_id, boxes)
+
+    def _tokens_at(
+        self, rate: Rate, tensor: Tensor, loaded: LoadedImage, entropy_id: int, boxes: Boxes
+    ) -> TokenPyramid:
+        """The tokens of a picture at a rate that is not plain."""
+        model = self.model.stream_model
+        chooser = TokenChooser(self.network.quantizer, self.latent(tensor), model.entropy_models[entropy_id])
+        around = stream_overhead(model, loaded.width, loaded.height, entropy_id, boxes)
+        pixels = loaded.width * loaded.height
+        levels = self.card.autoencoder.levels
+        return chooser.at(rate.setting(pixels, levels, lambda setting: around + chooser.payload_bytes(setting)))
 
     def check_pictures(self) -> None:
         """Raises ModelError for a model of label maps."""
@@ -165,14 +193,11 @@ class Codec:
         self._check_levels(len(tokens))
         if any(grid.ndim != 3 or len(grid) != 1 for grid in tokens):
             raise ValueError(f"expected the tokens of one picture, (1, h, w), got {[tuple(g.shape) for g in tokens]}")
-        return write_stream(
-            self._as_pyramid(tokens),
-            model=self.model.stream_model,
-            width=width,
-            height=height,
-            entropy_id=self._entropy_id(entropy),
-            boxes=boxes,
-        )
+        return self._write(self._as_pyramid(tokens), width, height, self._entropy_id(entropy), boxes)
+
+    def _write(self, tokens: TokenPyramid, width: int, height: int, entropy_id: int, boxes: Boxes | None) -> bytes:
+        model = self.model.stream_model
+        return write_stream(tokens, model=model, width=width, height=height, entropy_id=entropy_id, boxes=boxes)
 
     def decode(self, data: bytes, *, levels: int | None = None, allow_partial: bool = False) -> Image.Image:
         """The picture in a stream, RGB or RGBA; its colour profile and metadata are in `info`.
@@ -219,18 +244,37 @@ class Codec:
         A level of stride s has (B, ceil(H / f / s), ceil(W / f / s)).
         Large pictures go through the Encoder in tiles. Raises ValueError for other shapes.
         """
-        factor = self.card.autoencoder.downsampling_factor
         count = self._check_levels(levels)
-        batch, height, width = _check_images(images, self.card.autoencoder.channels, factor)
-        rows, cols = height // factor, width // factor
+        batch, rows, cols = self._latent_shape(images)
         strides = self._strides[:count]
         tokens = [torch.empty((batch, -(-rows // s), -(-cols // s)), dtype=torch.int64) for s in strides]
-        for row, col in tiles(rows, cols, self._encoder_halo, align=strides[0]):
-            tile = images[:, :, scaled(row.outer, factor), scaled(col.outer, factor)]
-            latent = self.network.encoder(self._ready(tile))[:, :, row.kept, col.kept].float()
+        for row, col, latent in self._encoded(images):
             for grid, s, part in zip(tokens, strides, self.network.quantizer.tokens(latent, count), strict=True):
-                grid[:, reduced(row.inner, s), reduced(col.inner, s)] = part.cpu()
+                grid[:, reduced(row, s), reduced(col, s)] = part.cpu()
         return tokens
+
+    @torch.inference_mode()
+    def latent(self, images: Tensor) -> Tensor:
+        """Images as `tokenize` takes them to what is quantised: (B, C, H / f, W / f) float32, on the codec's device."""
+        batch, rows, cols = self._latent_shape(images)
+        whole = torch.empty((batch, self.card.autoencoder.latent_channels, rows, cols), device=self.device)
+        for row, col, latent in self._encoded(images):
+            whole[:, :, row, col] = latent
+        return whole
+
+    def _encoded(self, images: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+        """The latent tile by tile, with the rows and columns that it is of."""
+        factor = self.card.autoencoder.downsampling_factor
+        _, rows, cols = self._latent_shape(images)
+        for row, col in tiles(rows, cols, self._encoder_halo, align=self._strides[0]):
+            tile = images[:, :, scaled(row.outer, factor), scaled(col.outer, factor)]
+            yield row.inner, col.inner, self.network.encoder(self._ready(tile))[:, :, row.kept, col.kept].float()
+
+    def _latent_shape(self, images: Tensor) -> tuple[int, int, int]:
+        """(B, h, w). Raises ValueError for images of other shapes than `tokenize` takes."""
+        factor = self.card.autoencoder.downsampling_factor
+        batch, height, width = _check_images(images, self.card.autoencoder.channels, factor)
+        return batch, height // factor, width // factor
 
     @torch.inference_mode()
     def detokenize(self, tokens: list[Tensor]) -> Tensor:

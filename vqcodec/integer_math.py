@@ -73,6 +73,12 @@ def rescaled(sums: Float32, scale: Float32, offset: Float32) -> Float32:
     return np.rint(sums, out=sums)
 
 
+def looked_up(table: Float32, x: Float32, first: int) -> Float32:
+    """What a table of first, first + 1, ... holds for whole numbers x below 2^31; beyond its ends, what is there."""
+    found: Float32 = table.take((x - np.float32(first)).astype(np.intp), mode="clip")
+    return found
+
+
 def clipped(x: Float32, limit: int = LIMIT) -> Float32:
     """x within -limit..limit, in its own memory."""
     np.minimum(x, np.float32(limit), out=x)
@@ -82,7 +88,8 @@ def clipped(x: Float32, limit: int = LIMIT) -> Float32:
 
 def normalised(x: Float32, gain: Float32) -> Float32:
     """Root-mean-square normalisation of (n, D) whole numbers: rint(x * (gain / rms(x))) within -127..127."""
-    squares = np.square(np.minimum(np.abs(x), np.float32(LARGEST_STATE)), dtype=np.float64)
+    squares = np.square(x, dtype=np.float64)  # exact below 2^24, and what is more counts as LARGEST_STATE
+    np.minimum(squares, float(LARGEST_STATE) ** 2, out=squares)
     mean = squares.sum(axis=1, keepdims=True) / x.shape[1]  # of whole numbers below 2^53
     rms = np.sqrt(np.maximum(mean, 1.0, out=mean), out=mean)  # 1 at least: nothing is divided by zero
     made: Float32 = x * (gain / rms).astype(np.float32)
@@ -96,7 +103,7 @@ def attended(logits: Float32, values: Float32, exponentials: Float32, scale: Flo
     largest logit, what is between rounded up; the last is 0. Changes `logits`.
     """
     np.subtract(logits.max(axis=-1, keepdims=True), logits, out=logits)
-    powers: Float32 = exponentials.take(logits.astype(np.int32), mode="clip")
+    powers: Float32 = exponentials.take(logits.astype(np.intp), mode="clip")
     mixed: Float32 = powers @ values
     mixed *= scale / powers.sum(axis=-1, keepdims=True)
     return clipped(np.rint(mixed, out=mixed))
@@ -110,7 +117,7 @@ def token_frequencies(logits: Float32, exponentials: Float64, total: int) -> Int
     """
     below = logits.max(axis=1, keepdims=True) - logits
     first = below.argmin(axis=1)
-    powers = exponentials.take(below.astype(np.int32), mode="clip")
+    powers = exponentials.take(below.astype(np.intp), mode="clip")
     powers *= (total - logits.shape[1]) / powers.sum(axis=1, keepdims=True)
     frequencies: Integers = np.floor(powers, out=powers).astype(np.int64) + 1
     frequencies[np.arange(len(frequencies)), first] += total - frequencies.sum(axis=1)

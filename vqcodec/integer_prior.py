@@ -9,15 +9,16 @@ Shapes: n tokens of one group, m slots that they look at, N = rows cols, D width
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load
+from threadpoolctl import ThreadpoolController
 
 from vqcodec.bitstream.entropy_models import PRIOR_ID, CodingContext
 from vqcodec.bitstream.frequencies import FREQUENCY_TOTAL, IntegerArray
@@ -30,6 +31,7 @@ from vqcodec.integer_math import (
     IntegerLinear,
     attended,
     clipped,
+    looked_up,
     normalised,
     token_frequencies,
 )
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 GELU_LIMIT: Final = 511
 #: what attention adds where a slot must not look: less than any logit by more than ATTENTION_RANGE
 UNSEEN: Final = -(2**24)
+#: tokens in one pass where all are known
+TOKENS_AT_ONCE: Final = 192
 #: fractional bits of what flows from block to block
 RESIDUAL_BITS: Final = 10
 
@@ -135,28 +139,32 @@ class IntegerLevel:
         self._known = context.known.reshape(-1)
         self._places = places(prior.config.order(context.level), *context.shape, prior.config.radius)
         self._context = self._before_the_first_token(context)
+        self._is_complete = context.complete
         config, count = prior.config, len(self._context)
         shape = (config.depth, config.heads, count, config.width // config.heads)
         self._keys, self._values = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        self._group = 0
+        self._done = 0
 
     def groups(self) -> Iterator[IntegerArray]:
-        """Those of the order."""
-        yield from self._places.grid.groups()
+        """Those of the order; several at once where all tokens are known, as fewer and larger products are faster."""
+        groups = self._places.grid.groups()
+        with _libraries().limit(
+            limits=1, user_api="blas"
+        ):  # more threads only wait for each other in products so small
+            yield from joined(groups, TOKENS_AT_ONCE) if self._is_complete else groups
 
     def frequencies(self, positions: IntegerArray) -> IntegerArray:
-        """(n, K), of the next group."""
+        """(n, K), of the next group or groups."""
         prior, places = self._prior, self._places
-        own = slice(*places.grid.starts[self._group : self._group + 2])
-        self._group += 1
+        own = slice(self._done, self._done + len(positions))
+        self._done = own.stop
         seen = slice(int(places.first[own].min()), own.stop)
-        which, is_seen = places.relative(own, seen)
-        bias = prior.relative[:, np.where(is_seen, which, -1)]
+        bias = prior.relative.take(places.relative(own, seen), axis=1)
         x = self._context[own] + self._around(own)
         for number, block in enumerate(prior.blocks):
             x += self._attended(number, block, x, own, seen, bias)
-            hidden = clipped(block.widen(normalised(x, block.mlp_gain)), GELU_LIMIT).astype(np.int32)
-            x += block.narrow(block.gelu[hidden + GELU_LIMIT])
+            hidden = block.widen(normalised(x, block.mlp_gain))
+            x += block.narrow(looked_up(block.gelu, hidden, -GELU_LIMIT))
         logits = prior.heads[self._level](normalised(x, prior.head_gain))
         return token_frequencies(logits, prior.token_exponentials, FREQUENCY_TOTAL)
 
@@ -194,6 +202,23 @@ class IntegerLevel:
             stacked = np.concatenate([table[grid.indices] for table, grid in tables], axis=2)
             x += _convolved(below, stacked)[places.grid.positions]
         return x
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """The libraries of linear algebra in this process."""
+    return ThreadpoolController()
+
+
+def joined(groups: Sequence[IntegerArray], tokens: int) -> Iterator[IntegerArray]:
+    """The groups, one after the other, in as few pieces of whole groups as hold no more than `tokens`, or one group."""
+    piece: list[IntegerArray] = []
+    for group in groups:
+        if piece and sum(map(len, piece)) + len(group) > tokens:
+            yield np.concatenate(piece)
+            piece = []
+        piece.append(group)
+    yield np.concatenate(piece)
 
 
 def _convolved(linear: list[IntegerLinear], grids: Float32) -> Float32:

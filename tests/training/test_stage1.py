@@ -35,7 +35,7 @@ def test_the_loss_falls(trainer: Trainers) -> None:
         batch_size=4,
         crop=CropConfig(size=40, resized=0),
         learning_rate=3e-3,
-        level_shares=(0.0, 1.0),
+        level_shares=(0, 1),
         weights=LossWeights(l1=3.0, lpips_alex=0.2, lpips_vgg=0.2, colour=0, vgg_crop_size=32),
         adversary=AdversaryConfig(weight=0.0),
     )

@@ -89,6 +89,11 @@ def test_a_finished_model_is_where_fine_tuning_starts(trainer: Trainers, picture
     code_vectors = "quantizer.levels.0.codebook.code_vectors"
     moved = (tuned.model.state_dict()[code_vectors] - network.state_dict()[code_vectors]).abs().max()
     assert 0 < moved < 0.2  # not started anew
+    deeper = trainer("deeper", model=replace(MODEL, networks=replace(MODEL.networks, decoder_depths=(1, 2))))
+    deeper.start_from(network)
+    image = torch.zeros(1, 3, 32, 32)
+    expected = network.decoder(network.encoder(image))
+    torch.testing.assert_close(deeper.average.decoder(deeper.average.encoder(image)), expected)
     other = replace(MODEL, networks=replace(MODEL.networks, latent_channels=8))
     with pytest.raises(TrainingError, match="another configuration"):
         trainer("other", model=other).start_from(network)

@@ -83,6 +83,13 @@ class Codebook(nn.Module):
         codes = self.codes().detach()
         return nearest_codes(vectors, codes, None if self.unit else -0.5 * codes.square().sum(dim=1))
 
+    def distances(self, vectors: Tensor) -> Tensor:
+        """Squared distances (N, K) of `vectors` (N, D) from the codes."""
+        codes = self.codes().detach()
+        products = vectors @ codes.t()
+        lengths = vectors.square().sum(dim=1, keepdim=True) + codes.square().sum(dim=1)
+        return (lengths - 2 * products).clamp_min(0)
+
     @torch.no_grad()
     def update(self, vectors: Tensor, indices: Tensor) -> None:
         """Take note that `vectors` (N, D) chose the codes `indices` (N,), in every process.

@@ -34,6 +34,10 @@ class GumbelQuantizer(Level):
     def choose(self, latent: Tensor) -> Tensor:
         return self.logits(latent).argmax(dim=1)
 
+    def distances(self, latent: Tensor) -> Tensor:
+        """Nats that each code has less probability than one."""
+        return -self.logits(latent).log_softmax(dim=1)
+
     def reconstruct(self, indices: Tensor) -> Tensor:
         latent: Tensor = self.project_out(self.codebook.look_up(indices))
         return latent

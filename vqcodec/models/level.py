@@ -36,6 +36,10 @@ class Level(nn.Module, ABC):
         """Tokens (N,) of latents (N, C)."""
 
     @abstractmethod
+    def distances(self, latent: Tensor) -> Tensor:
+        """(N, K): how far each code is from latents (N, C), 0 or more; `choose` takes the nearest."""
+
+    @abstractmethod
     def reconstruct(self, indices: Tensor) -> Tensor:
         """Latents (N, C) of tokens (N,)."""
 

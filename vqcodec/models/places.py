@@ -17,30 +17,33 @@ SPACINGS: Final = 8
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """N places in order, int64.
+    """N places in order.
 
-    row, col, rank: (N,) where each is, and its group. spacing: (N,) the logarithm of `OrderedGrid.spacing`, at most
-    SPACINGS - 1. neighbours: (N, offsets) positions, -1 where there is none that is known. radius: how far they look,
-    in rows and columns. first: (N,) the first place in the order that each looks at.
+    row, col, rank: (N,) int32, where each is, and its group; the others are int64. spacing: (N,) the logarithm of
+    `OrderedGrid.spacing`, at most SPACINGS - 1. neighbours: (N, offsets) positions, -1 where there is none that is
+    known. radius: how far they look, in rows and columns. first: (N,) the first place in the order that each looks at.
     """
 
     grid: OrderedGrid
-    row: Positions
-    col: Positions
-    rank: Positions
+    row: NDArray[np.int32]
+    col: NDArray[np.int32]
+    rank: NDArray[np.int32]
     spacing: Positions
     neighbours: Positions
     radius: int
     first: Positions
 
-    def relative(self, queries: slice, keys: slice) -> tuple[Positions, NDArray[np.bool_]]:
-        """As `vqcodec.models.slots.Slots.relative`."""
+    def relative(self, queries: slice, keys: slice) -> NDArray[np.int32]:
+        """As `vqcodec.models.slots.Slots.relative`, (n, m); (2 radius + 1)^2 where the key is not looked at."""
         radius, side = self.radius, 2 * self.radius + 1
-        down = self.row[keys] - self.row[queries, None] + radius
-        right = self.col[keys] - self.col[queries, None] + radius
-        seen = (down >= 0) & (down < side) & (right >= 0) & (right < side)
-        seen &= self.rank[keys] <= self.rank[queries, None]
-        return (down * side + right) * seen, seen
+        down = self.row[keys] - (self.row[queries, None] - radius)
+        right = self.col[keys] - (self.col[queries, None] - radius)
+        hidden = (down.view(np.uint32) >= side) | (right.view(np.uint32) >= side)  # what is negative is large there
+        hidden |= self.rank[keys] > self.rank[queries, None]
+        down *= side
+        down += right
+        np.copyto(down, side**2, where=hidden)
+        return down
 
 
 @lru_cache(maxsize=32)
@@ -50,9 +53,9 @@ def places(order: TokenOrder, rows: int, cols: int, radius: int) -> Places:
     doublings = 2 ** np.arange(1, SPACINGS)
     return Places(
         grid=grid,
-        row=grid.positions // cols,
-        col=grid.positions % cols,
-        rank=grid.ranks(),
+        row=(grid.positions // cols).astype(np.int32),
+        col=(grid.positions % cols).astype(np.int32),
+        rank=grid.ranks().astype(np.int32),
         spacing=(grid.spacing[:, None] >= doublings).sum(axis=1),
         neighbours=grid.neighbours(order.offsets),
         radius=radius,

@@ -12,9 +12,9 @@ L levels.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
@@ -112,6 +112,10 @@ class VectorQuantizer(Level):
     def choose(self, latent: Tensor) -> Tensor:
         return self.codebook.nearest(self.vectors(latent))
 
+    def distances(self, latent: Tensor) -> Tensor:
+        """Squared, in the space of the look-up."""
+        return self.codebook.distances(self.vectors(latent))
+
     def reconstruct(self, indices: Tensor) -> Tensor:
         latent: Tensor = self.project_out(self.codebook.look_up(indices))
         return latent
@@ -155,6 +159,15 @@ def rotated(vectors: Tensor, codes: Tensor) -> Tensor:
     return scale * (vectors - 2 * along_middle * middle + 2 * along_start * end)
 
 
+def nearest(level: Level, seen: Tensor, coarser: list[Tensor]) -> Tensor:
+    """The token of the nearest code for each position of (B, C, h, w), (B, h, w)."""
+    return level.choose(as_vectors(seen)).view(len(seen), *seen.shape[2:])
+
+
+#: how tokens are chosen: a level, what is left for it (B, C, h, w), the tokens of the levels before -> (B, h, w)
+Choice: TypeAlias = Callable[[Level, Tensor, list[Tensor]], Tensor]
+
+
 class ResidualQuantizer(nn.Module):
     """L levels, each quantising what the levels before it have left.
 
@@ -177,13 +190,16 @@ class ResidualQuantizer(nn.Module):
         for level in self.each():
             level.codebook.begin_learning()
 
-    def tokens(self, latent: Tensor, levels: int) -> list[Tensor]:
-        """Latent (B, C, h, w) -> `levels` token tensors (B, h / s, w / s), coarse to fine, s the stride of each."""
-        tokens = []
+    def tokens(self, latent: Tensor, levels: int, choose: Choice = nearest) -> list[Tensor]:
+        """Latent (B, C, h, w) -> `levels` token tensors (B, h / s, w / s), coarse to fine, s the stride of each.
+
+        choose: given a level, what is left for it, (B, C, h / s, w / s), and the tokens of the levels before.
+        """
+        tokens: list[Tensor] = []
         for level, stride in list(zip(self.each(), self.config.strides, strict=True))[:levels]:
             seen = _reduced(latent, stride)
-            indices = level.choose(_as_vectors(seen))
-            tokens.append(indices.view(len(seen), *seen.shape[2:]))
+            tokens.append(choose(level, seen, tokens))
+            indices = tokens[-1].flatten()
             if len(tokens) < levels:
                 latent = latent - _enlarged(_as_grid(level.reconstruct(indices), seen), stride, *latent.shape[2:])
         return tokens
@@ -214,7 +230,7 @@ class ResidualQuantizer(nn.Module):
         indices, codebook_losses, commitment_losses = [], [], []
         for number, (level, stride) in enumerate(zip(self.each(), self.config.strides, strict=True)):
             seen, in_use = _reduced(residual, stride), levels > number
-            output = level.learn(_as_vectors(seen), in_use.repeat_interleave(seen.shape[2] * seen.shape[3]))
+            output = level.learn(as_vectors(seen), in_use.repeat_interleave(seen.shape[2] * seen.shape[3]))
             indices.append(output.indices.view(len(seen), *seen.shape[2:]))
             used = in_use[:, None, None, None]
             made = _enlarged(_as_grid(output.passed, seen), stride, *wanted.shape[2:])
@@ -240,7 +256,7 @@ class ResidualQuantizer(nn.Module):
         """Start every level, one after the other, from latents (B, C, h, w): directions, codes, and the way back."""
         for level, stride in zip(self.each(), self.config.strides, strict=True):
             seen = _reduced(latent, stride)
-            vectors = _as_vectors(seen)
+            vectors = as_vectors(seen)
             level.start_from(vectors, generator)
             made = level.reconstruct(level.choose(vectors))
             latent = latent - _enlarged(_as_grid(made, seen), stride, *latent.shape[2:])
@@ -251,7 +267,7 @@ class ResidualQuantizer(nn.Module):
         revived = 0
         for level, stride in zip(self.each(), self.config.strides, strict=True):
             seen = _reduced(latent, stride)
-            vectors = _as_vectors(seen)
+            vectors = as_vectors(seen)
             revived += level.revive(vectors, generator)
             latent = latent - _enlarged(
                 _as_grid(level.reconstruct(level.choose(vectors)), seen), stride, *latent.shape[2:]
@@ -259,7 +275,8 @@ class ResidualQuantizer(nn.Module):
         return revived
 
 
-def _as_vectors(latent: Tensor) -> Tensor:
+def as_vectors(latent: Tensor) -> Tensor:
+    """(B, C, h, w) -> (N, C), position by position."""
     return latent.permute(0, 2, 3, 1).reshape(-1, latent.shape[1])
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vqcodec.models.orders import OrderedGrid, Positions, TokenOrder
@@ -58,8 +60,8 @@ def slots(order: TokenOrder, rows: int, cols: int, radius: int, device: torch.de
     """Of a grid. Raises ValueError for a grid without positions."""
     known = places(order, rows, cols, radius)
 
-    def tensor(array: Positions) -> Tensor:
-        return torch.tensor(array, device=device)
+    def tensor(array: Positions | NDArray[np.int32]) -> Tensor:
+        return torch.tensor(array, dtype=torch.int64, device=device)
 
     return Slots(
         grid=known.grid,

@@ -27,6 +27,7 @@ from vqcodec.distributed import (
 )
 from vqcodec.models.autoencoder import AutoencoderOutput, VQAutoencoder
 from vqcodec.models.codebooks import Codebook
+from vqcodec.models.deepening import deepened
 from vqcodec.models.gumbel import GumbelQuantizer
 from vqcodec.network_input import network_input
 from vqcodec.training.checkpoint import (
@@ -96,7 +97,7 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
             seed=config.seed,
             share=slice(process_rank(), None, process_count()),
         )
-        self.level_shares = torch.tensor(config.shares_of(recipe.model.levels))
+        self.level_shares = torch.tensor(config.shares_of(recipe.model.levels), dtype=torch.float32)
         #: of the model that a decoder-only run started from, for the card of what it gives
         self.origin: dict[str, Any] = {}
         self._is_started = False
@@ -104,11 +105,12 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
     def start_from(self, network: VQAutoencoder) -> None:
         """Go on from the weights of a finished model, in the place of a start from the data.
 
-        Raises TrainingError when its configuration is another than that of this run.
+        Raises TrainingError when its configuration is another than that of this run, but for fewer residual blocks.
         """
-        if network.config != self.recipe.model:
-            raise TrainingError("the model to start from has another configuration than this run")
-        weights = network.state_dict()
+        try:
+            weights = deepened(network, self.recipe.model).state_dict()
+        except ValueError as error:
+            raise TrainingError(str(error)) from error
         self.average.load_state_dict(weights)
         self.model.load_state_dict(weights, strict=False)  # the codebooks' moving averages are not in a model
         self.model.quantizer.begin_learning()

@@ -1,0 +1,71 @@
+"""vqcodec truncate: streams to their first levels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from vqcodec.cli import options
+from vqcodec.cli.batch import Outcome, run
+from vqcodec.cli.files import FileError, Task, check_target, plan, read_stream_file, write_output
+
+
+@click.command()
+@options.paths
+@options.output_folder
+@click.option("--levels", type=click.IntRange(min=1), help="Keep the first so many levels.")
+@click.option("--max-bytes", type=click.IntRange(min=1), help="Keep as many whole levels as fit.")
+@click.option(
+    "--partial", is_flag=True, help="Make a whole stream of one that is cut off, of the levels that are whole."
+)
+@options.max_pixels
+@options.force
+@options.as_json
+@options.debug
+def truncate(
+    paths: tuple[str, ...],
+    output_folder: Path | None,
+    levels: int | None,
+    max_bytes: int | None,
+    partial: bool,
+    max_pixels: int,
+    force: bool,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    """Cut .vq streams to their first levels: the same picture, smaller and coarser.
+
+    What is kept is not coded anew. IN and OUT may be - for stdin and stdout. With -o, IN may also be folders, which are
+    searched for .vq files.
+    """
+    if levels is None and max_bytes is None and not partial:
+        raise click.UsageError("say what to keep: --levels N, --max-bytes B or --partial")
+    tasks = plan(paths, output_folder, suffix=".vq", inputs=frozenset({".vq"}))
+
+    from vqcodec.bitstream import StreamModel, read_header, read_stream, truncated_sizes, truncated_stream
+    from vqcodec.model_card import find_model_by_id
+
+    def model_of(model_id: bytes) -> StreamModel:
+        return replace(find_model_by_id(model_id).stream_model, model_id=model_id)
+
+    def work(task: Task) -> Outcome:
+        check_target(task, force=force)
+        data = read_stream_file(task.source)
+        stream = read_header(data)
+        if not stream.complete and not partial:
+            raise FileError("cut off: get the whole file again, or take the levels that are whole with --partial")
+        sizes = truncated_sizes(data, allow_partial=partial)
+        fitting = [size for size in sizes[:levels] if max_bytes is None or size <= max_bytes]
+        if sizes and not fitting:
+            raise FileError(f"its first level alone takes {sizes[0]} bytes: encode the picture itself with --max-bytes")
+        count = len(fitting)
+        made = truncated_stream(data, model_of, count, allow_partial=partial, max_pixels=max_pixels)
+        write_output(task, made, force=force, check=lambda made: read_stream(made, model_of, max_pixels=max_pixels))
+        values = {"input": task.source, "output": task.target, "bytes": len(made), "levels": count}
+        before = f"{len(data)} bytes, {stream.header.level_count} level{'s' if stream.header.level_count > 1 else ''}"
+        line = f"{task.target_name}: {len(made)} bytes, {count} level{'s' if count > 1 else ''} (before: {before})"
+        return Outcome(line, values, ())
+
+    run(tasks, work, jobs=1, as_json=as_json, debug=debug)

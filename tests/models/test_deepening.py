@@ -1,0 +1,74 @@
+"""More residual blocks for a trained model: the same pictures and tokens at first, and blocks that learn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from vqcodec.models.autoencoder import VQAutoencoder
+from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
+from vqcodec.models.deepening import deepened
+from vqcodec.models.taming_config import TamingConfig
+
+SMALL = CompactConfig(
+    encoder_widths=(6, 8, 10),
+    encoder_depths=(0, 1, 2),
+    decoder_widths=(6, 8, 10),
+    decoder_depths=(1, 0, 2),
+    latent_channels=8,
+)
+TWO_STAGES = CompactConfig(8, (6, 8), (0, 1), (1, 1), (6, 8), (1, 2), (1, 1), latent_channels=8)
+CONFIG = AutoencoderConfig(SMALL, QuantizerConfig((16, 8), 4))
+
+
+def config(**fields: Any) -> AutoencoderConfig:
+    return replace(CONFIG, networks=replace(SMALL, **fields))
+
+
+@pytest.fixture
+def network() -> VQAutoencoder:
+    torch.manual_seed(5)
+    made = VQAutoencoder(CONFIG)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return made
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"decoder_depths": (2, 1, 4)}, {"encoder_depths": (2, 1, 3), "decoder_depths": (1, 1, 2)}]
+)
+def test_it_gives_what_the_model_gives_and_can_learn(network: VQAutoencoder, fields: dict[str, Any]) -> None:
+    made = deepened(network.eval(), config(**fields)).eval()
+    assert made.config == config(**fields)
+    images = torch.rand(2, 3, 48, 32) * 2 - 1
+    levels = torch.tensor([1, 2])
+    expected = network(images, levels)
+    found = made(images, levels)
+    assert torch.equal(found.reconstruction, expected.reconstruction)
+    assert torch.equal(found.latent, expected.latent)
+    assert all(map(torch.equal, made.tokenize(images), network.tokenize(images)))
+    found.reconstruction.square().mean().backward()
+    silent = [name for name, value in made.named_parameters() if name.endswith("narrow.weight") and not value.any()]
+    assert bool(silent) == (fields != {})
+    assert all(made.get_parameter(name).grad.any() for name in silent if name.startswith("decoder."))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        config(decoder_depths=(1, 0, 1)),
+        config(latent_channels=16),
+        config(decoder_depths=(2, 0, 2), decoder_hidden=(1.0, 1.0, 1.0)),
+        replace(CONFIG, networks=CompactConfig(latent_channels=8, decoder_depths=(1, 0, 2))),
+        replace(CONFIG, networks=TWO_STAGES),
+        replace(CONFIG, quantizer=QuantizerConfig((16, 16), 4)),
+        AutoencoderConfig(TamingConfig(), CONFIG.quantizer),
+    ],
+)
+def test_nothing_else_may_change(network: VQAutoencoder, other: AutoencoderConfig) -> None:
+    with pytest.raises(ValueError, match="only encoder_depths and decoder_depths"):
+        deepened(network, other)

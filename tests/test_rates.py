@@ -1,0 +1,83 @@
+"""What a quality or a limit in bytes comes to: levels, and the weight of a bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vqcodec.rates import LARGEST_WEIGHT, Rate, RateError, Setting, setting_of_quality, within
+
+
+def size(setting: Setting) -> int:
+    """Of an imaginary picture: 1000 bytes a level, a tenth of a level less for each 0.1 of weight."""
+    return round(1000 * setting.levels * (1 - setting.weight))
+
+
+@given(st.floats(0, 100), st.floats(0, 100), st.integers(1, 8))
+def test_more_quality_is_more_levels_or_less_weight(one: float, other: float, levels: int) -> None:
+    low, high = (setting_of_quality(quality, levels) for quality in sorted((one, other)))
+    assert (low.levels, -low.weight) <= (high.levels, -high.weight)
+    assert 1 <= low.levels <= levels
+    assert 0 <= low.weight <= LARGEST_WEIGHT
+
+
+def test_the_ends_of_quality() -> None:
+    assert setting_of_quality(100, 4) == Setting(4)
+    assert setting_of_quality(50, 4) == Setting(2)
+    assert setting_of_quality(0, 4) == Setting(1, LARGEST_WEIGHT)
+
+
+@given(st.integers(600, 6000), st.integers(1, 4))
+def test_a_limit_is_kept_and_made_use_of(limit: int, levels: int) -> None:
+    setting = within(limit, levels, size)
+    assert size(setting) <= limit
+    assert setting.levels <= levels
+    if setting.weight:
+        assert size(Setting(setting.levels)) > limit
+    elif setting.levels < levels:
+        assert size(Setting(setting.levels + 1, 0.2)) > limit  # not even the smallest of a level more
+
+
+def test_a_limit_that_nothing_keeps() -> None:
+    with pytest.raises(RateError, match="599 bytes are too few: the smallest stream of this picture has 600"):
+        within(599, 4, size)
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [
+        (Rate(), Setting(4)),
+        (Rate(3), Setting(3)),
+        (Rate(3, weight=0.1), Setting(3, 0.1)),
+        (Rate(quality=75), Setting(3)),
+        (Rate(max_bytes=2000), Setting(2)),
+        (Rate(1, max_bytes=2000), Setting(1)),
+        (Rate(bits_per_pixel=1.601), Setting(2)),
+    ],
+)
+def test_a_rate_is_a_setting(rate: Rate, expected: Setting) -> None:
+    assert rate.setting(10_000, 4, size) == expected
+    assert rate.is_plain == (rate in (Rate(), Rate(3)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"quality": 101.0}, "quality 101: take 0 to 100"),
+        ({"quality": -1.0}, "quality -1"),
+        ({"quality": float("nan")}, "quality nan"),
+        ({"weight": 0.5}, "a weight of 0.5: take 0 to 0.4"),
+        ({"weight": -0.1}, "a weight of -0.1"),
+        ({"max_bytes": 0}, "a limit of 0"),
+        ({"bits_per_pixel": -1.0}, "a limit of -1"),
+        ({"quality": 50.0, "max_bytes": 9}, "quality and max bytes do not go together"),
+        ({"quality": 50.0, "levels": 2}, "quality and levels do not go together"),
+        ({"bits_per_pixel": 0.5, "weight": 0.1}, "bits per pixel and a weight of bits do not go together"),
+    ],
+)
+def test_what_is_no_rate(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Rate(**fields)

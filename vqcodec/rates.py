@@ -1,0 +1,116 @@
+"""Rates: how many levels, and what a bit weighs, for a quality or a limit in bytes. Imports no torch.
+
+A *setting* is a number of levels and the weight of a bit, see `vqcodec.rate_control`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+#: beyond it there is little left of a picture
+LARGEST_WEIGHT: Final = 0.4
+#: of two levels and more: beyond it a level less is smaller and better
+LARGEST_WEIGHT_OF_MORE_LEVELS: Final = 0.2
+#: how often weights are halved in the search for a limit: to within a percent of its bytes or so
+_HALVINGS: Final = 5
+
+
+class RateError(ValueError):
+    """No stream of the picture is as small as was asked for."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """levels: 1 or more. weight: of a bit, 0 or more."""
+
+    levels: int
+    weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What was asked for. levels: how many at most, None for all. The others as in `vqcodec.codec.Codec.encode`.
+
+    Raises ValueError for values that are out of range or do not go together.
+    """
+
+    levels: int | None = None
+    quality: float | None = None
+    max_bytes: int | None = None
+    bits_per_pixel: float | None = None
+    weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        given = {"quality": self.quality, "max_bytes": self.max_bytes, "bits_per_pixel": self.bits_per_pixel}
+        names = [name.replace("_", " ") for name, value in given.items() if value is not None]
+        names += ["a weight of bits"] if self.weight else []
+        names += ["levels"] if self.levels is not None and self.quality is not None else []
+        if len(names) > 1:
+            raise ValueError(f"{' and '.join(names)} do not go together: take one of them")
+        if self.quality is not None and not 0 <= self.quality <= 100:
+            raise ValueError(f"quality {self.quality:g}: take 0 to 100")
+        if not 0 <= self.weight <= LARGEST_WEIGHT:
+            raise ValueError(f"a weight of {self.weight:g}: take 0 to {LARGEST_WEIGHT:g}")
+        for limit in (self.max_bytes, self.bits_per_pixel):
+            if limit is not None and not limit > 0:
+                raise ValueError(f"a limit of {limit:g}: take more than 0")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is that of the nearest codes."""
+        return self == Rate(self.levels)
+
+    def setting(self, pixels: int, all_levels: int, size: Callable[[Setting], int]) -> Setting:
+        """For a picture of so many pixels, by a model of so many levels. size: as in `within`. Raises RateError."""
+        levels = self.levels or all_levels
+        if self.quality is not None:
+            return setting_of_quality(self.quality, levels)
+        if self.bits_per_pixel is not None:
+            return within(math.floor(self.bits_per_pixel * pixels / 8), levels, size)
+        if self.max_bytes is not None:
+            return within(self.max_bytes, levels, size)
+        return Setting(levels, self.weight)
+
+
+def setting_of_quality(quality: float, levels: int) -> Setting:
+    """Of 0 (smallest) to 100 (all `levels`): each level has an equal share, in which the weight falls to 0."""
+    place = quality / 100 * levels
+    number = max(1, math.ceil(place))
+    return Setting(number, largest_weight(number) * (number - place))
+
+
+def largest_weight(levels: int) -> float:
+    """Of settings with so many levels that are worth having."""
+    return LARGEST_WEIGHT if levels == 1 else LARGEST_WEIGHT_OF_MORE_LEVELS
+
+
+def within(limit_bytes: int, levels: int, size: Callable[[Setting], int]) -> Setting:
+    """The best setting of at most `limit_bytes`: as many of the levels as fit, then as much as fits of the next.
+
+    size: bytes of a setting, which fall with the weight. Raises RateError when the smallest is larger.
+    """
+    fitting = 0
+    while fitting < levels and size(Setting(fitting + 1)) <= limit_bytes:
+        fitting += 1
+    if fitting == levels:
+        return Setting(levels)
+    largest = largest_weight(fitting + 1)
+    smallest = size(Setting(fitting + 1, largest))
+    if smallest > limit_bytes:
+        if fitting:
+            return Setting(fitting)
+        raise RateError(
+            f"{limit_bytes} bytes are too few: the smallest stream of this picture has {smallest}; "
+            "ask for more, or make the picture smaller first"
+        )
+    too_large, fits = 0.0, largest
+    for _ in range(_HALVINGS):
+        middle = (too_large + fits) / 2
+        if size(Setting(fitting + 1, middle)) <= limit_bytes:
+            fits = middle
+        else:
+            too_large = middle
+    return Setting(fitting + 1, fits)
