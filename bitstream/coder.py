@@ -113,8 +113,9 @@ class _Chooser(_Encoder):
 
     def choose(self, positions: IntegerArray, frequencies: IntegerArray) -> npt.NDArray[np.int32]:
         bits = FREQUENCY_BITS - np.log2(frequencies, dtype=np.float64)
-        costs = self._distortions(positions) + self._weight * bits
-        return costs.argmin(axis=1).astype(np.int32)
+        costs: npt.NDArray[np.float64] = self._distortions(positions) + self._weight * bits
+        tokens: npt.NDArray[np.int32] = costs.argmin(axis=1).astype(np.int32)
+        return tokens
 
 
 def _model_arguments(frequencies: IntegerArray, count: int) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from vqcodec.cli.bench_ablation import ablation
+from vqcodec.cli.bench_portability import portability
 from vqcodec.cli.bench_priors import priors
 from vqcodec.cli.bench_rd import rd
 from vqcodec.cli.bench_sampling import sampling
@@ -19,6 +20,7 @@ def bench() -> None:
 
 
 bench.add_command(ablation)
+bench.add_command(portability)
 bench.add_command(priors)
 bench.add_command(rd)
 bench.add_command(sampling)
