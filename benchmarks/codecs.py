@@ -42,16 +42,28 @@ class ImageCodec(Protocol):
 
 
 class VQ:
-    """This codec with one model; a setting is a number of levels, 1..L."""
+    """This codec with one model; a setting is a number of levels, 1..L, or a quality, 0..100."""
 
-    def __init__(self, codec: Codec, entropy: str | None = None, levels: Sequence[int] = ()) -> None:
-        """`entropy`: uniform or static; by default the model's best. `levels`: the settings; by default all."""
+    def __init__(
+        self,
+        codec: Codec,
+        entropy: str | None = None,
+        levels: Sequence[int] = (),
+        *,
+        qualities: Sequence[float] = (),
+    ) -> None:
+        """`entropy`: by default the codec's. `levels`: the settings, by default all. `qualities`: in their place."""
         self.codec = codec
         self.entropy = entropy or codec.default_entropy
+        self._is_quality = bool(qualities)
         self.name = f"vq:{codec.card.name}:{codec.card.model_id.hex()}:{self.entropy}"
-        self.settings: tuple[Setting, ...] = tuple(levels) or tuple(range(1, codec.card.autoencoder.levels + 1))
+        self.name += ", by quality" if qualities else ""
+        counts = tuple(levels) or tuple(range(1, codec.card.autoencoder.levels + 1))
+        self.settings: tuple[Setting, ...] = tuple(qualities) or counts
 
     def encode(self, rgb: Pixels, setting: Setting) -> bytes:
+        if self._is_quality:
+            return self.codec.encode(rgb, quality=setting, entropy=self.entropy)
         return self.codec.encode(rgb, levels=int(setting), entropy=self.entropy)
 
     def decode(self, data: bytes, width: int, height: int) -> Pixels:

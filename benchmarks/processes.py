@@ -53,14 +53,17 @@ class LargePicture:
     decode_memory_bytes: int | None
 
 
-def measure_cold_start(model: str, picture: Image.Image, *, device: str = "auto", repeat: int = 3) -> ColdStart:
+def measure_cold_start(
+    model: str, picture: Image.Image, *, device: str = "auto", repeat: int = 3, entropy: str | None = None
+) -> ColdStart:
     """Run `vqcodec encode`, `decode` and `info` on a PNG file of `picture`. Raises ProcessError when one fails."""
     command = [sys.executable, "-m", "vqcodec.cli.main"]
     with tempfile.TemporaryDirectory() as folder:
         source, stream, decoded = (str(Path(folder) / name) for name in ("picture.png", "picture.vq", "decoded.png"))
         picture.save(source)
         choice = ["-f", "--model", model, "--device", device]
-        encode_seconds = wall_seconds([*command, "encode", source, stream, *choice], repeat)
+        coding = ["--entropy", entropy] if entropy else []
+        encode_seconds = wall_seconds([*command, "encode", source, stream, *choice, *coding], repeat)
         decode_seconds = wall_seconds([*command, "decode", stream, decoded, *choice], repeat)
         info_seconds = wall_seconds([*command, "info", stream], repeat)
     return ColdStart(encode_seconds, decode_seconds, info_seconds, repeat)
@@ -83,8 +86,11 @@ def measure_large(
     image: Path | None = None,
     device: str = "auto",
     threads: int | None = None,
+    entropy: str | None = None,
 ) -> LargePicture:
     """Encode and decode a 3:2 picture of `megapixels` million pixels: `image` repeated, or a synthetic one.
+
+    entropy: by default the model's best.
 
     Raises ProcessError when a process fails, as it does when memory runs out.
     """
@@ -94,6 +100,7 @@ def measure_large(
         common = [sys.executable, "-m", "vqcodec.benchmarks.processes", "--model", model, "--device", device]
         common += ["--size", str(width), str(height), "--stream", str(stream), "--threads", str(threads or 0)]
         common += ["--image", str(image)] if image else []
+        common += ["--entropy", entropy] if entropy else []
         encoded = json.loads(_output([*common, "--direction", "encode"]).splitlines()[-1])
         decoded = json.loads(_output([*common, "--direction", "decode"]).splitlines()[-1])
         return LargePicture(
@@ -139,7 +146,7 @@ def _one_direction(options: argparse.Namespace) -> dict[str, Any]:
             rgb = repeated_picture(load_image(options.image, alpha="drop").rgb, *options.size)
         loaded = peak_memory_bytes()
         started = time.perf_counter()
-        stream = codec.encode(rgb)
+        stream = codec.encode(rgb, entropy=options.entropy)
         seconds = time.perf_counter() - started
         options.stream.write_bytes(stream)
     else:
@@ -159,6 +166,7 @@ def _main() -> None:
     parser.add_argument("--size", nargs=2, type=int, required=True)
     parser.add_argument("--stream", type=Path, required=True)
     parser.add_argument("--image", type=Path)
+    parser.add_argument("--entropy")
     parser.add_argument("--threads", type=int, default=0)
     print(json.dumps(_one_direction(parser.parse_args())))
 

@@ -88,13 +88,20 @@ class Speed:
         }
 
 
-def measure_speed(codec: Codec, rgb: Pixels, *, levels: int, repeat: int, warm_up: int = 2) -> list[Speed]:
+def measure_speed(
+    codec: Codec, rgb: Pixels, *, levels: int, repeat: int, warm_up: int = 2, entropy: str | None = None
+) -> list[Speed]:
     """Encode, then decode `rgb` (H, W, 3) uint8 `warm_up` and then `repeat` times with the first `levels` levels.
+
+    entropy: by default the codec's.
 
     The steps are timed within the very calls that are timed as a whole. Not for use while other threads use `codec`.
     """
-    stream = codec.encode(rgb, levels=levels)
-    calls = {"encode": lambda: codec.encode(rgb, levels=levels), "decode": lambda: codec.decode_stream(stream)}
+    stream = codec.encode(rgb, levels=levels, entropy=entropy)
+    calls = {
+        "encode": lambda: codec.encode(rgb, levels=levels, entropy=entropy),
+        "decode": lambda: codec.decode_stream(stream),
+    }
     return _measure(codec, calls, rgb, batch=1, levels=levels, stream_bytes=len(stream), repeat=repeat, warm_up=warm_up)
 
 

@@ -24,14 +24,15 @@ class Tools:
 class ToolMaker:
     """Calling it loads models and weights.
 
-    models: names, ids or folders; ours come first. entropy: uniform or static, by default each model's best. levels:
-    the settings of ours, by default all. formats: of the anchors, see `vqcodec.benchmarks.anchors`, each at every
-    scale. weights: the folder of the perceptual networks' weights.
+    models: names, ids or folders; ours come first. entropy: by default each model's best. levels: the settings of ours,
+    by default all. qualities: of ours too, as codecs of their own. formats: of the anchors, see
+    `vqcodec.benchmarks.anchors`, each at every scale. weights: the folder of the perceptual networks' weights.
     """
 
     models: tuple[str, ...] = ()
     entropy: str | None = None
     levels: tuple[int, ...] = ()
+    qualities: tuple[float, ...] = ()
     formats: tuple[str, ...] = ()
     scales: tuple[int, ...] = SCALES
     weights: Path | None = None
@@ -39,6 +40,9 @@ class ToolMaker:
 
     def __call__(self) -> Tools:
         """Raises AnchorError, ModelError or DeviceError for what cannot be had; absent weights are in the metrics."""
-        ours = [VQ(Codec.load(model, device=self.device), self.entropy, self.levels) for model in self.models]
+        codecs = [Codec.load(model, device=self.device) for model in self.models]
+        ours = [VQ(codec, self.entropy, self.levels) for codec in codecs]
+        if self.qualities:
+            ours += [VQ(codec, self.entropy, qualities=self.qualities) for codec in codecs]
         device = ours[0].codec.device if ours else self.device
         return Tools([*ours, *anchors(self.formats, self.scales)], Metrics(self.weights, device))

@@ -85,7 +85,9 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     help="Name, id or folder of the model; may be given several times.",
 )
 @click.option(
-    "--entropy", type=click.Choice(["uniform", "static"]), help="Entropy model. [default: static if the model has it]"
+    "--entropy",
+    type=click.Choice(["prior", "static", "uniform"]),
+    help="Entropy model. [default: the first of these that the model has]",
 )
 @click.option(
     "--level",
@@ -93,6 +95,13 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     type=click.IntRange(min=1),
     multiple=True,
     help="Measure this level count; may be given several times. [default: all]",
+)
+@click.option(
+    "--quality",
+    "qualities",
+    type=click.FloatRange(0, 100),
+    multiple=True,
+    help="Measure this quality besides, as `vqcodec encode` has it; may be given several times.",
 )
 @click.option(
     "--published",
@@ -120,6 +129,7 @@ def rd(
     models: tuple[str, ...],
     entropy: str | None,
     levels: tuple[int, ...],
+    qualities: tuple[float, ...],
     published: Path | None,
     pictures: bool,
     jobs: int,
@@ -134,6 +144,7 @@ def rd(
     what is missing. Exit code 1 when a picture could not be measured.
     """
     _check_extra()
+    from vqcodec.benchmarks.codecs import VQ
     from vqcodec.benchmarks.published import read_published
     from vqcodec.benchmarks.rate_distortion import Workers, count_points, find_images, run
     from vqcodec.benchmarks.report import write_report
@@ -153,6 +164,7 @@ def rd(
         models=ours,
         entropy=entropy,
         levels=levels,
+        qualities=qualities,
         formats=tuple(name for name in names if name != OURS),
         scales=scales,
         weights=perceptual_weights,
@@ -169,7 +181,7 @@ def rd(
         result = run(found, tools, out / "results.jsonl", store=store, workers=workers, progress=bar.update)
     seconds = time.perf_counter() - started
     _print_problems(result)
-    names_of_ours = [codec.name for codec in tools.codecs[: len(ours)]]
+    names_of_ours = [codec.name for codec in tools.codecs if isinstance(codec, VQ)]
     distances = frechet_distances(result.points, store) if store.wants_features else {}
     summarised = summary(result.points, names_of_ours, distances)
     described = _describe(maker, tools, result) | {"seconds": seconds, "jobs": jobs}

@@ -81,6 +81,11 @@ def _size(value: str) -> tuple[int, int]:
     help="Of the networks; may be given several times. [default: float32, and bfloat16 where the device multiplies it]",
 )
 @click.option(
+    "--entropy",
+    type=click.Choice(["prior", "static", "uniform"]),
+    help="Entropy model. [default: the first of these that the model has]",
+)
+@click.option(
     "--repeat", type=click.IntRange(min=1), default=10, show_default=True, help="Times each measurement is taken."
 )
 @click.option("--every-level", is_flag=True, help="Measure every level count, not only all levels.")
@@ -105,6 +110,7 @@ def speed(
     image: Path | None,
     batches: tuple[int, ...],
     dtype_names: tuple[str, ...],
+    entropy: str | None,
     repeat: int,
     every_level: bool,
     cold: bool,
@@ -136,9 +142,12 @@ def speed(
         torch.set_num_threads(threads)
     codec = Codec.load(model, device=device)
     path = str(codec.model.path)
-    values: dict[str, Any] = describe_run() | {"model": describe_model(codec), "failures": []}
+    entropy = entropy or codec.default_entropy
+    values: dict[str, Any] = describe_run() | {"model": describe_model(codec), "entropy": entropy, "failures": []}
     if megapixels:
-        values["large"] = asdict(measure_large(path, megapixels, image=image, device=device, threads=threads))
+        values["large"] = asdict(
+            measure_large(path, megapixels, image=image, device=device, threads=threads, entropy=entropy)
+        )
         _print_large(values["large"])
     else:
         values["speed"] = []
@@ -150,9 +159,11 @@ def speed(
         for dtype in dtypes:
             with _noted(str(dtype).removeprefix("torch."), values["failures"], debug=debug):
                 codec = Codec.load(path, device=device, dtype=dtype)
-                values["speed"] += _measure(codec, settings, values["failures"], repeat=repeat, debug=debug)
+                values["speed"] += _measure(
+                    codec, settings, values["failures"], repeat=repeat, entropy=entropy, debug=debug
+                )
         if cold:
-            values["cold"] = asdict(measure_cold_start(path, to_pil(pictures[0]), device=device))
+            values["cold"] = asdict(measure_cold_start(path, to_pil(pictures[0]), device=device, entropy=entropy))
             _print_cold(values["cold"], pictures[0])
     if out:
         write_json(out, values)
@@ -160,7 +171,13 @@ def speed(
 
 
 def _measure(
-    codec: Codec, settings: Iterable[tuple[Pixels, int, int]], failures: list[str], *, repeat: int, debug: bool
+    codec: Codec,
+    settings: Iterable[tuple[Pixels, int, int]],
+    failures: list[str],
+    *,
+    repeat: int,
+    entropy: str,
+    debug: bool,
 ) -> list[dict[str, Any]]:
     """Measure and print each (picture, batch, level count); what cannot be measured goes to `failures`."""
     import torch
@@ -168,13 +185,15 @@ def _measure(
     from vqcodec.benchmarks.speed import measure_batch, measure_speed
 
     dtype, threads = str(codec.dtype).removeprefix("torch."), torch.get_num_threads()
-    click.echo(f"{codec.card.name} in {dtype} on {codec.device}, threads: {threads}, medians of {repeat}")
+    click.echo(
+        f"{codec.card.name}, {entropy} coding, in {dtype} on {codec.device}, threads: {threads}, medians of {repeat}"
+    )
     click.echo("  ".join(name.rjust(width) for name, (width, _) in _COLUMNS.items()))
     measured = []
     for rgb, batch, levels in settings:
         with _noted(f"{rgb.shape[1]}x{rgb.shape[0]}, batch {batch}, {levels} levels, {dtype}", failures, debug=debug):
             if batch == 1:
-                speeds = measure_speed(codec, rgb, levels=levels, repeat=repeat)
+                speeds = measure_speed(codec, rgb, levels=levels, repeat=repeat, entropy=entropy)
             else:
                 speeds = measure_batch(codec, rgb, batch=batch, levels=levels, repeat=repeat)
             for speed in speeds:

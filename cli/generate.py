@@ -91,4 +91,4 @@ def generate(
         grid = (sampler.condition_of if condition else sampler.condition_from_map)(image.rgb)
     with token_bar(series.count * sampler.count_tokens(size, series.levels)) as progress:
         pictures = sampler.generate(size=size, condition=grid, progress=progress, **series.arguments())
-        Writer(sampler, series, force, as_json).write_all(pictures, tasks)
+        Writer(sampler, series, force, as_json, told).write_all(pictures, tasks)

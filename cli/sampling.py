@@ -204,12 +204,13 @@ def token_bar(total: int) -> Iterator[Callable[[int], object]]:
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes the pictures of a series as they come, and tells of each."""
+    """Writes the pictures of a series as they come, and tells of each. condition: the file that they were told."""
 
     sampler: Sampler
     series: Series
     force: bool
     as_json: bool
+    condition: str | None = None
 
     def write_all(self, pictures: Iterable[SampledPicture], tasks: list[Task]) -> None:
         """Picture i goes to task i. Raises FileError at the first that cannot be written; those before are whole."""
@@ -245,6 +246,7 @@ class Writer:
             "height": height,
             "levels": len(picture.tokens),
             "class": self.series.class_name,
+            "condition": self.condition,
             "seed": self.series.seed,
             "number": picture.number,
             "tokens": sum(grid.numel() for grid in picture.tokens),

@@ -65,4 +65,4 @@ def upscale(
     sampler = series.load(device)
     with token_bar(series.count * sampler.count_tokens((width, height), series.levels)) as progress:
         pictures = sampler.upscale(image.rgb, keep=not free, progress=progress, **series.arguments())
-        Writer(sampler, series, force, as_json).write_all(pictures, tasks)
+        Writer(sampler, series, force, as_json, tasks[0].source).write_all(pictures, tasks)

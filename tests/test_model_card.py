@@ -208,13 +208,21 @@ def test_a_model_of_label_maps_survives_and_has_an_id_of_its_own(folder: Path) -
 # ---- installed models ----
 
 
-def test_models_are_found_by_name_path_and_id(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_are_found_by_name_path_and_id(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_model(folder).card == find_model(str(folder)).card == CARD
     assert list(installed_models()) == []
     monkeypatch.setenv(MODELS_VARIABLE, str(folder.parent))
     assert [model.card.name for model in installed_models()] == ["sample"]
     assert find_model("sample").path == folder
     assert find_model(CARD.model_id.hex()).path == folder
+    (tmp_path / "here").mkdir()
+    shutil.copytree(folder, tmp_path / "here" / "sample")
+    monkeypatch.chdir(tmp_path / "here")
+    assert find_model("sample").path == folder
+    assert find_model("./sample").path == tmp_path / "here" / "sample"
+    monkeypatch.delenv(MODELS_VARIABLE)
+    assert find_model("sample").path == tmp_path / "here" / "sample"
+    monkeypatch.setenv(MODELS_VARIABLE, str(folder.parent))
     assert find_model_by_id(CARD.model_id).path == folder
 
 

@@ -181,16 +181,20 @@ def installed_models() -> Iterator[ModelFolder]:
 
 
 def find_model(name_or_path: str | Path) -> ModelFolder:
-    """A model by name, by the path of its folder, or by its id (8 hexadecimal digits). Raises ModelError."""
+    """A model by name, by the path of its folder, or by its id (8 hexadecimal digits). Raises ModelError.
+
+    A text that is both the name of an installed model and that of a folder here means the former; ./NAME, the folder.
+    """
     text = str(name_or_path)
-    if (Path(text) / CARD_FILE).is_file():
+    is_path = isinstance(name_or_path, Path) or Path(text).name != text
+    if is_path and Path(text).is_dir():
         return load_model_folder(Path(text).resolve())
     models = list(installed_models())
     for model in models:
         if text in (model.card.name, model.card.model_id.hex(), *model.card.reads):
             return model
     if Path(text).is_dir():
-        return load_model_folder(Path(text).resolve())  # which says what is missing
+        return load_model_folder(Path(text).resolve())
     known = ", ".join(model.card.name for model in models) or "none"
     raise ModelError(f"{text}: no such model folder, and no installed model of that name or id (installed: {known})")
 

@@ -16,6 +16,10 @@ def test_vq_is_the_codec_itself(tiny_model: Path) -> None:
     assert vq.settings == (1, 2)
     assert vq.name == f"vq:tiny:{codec.card.model_id.hex()}:static"
     assert VQ(codec, "uniform").name.endswith(":uniform")
+    by_quality = VQ(codec, qualities=(20.0, 50.0))
+    assert by_quality.settings == (20.0, 50.0)
+    assert by_quality.name == f"{vq.name}, by quality"
+    assert by_quality.encode(rgb, 50.0) == codec.encode(rgb, levels=1)
     data = vq.encode(rgb, 1)
     assert data == codec.encode(rgb, levels=1, entropy="static")
     assert np.array_equal(vq.decode(data, 37, 21), np.asarray(codec.decode(data)))

@@ -70,6 +70,7 @@ def test_what_is_told_as_json(prior: Path, tmp_path: Path) -> None:
     assert (first["width"], first["height"], first["levels"], first["tokens"]) == (50, 37, 1, 12)
     assert (first["seed"], first["number"], second["number"]) == (0, 0, 1)
     assert (first["class"], first["model"], first["prior"]) == ("frog", "tiny", "random")
+    assert first["condition"] is None
     assert (first["sampled_tokens"], first["kept_bits"]) == (12, 0)
     assert 0 < first["sampled_bits"] < 500
     assert read_header((tmp_path / "000.vq").read_bytes()).header.level_count == 1

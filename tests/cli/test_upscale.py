@@ -88,7 +88,7 @@ def test_what_is_told_as_json(prior: Path, small: Path, tmp_path: Path) -> None:
     told = json.loads(result.stdout)
     assert (told["output"], told["width"], told["height"]) == (str(tmp_path / "a.png"), 48, 36)
     assert (told["levels"], told["tokens"], told["sampled_tokens"], told["class"]) == (1, 9, 9, None)
-    assert (told["model"], told["prior"]) == ("tiny", "random")
+    assert (told["model"], told["prior"], told["condition"]) == ("tiny", "random", str(small))
 
 
 def test_stdin_and_stdout(prior: Path, small: Path, tmp_path: Path) -> None:
