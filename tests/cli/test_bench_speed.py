@@ -47,7 +47,7 @@ def test_encode_and_decode_are_measured_at_every_level(tiny_model: Path, tmp_pat
         tiny_model, "--size", "64x48", "--dtype", "float32", "--every-level", "--threads", 1, "--no-cold", "--out", out
     )
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("tiny in float32 on cpu, threads: 1, medians of 1\n")
+    assert result.stdout.startswith("tiny, static coding, in float32 on cpu, threads: 1, medians of 1\n")
     printed = table(result)
     assert [(row["work"], row["levels"]) for row in printed] == [
         ("encode", "1"),
@@ -60,7 +60,7 @@ def test_encode_and_decode_are_measured_at_every_level(tiny_model: Path, tmp_pat
         shares = [int(row[part].rstrip("%")) for part in ("network", "quantiser", "coder", "rest")]
         assert 90 <= sum(shares) <= 110
     values = json.loads(out.read_text())
-    assert {"command", "date", "commit", "machine", "versions", "model", "failures", "speed"} == set(values)
+    assert {"command", "date", "commit", "machine", "versions", "model", "entropy", "failures", "speed"} == set(values)
     assert values["machine"]["torch_threads"] == 1
     encode = values["speed"][0]
     assert (encode["width"], encode["height"], encode["batch"], encode["levels"]) == (64, 48, 1, 1)
@@ -90,7 +90,7 @@ def test_by_default_the_types_worth_it_are_measured_at_one_picture(tiny_model: P
     result = speed(tiny_model, "--no-cold")
     assert result.exit_code == 0, result.output
     assert {(row["size"], row["batch"], row["levels"]) for row in table(result)} == {("768x512", "1", "2")}
-    assert "tiny in float32 on cpu" in result.stdout
+    assert "tiny, static coding, in float32 on cpu" in result.stdout
 
 
 def test_a_picture_of_the_user_and_whole_commands(
@@ -98,17 +98,17 @@ def test_a_picture_of_the_user_and_whole_commands(
 ) -> None:
     picture, out = tmp_path / "picture.png", tmp_path / "new" / "speed.json"
     Image.fromarray(synthetic_picture(40, 24)).save(picture)
-    started: list[tuple[str, tuple[int, int], str]] = []
+    started: list[tuple[str, tuple[int, int], str, str]] = []
 
-    def cold_start(model: str, image: Image.Image, *, device: str) -> ColdStart:
-        started.append((model, image.size, device))
+    def cold_start(model: str, image: Image.Image, *, device: str, entropy: str) -> ColdStart:
+        started.append((model, image.size, device, entropy))
         return ColdStart(encode_seconds=2.0, decode_seconds=3.0, info_seconds=0.125, repeat=3)
 
     monkeypatch.setattr(processes, "measure_cold_start", cold_start)
-    result = speed(tiny_model, "--image", picture, "--dtype", "float32", "--batch", 2, "--out", out)
+    result = speed(tiny_model, "--image", picture, "--dtype", "float32", "--batch", 2, "--out", out, "--entropy", "uniform")
     assert result.exit_code == 0, result.output
     assert [row["size"] for row in table(result)] == ["40x24"] * 2
-    assert started == [(str(tiny_model), (40, 24), "cpu")]
+    assert started == [(str(tiny_model), (40, 24), "cpu", "uniform")]
     assert "vqcodec decode, 40x24: 3.00 s, the whole process\n" in result.stdout
     assert json.loads(out.read_text())["cold"]["info_seconds"] == 0.125
 
