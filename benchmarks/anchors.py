@@ -30,7 +30,7 @@ class AnchorError(RuntimeError):
 class Format:
     """An image format. missing: gives what is to be installed when the format is not there, else None.
 
-    settings: by scale, from the smallest file to the largest, chosen for 0.02 to 0.5 bit per pixel on photos.
+    settings: by scale, from the smallest file to the largest, chosen for 0.01 to 0.5 bit per pixel on photos.
     """
 
     name: str
@@ -113,32 +113,32 @@ FORMATS: Final = {
         Format(
             "jpeg",
             *_with_pillow("JPEG", "quality", optimize=True, subsampling="4:2:0"),
-            {1: (1, 10, 40), 2: (1, 10, 40), 3: (5, 15, 55), 4: (10, 30, 85)},
+            {1: (1, 10, 40), 2: (1, 10, 40), 3: (5, 15, 55), 4: (3, 10, 30, 85)},
             _pillow_lacks("jpg"),
         ),
         Format(
             "webp",
             *_with_pillow("WEBP", "quality", method=6),
-            {1: (0, 10, 40), 2: (0, 5, 20, 60), 3: (0, 20, 70), 4: (5, 40, 88)},
+            {1: (0, 10, 40), 2: (0, 5, 20, 60), 3: (0, 20, 70), 4: (0, 5, 40, 88)},
             _pillow_lacks("webp"),
         ),
         Format(
             "avif",
             *_with_pillow("AVIF", "quality", speed=4, subsampling="4:2:0", autotiling=False),
-            {1: (0, 15, 40), 2: (0, 15, 30, 50), 3: (20, 40, 60), 4: (30, 50, 75)},
+            {1: (0, 15, 40), 2: (0, 15, 30, 50), 3: (0, 20, 40, 60), 4: (0, 15, 30, 50, 75)},
             _pillow_lacks("avif"),
         ),
         Format(
             "jxl",
             _encode_jxl,
             _decode_jxl,
-            {1: (25, 12, 4), 2: (25, 12, 6, 3), 3: (20, 8, 2.5), 4: (12, 5, 1.4)},
+            {1: (25, 12, 4), 2: (25, 12, 6, 3), 3: (20, 8, 2.5), 4: (25, 12, 5, 1.4)},
             _jxl_lacks,
         ),
         Format(
             "jpeg2000",
             *_with_pillow("JPEG2000", "quality_layers", quality_mode="rates", irreversible=True, no_jp2=True),
-            {1: (600, 200, 60), 2: (200, 80, 30), 3: (100, 40, 16), 4: (50, 25, 10)},
+            {1: (600, 200, 60), 2: (200, 80, 30), 3: (100, 40, 16), 4: (100, 50, 25, 10)},
             _pillow_lacks("jpg_2000"),
         ),
     )

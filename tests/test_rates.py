@@ -38,7 +38,7 @@ def test_a_limit_is_kept_and_made_use_of(limit: int, levels: int) -> None:
     if setting.weight:
         assert size(Setting(setting.levels)) > limit
     elif setting.levels < levels:
-        assert size(Setting(setting.levels + 1, 0.2)) > limit  # not even the smallest of a level more
+        assert size(Setting(setting.levels + 1, 0.15)) > limit  # not even the smallest of a level more
 
 
 def test_a_limit_that_nothing_keeps() -> None:

@@ -13,7 +13,7 @@ from typing import Final
 #: beyond it there is little left of a picture
 LARGEST_WEIGHT: Final = 0.4
 #: of two levels and more: beyond it a level less is smaller and better
-LARGEST_WEIGHT_OF_MORE_LEVELS: Final = 0.2
+LARGEST_WEIGHT_OF_MORE_LEVELS: Final = 0.15
 #: how often weights are halved in the search for a limit: to within a percent of its bytes or so
 _HALVINGS: Final = 5
 
