@@ -40,9 +40,23 @@ class ResidualBlock(nn.Module):
         return _sum(self.narrow(hidden), x)
 
 
+class _Replicating(nn.Conv2d):
+    """3x3 with stride 1, which sees the last row or column again beyond the border."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling():
+            return super().forward(x)
+        # what torch.compile takes the gradient of padding for has other strides than it has (torch 2.13, channels_last)
+        x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2)
+        x = torch.cat([x[:, :, :, :1], x, x[:, :, :, -1:]], dim=3)
+        return F.conv2d(x, self.weight, self.bias)
+
+
 def _convolution(before: int, after: int, padding: str) -> nn.Conv2d:
     """3x3 with stride 1; `padding`: "zeros" or "replicate"."""
-    return nn.Conv2d(before, after, 3, padding=1, padding_mode="replicate" if padding == "replicate" else "zeros")
+    if padding == "replicate":
+        return _Replicating(before, after, 3, padding=1, padding_mode="replicate")
+    return nn.Conv2d(before, after, 3, padding=1)
 
 
 def _sum(made: Tensor, other: Tensor) -> Tensor:
