@@ -105,7 +105,9 @@ def test_a_picture_of_the_user_and_whole_commands(
         return ColdStart(encode_seconds=2.0, decode_seconds=3.0, info_seconds=0.125, repeat=3)
 
     monkeypatch.setattr(processes, "measure_cold_start", cold_start)
-    result = speed(tiny_model, "--image", picture, "--dtype", "float32", "--batch", 2, "--out", out, "--entropy", "uniform")
+    result = speed(
+        tiny_model, "--image", picture, "--dtype", "float32", "--batch", 2, "--out", out, "--entropy", "uniform"
+    )
     assert result.exit_code == 0, result.output
     assert [row["size"] for row in table(result)] == ["40x24"] * 2
     assert started == [(str(tiny_model), (40, 24), "cpu", "uniform")]
