@@ -10,6 +10,7 @@ from vqcodec.benchmarks.anchors import SCALES, anchors
 from vqcodec.benchmarks.codecs import VQ, ImageCodec
 from vqcodec.benchmarks.metrics import Metrics
 from vqcodec.codec import Codec
+from vqcodec.devices import choose_device
 
 
 @dataclass(frozen=True)
@@ -44,5 +45,5 @@ class ToolMaker:
         ours = [VQ(codec, self.entropy, self.levels) for codec in codecs]
         if self.qualities:
             ours += [VQ(codec, self.entropy, qualities=self.qualities) for codec in codecs]
-        device = ours[0].codec.device if ours else self.device
+        device = choose_device(self.device)
         return Tools([*ours, *anchors(self.formats, self.scales)], Metrics(self.weights, device))

@@ -6,6 +6,7 @@ import numpy as np
 
 from vqcodec.benchmarks.codecs import VQ
 from vqcodec.benchmarks.speed import synthetic_picture
+from vqcodec.benchmarks.tools import ToolMaker
 from vqcodec.codec import Codec
 
 
@@ -23,3 +24,7 @@ def test_vq_is_the_codec_itself(tiny_model: Path) -> None:
     data = vq.encode(rgb, 1)
     assert data == codec.encode(rgb, levels=1, entropy="static")
     assert np.array_equal(vq.decode(data, 37, 21), np.asarray(codec.decode(data)))
+
+
+def test_the_anchors_alone_need_no_model() -> None:
+    assert [codec.name for codec in ToolMaker(formats=("jpeg",), scales=(1, 4))().codecs] == ["jpeg", "jpeg/4"]
