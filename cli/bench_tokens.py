@@ -18,7 +18,7 @@ from vqcodec.cli import options
     type=click.Path(exists=True, path_type=Path),
     help="Folder of pictures (nested), tar shard or picture; may be given several times.",
 )
-@click.option("--model", help="Name, id or folder of the model.  [default: photo-3]")
+@click.option("--model", help="Name, id or folder of the model.  [default: photo-4]")
 @click.option(
     "--prior",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

@@ -25,7 +25,7 @@ from vqcodec.cli import options
     help="Folder with the weights of LPIPS and DISTS.  [default: without them]",
 )
 @click.option("--factor", type=click.Choice(["2", "4", "8"]), default="4", show_default=True, help="How much larger.")
-@click.option("--model", help="Name, id or folder of the model.  [default: photo-3]")
+@click.option("--model", help="Name, id or folder of the model.  [default: photo-4]")
 @click.option(
     "--prior",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

@@ -27,7 +27,7 @@ _data = click.option(
     type=training_run.READABLE,
     help="Folder of pictures (nested), tar shard, MNIST or CIFAR-10 file, or picture; may be given several times.",
 )
-_model = click.option("--model", help="Name, id or folder of the model whose tokens these are.  [default: photo-3]")
+_model = click.option("--model", help="Name, id or folder of the model whose tokens these are.  [default: photo-4]")
 _labels = click.option(
     "--labels", is_flag=True, help="Learn the classes too: the first folder below --data, or KEY.cls."
 )

@@ -148,4 +148,4 @@ def test_the_installed_wheel_works_by_itself(wheel: Path, tmp_path: Path) -> Non
     )
     *files, models = run(sys.executable, "-c", program, cwd=tmp_path).splitlines()
     assert all(Path(file).is_relative_to(target) for file in files)
-    assert "photo-3" in models
+    assert "photo-4" in models

@@ -36,7 +36,7 @@ CARD_FILE: Final = "card.json"
 WEIGHTS_FILE: Final = "stage1.safetensors"
 #: the integer prior that codes the streams of a model
 ENTROPY_FILE: Final = "entropy.safetensors"
-DEFAULT_MODEL: Final = "photo-3"
+DEFAULT_MODEL: Final = "photo-4"
 #: environment variable: folders of model folders, looked through after the embedded models
 MODELS_VARIABLE: Final = "VQCODEC_MODELS"
 _EMBEDDED: Final = Path(__file__).parent / "pretrained"
