@@ -27,6 +27,8 @@ from vqcodec.bitstream.tokens import TokenGrid
 
 _WORD_BYTES: Final = 4
 _STATE_BITS: Final = 64
+#: bounds memory: distortions are (tokens, K)
+_CHOSEN_AT_ONCE: Final = 1024
 
 
 #: (n,) positions in raster order -> (n, K): the distortion of each value of the tokens there
@@ -112,9 +114,13 @@ class _Chooser(_Encoder):
         self._distortions, self._weight = distortions, weight
 
     def choose(self, positions: IntegerArray, frequencies: IntegerArray) -> npt.NDArray[np.int32]:
-        bits = FREQUENCY_BITS - np.log2(frequencies, dtype=np.float64)
-        costs: npt.NDArray[np.float64] = self._distortions(positions) + self._weight * bits
-        tokens: npt.NDArray[np.int32] = costs.argmin(axis=1).astype(np.int32)
+        bits = self._weight * (FREQUENCY_BITS - np.log2(frequencies, dtype=np.float64))
+        tokens = np.empty(len(positions), np.int32)
+        for start in range(0, len(positions), _CHOSEN_AT_ONCE):
+            part = slice(start, start + _CHOSEN_AT_ONCE)
+            tokens[part] = (self._distortions(positions[part]) + bits[part if len(bits) > 1 else slice(1)]).argmin(
+                axis=1
+            )
         return tokens
 
 

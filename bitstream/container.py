@@ -175,7 +175,10 @@ def stream_overhead(model: StreamModel, width: int, height: int, entropy_id: int
 
 
 def truncated_sizes(data: StreamBytes, *, allow_partial: bool = False) -> tuple[int, ...]:
-    """Bytes of the streams of the first 1, 2, ... levels of a stream. Raises a `StreamError` as `read_header` does."""
+    """Bytes of the streams of the first 1, 2, ... levels of a stream. Raises a `StreamError` for what is none.
+
+    With ``allow_partial`` a stream that is cut off counts as far as its levels are whole.
+    """
     parsed = _parse(data, allow_partial=allow_partial)
     around = parsed.header.size_bytes + len(parsed.box_section)
     return tuple(
@@ -192,10 +195,13 @@ def truncated_stream(
     allow_partial: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> bytes:
-    """The stream of the first `levels` levels of a stream, or of all that it has. Payloads and boxes stay as they are.
+    """The stream of the first ``levels`` levels of a stream, or of all that it has. Payloads and boxes stay the same.
 
-    Decodes the stream: the checksum is one of tokens, and damage must not get a new one. Raises as `read_stream` does.
+    Decodes the stream: the checksum is one of tokens, and damage must not get a new one. That of a stream that is cut
+    off, with ``allow_partial``, cannot be checked. Raises as `read_stream` does, and `ValueError` for no levels.
     """
+    if levels < 1:
+        raise ValueError(f"{levels} levels: a stream has 1 or more")
     stream = read_stream(data, find_model, allow_partial=allow_partial, max_pixels=max_pixels)
     parsed = _parse(data, allow_partial=allow_partial)
     kept = stream.tokens.levels[:levels]

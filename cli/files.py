@@ -15,6 +15,9 @@ from typing import Any
 import click
 
 STANDARD = "-"
+PICTURE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".gif", ".ppm", ".pgm", ".tga"}
+)
 
 _PICTURE_STARTS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WebP", b"GIF8": "GIF", b"BM": "BMP"}
 
@@ -60,6 +63,15 @@ def plan(paths: Sequence[str], folder: Path | None, *, suffix: str, inputs: froz
             raise click.UsageError(f"{tasks[target].source} and {source} would both become {target}; rename one")
         tasks[target] = Task(str(source), str(target))
     return list(tasks.values())
+
+
+def check_stream_names(tasks: Sequence[Task]) -> None:
+    """Raises click.UsageError for streams that would get a picture's name."""
+    for task in tasks:
+        if Path(task.target).suffix.lower() in PICTURE_SUFFIXES:
+            raise click.UsageError(
+                f"{task.target} is a picture's name; the stream goes into a .vq file, or give -o DIR"
+            )
 
 
 def _inputs(paths: Iterable[str], suffixes: frozenset[str]) -> Iterator[tuple[Path, Path]]:

@@ -9,7 +9,7 @@ import click
 
 from vqcodec.cli import options
 from vqcodec.cli.batch import Outcome, run
-from vqcodec.cli.files import FileError, Task, check_target, plan, read_stream_file, write_output
+from vqcodec.cli.files import FileError, Task, check_stream_names, check_target, plan, read_stream_file, write_output
 
 
 @click.command()
@@ -43,6 +43,7 @@ def truncate(
     if levels is None and max_bytes is None and not partial:
         raise click.UsageError("say what to keep: --levels N, --max-bytes B or --partial")
     tasks = plan(paths, output_folder, suffix=".vq", inputs=frozenset({".vq"}))
+    check_stream_names(tasks)
 
     from vqcodec.bitstream import StreamModel, read_header, read_stream, truncated_sizes, truncated_stream
     from vqcodec.model_card import find_model_by_id
@@ -59,13 +60,29 @@ def truncate(
         sizes = truncated_sizes(data, allow_partial=partial)
         fitting = [size for size in sizes[:levels] if max_bytes is None or size <= max_bytes]
         if sizes and not fitting:
-            raise FileError(f"its first level alone takes {sizes[0]} bytes: encode the picture itself with --max-bytes")
+            raise FileError(
+                f"with its first level alone it has {sizes[0]} bytes: encode the picture itself with --max-bytes"
+            )
         count = len(fitting)
         made = truncated_stream(data, model_of, count, allow_partial=partial, max_pixels=max_pixels)
         write_output(task, made, force=force, check=lambda made: read_stream(made, model_of, max_pixels=max_pixels))
-        values = {"input": task.source, "output": task.target, "bytes": len(made), "levels": count}
-        before = f"{len(data)} bytes, {stream.header.level_count} level{'s' if stream.header.level_count > 1 else ''}"
-        line = f"{task.target_name}: {len(made)} bytes, {count} level{'s' if count > 1 else ''} (before: {before})"
-        return Outcome(line, values, ())
+        whole, named = len(sizes), stream.header.level_count
+        warnings: tuple[str, ...] = ()
+        if not stream.complete:
+            warnings = (f"the stream was cut off: {whole} of {named} levels are whole, and could not be checked",)
+        values = {
+            "input": task.source,
+            "output": task.target,
+            "bytes": len(made),
+            "levels": count,
+            "bytes_before": len(data),
+            "levels_before": named,
+            "warnings": list(warnings),
+        }
+        line = (
+            f"{task.target_name}: {len(made)} bytes, {count} level{'s' if count > 1 else ''} "
+            f"(before: {len(data)} bytes, {named} level{'s' if named > 1 else ''})"
+        )
+        return Outcome(line, values, warnings)
 
     run(tasks, work, jobs=1, as_json=as_json, debug=debug)

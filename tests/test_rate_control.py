@@ -130,7 +130,7 @@ def test_limits_are_kept_and_streams_come_back(codec: Codec, entropy: str) -> No
 
 def test_boxes_count(codec: Codec) -> None:
     alpha = np.random.default_rng(0).integers(0, 256, (90, 130), dtype=np.uint8)
-    with pytest.raises(RateError, match="2000 bytes are too few: the smallest stream of this picture has 11"):
+    with pytest.raises(RateError, match=r"2000 bytes are too few: .* has 11.* bytes are alpha"):
         codec.encode(LoadedImage(PICTURE.rgb, alpha=alpha), max_bytes=2000)
 
 

@@ -50,7 +50,7 @@ from vqcodec.model_card import (
 )
 from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.rate_control import TokenChooser
-from vqcodec.rates import Rate
+from vqcodec.rates import Rate, RateError
 from vqcodec.tiling import reduced, scaled, tiles
 from vqcodec.weights import load_weights
 
@@ -134,7 +134,7 @@ class Codec:
         image: a file (path, bytes or binary stream), a Pillow image, (H, W), (H, W, 3) or (H, W, 4) uint8 pixels, or
         what `vqcodec.image.load_image` gives. levels: 1..L, more is better and larger; all by default. quality: 0
         to 100, in the place of levels. max_bytes, bits_per_pixel: the stream, boxes and all, is not larger, and has up
-        to `levels` levels. weight: of a bit in the last level, see `vqcodec.rate_control`. entropy: prior, static (a
+        to `levels` levels. weight: of a bit against distortion, see `vqcodec.rate_control`. entropy: prior, static (a
         table of frequencies, larger and faster) or uniform; the first of these that the model has.
         Raises ImageError for a picture that cannot be read, RateError for one that cannot be so small, ValueError for
         other arguments.
@@ -166,7 +166,13 @@ class Codec:
         around = stream_overhead(model, loaded.width, loaded.height, entropy_id, boxes)
         pixels = loaded.width * loaded.height
         levels = self.card.autoencoder.levels
-        return chooser.at(rate.setting(pixels, levels, lambda setting: around + chooser.payload_bytes(setting)))
+        try:
+            return chooser.at(rate.setting(pixels, levels, lambda setting: around + chooser.payload_bytes(setting)))
+        except RateError as error:
+            if not boxes:
+                raise
+            more = around - stream_overhead(model, loaded.width, loaded.height, entropy_id)
+            raise RateError(f"{error}; {more} bytes are alpha, profile and metadata", error.smallest) from None
 
     def check_pictures(self) -> None:
         """Raises ModelError for a model of label maps."""

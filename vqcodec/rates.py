@@ -14,12 +14,16 @@ from typing import Final
 LARGEST_WEIGHT: Final = 0.4
 #: of two levels and more: beyond it a level less is smaller and better
 LARGEST_WEIGHT_OF_MORE_LEVELS: Final = 0.15
-#: how often weights are halved in the search for a limit: to within a percent of its bytes or so
+#: how often weights are halved in the search for a limit: 3 % of the largest, a percent of the bytes or so
 _HALVINGS: Final = 5
 
 
 class RateError(ValueError):
-    """No stream of the picture is as small as was asked for."""
+    """No stream of the picture is as small as was asked for. smallest: bytes of the smallest one."""
+
+    def __init__(self, message: str, smallest: int) -> None:
+        super().__init__(message)
+        self.smallest = smallest
 
 
 @dataclass(frozen=True)
@@ -44,19 +48,20 @@ class Rate:
     weight: float = 0.0
 
     def __post_init__(self) -> None:
-        given = {"quality": self.quality, "max_bytes": self.max_bytes, "bits_per_pixel": self.bits_per_pixel}
-        names = [name.replace("_", " ") for name, value in given.items() if value is not None]
-        names += ["a weight of bits"] if self.weight else []
+        limits = {"max_bytes": self.max_bytes, "bits_per_pixel": self.bits_per_pixel}
+        given = {"quality": self.quality} | limits
+        names = [name for name, value in given.items() if value is not None]
+        names += ["weight"] if self.weight else []
         names += ["levels"] if self.levels is not None and self.quality is not None else []
         if len(names) > 1:
             raise ValueError(f"{' and '.join(names)} do not go together: take one of them")
         if self.quality is not None and not 0 <= self.quality <= 100:
             raise ValueError(f"quality {self.quality:g}: take 0 to 100")
         if not 0 <= self.weight <= LARGEST_WEIGHT:
-            raise ValueError(f"a weight of {self.weight:g}: take 0 to {LARGEST_WEIGHT:g}")
-        for limit in (self.max_bytes, self.bits_per_pixel):
-            if limit is not None and not limit > 0:
-                raise ValueError(f"a limit of {limit:g}: take more than 0")
+            raise ValueError(f"weight {self.weight:g}: take 0 to {LARGEST_WEIGHT:g}")
+        for name, limit in limits.items():
+            if limit is not None and not 0 < limit < math.inf:
+                raise ValueError(f"{name} {limit:g}: take more than 0, and no more than there is")
 
     @property
     def is_plain(self) -> bool:
@@ -69,7 +74,15 @@ class Rate:
         if self.quality is not None:
             return setting_of_quality(self.quality, levels)
         if self.bits_per_pixel is not None:
-            return within(math.floor(self.bits_per_pixel * pixels / 8), levels, size)
+            try:
+                return within(self.bits_per_pixel * pixels / 8, levels, size)
+            except RateError as error:
+                least = f"{8 * error.smallest / pixels:.4f} ({error.smallest} bytes)"
+                raise RateError(
+                    f"{self.bits_per_pixel:g} bits per pixel are too few: the smallest stream of this picture has "
+                    f"{least}; ask for more",
+                    error.smallest,
+                ) from None
         if self.max_bytes is not None:
             return within(self.max_bytes, levels, size)
         return Setting(levels, self.weight)
@@ -87,10 +100,11 @@ def largest_weight(levels: int) -> float:
     return LARGEST_WEIGHT if levels == 1 else LARGEST_WEIGHT_OF_MORE_LEVELS
 
 
-def within(limit_bytes: int, levels: int, size: Callable[[Setting], int]) -> Setting:
-    """The best setting of at most `limit_bytes`: as many of the levels as fit, then as much as fits of the next.
+def within(limit_bytes: float, levels: int, size: Callable[[Setting], int]) -> Setting:
+    """The best setting of at most `limit_bytes`: a level more than fits by itself with the least weight that makes it
+    fit, or else the levels that fit.
 
-    size: bytes of a setting, which fall with the weight. Raises RateError when the smallest is larger.
+    size: bytes of a setting, about falling with the weight. Raises RateError when the smallest is larger.
     """
     fitting = 0
     while fitting < levels and size(Setting(fitting + 1)) <= limit_bytes:
@@ -103,8 +117,9 @@ def within(limit_bytes: int, levels: int, size: Callable[[Setting], int]) -> Set
         if fitting:
             return Setting(fitting)
         raise RateError(
-            f"{limit_bytes} bytes are too few: the smallest stream of this picture has {smallest}; "
-            "ask for more, or make the picture smaller first"
+            f"{limit_bytes} bytes are too few: the smallest stream of this picture has {smallest}; ask for more, or "
+            "make the picture smaller first",
+            smallest,
         )
     too_large, fits = 0.0, largest
     for _ in range(_HALVINGS):

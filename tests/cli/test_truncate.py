@@ -33,7 +33,9 @@ def test_as_many_levels_as_fit(stream: Path, tmp_path: Path) -> None:
     assert list(sizes.values()) == [2, 2, 1]
     failed = vqcodec("truncate", stream, tmp_path / "none.vq", "--max-bytes", 9)
     first = (tmp_path / "cut.vq").stat().st_size
-    expected = f"error: {stream}: its first level alone takes {first} bytes: encode the picture itself with --max-bytes"
+    expected = (
+        f"error: {stream}: with its first level alone it has {first} bytes: encode the picture itself with --max-bytes"
+    )
     assert only_error(failed) == expected
     assert "none.vq" not in names_in(tmp_path)
 
@@ -47,6 +49,7 @@ def test_what_was_cut_off_is_made_whole(stream: Path, tmp_path: Path) -> None:
     )
     done = vqcodec("truncate", stream, tmp_path / "a.vq", "--partial")
     assert done.exit_code == 0
+    assert "the stream was cut off: 1 of 2 levels are whole, and could not be checked" in done.stderr
     assert read_header((tmp_path / "a.vq").read_bytes(), allow_partial=False).header.level_count == 1
     assert vqcodec("decode", tmp_path / "a.vq", tmp_path / "a.png").exit_code == 0
 
@@ -69,6 +72,8 @@ def test_folders_and_usage(tiny_model: Path, tmp_path: Path) -> None:
     assert names_in(tmp_path / "out") == ["a.vq", "sub/b.vq"]
     nothing = vqcodec("truncate", tmp_path / "in" / "a.vq", tmp_path / "x.vq")
     assert nothing.exit_code == 2
+    named = vqcodec("truncate", tmp_path / "in" / "a.vq", tmp_path / "x.png", "--levels", 1)
+    assert (named.exit_code, "x.png is a picture's name" in named.stderr) == (2, True)
     assert "say what to keep: --levels N, --max-bytes B or --partial" in nothing.stderr
 
 
@@ -96,16 +101,29 @@ def test_too_few_bytes(photo: Path, tmp_path: Path) -> None:
     failed = vqcodec("encode", photo, tmp_path / "a.vq", "--model", "tiny", "--max-bytes", 5)
     line = only_error(failed)
     assert line.startswith(f"error: {photo}: 5 bytes are too few: the smallest stream of this picture has ")
+    few = only_error(vqcodec("encode", photo, tmp_path / "a.vq", "--model", "tiny", "--bpp", 0.001))
+    assert few.startswith(
+        f"error: {photo}: 0.001 bits per pixel are too few: the smallest stream of this picture has 0."
+    )
     assert names_in(tmp_path) == ["photo.png"]
 
 
 @pytest.mark.parametrize(
-    "options",
-    [("--quality", 50, "--levels", 1), ("--max-bytes", 900, "--bpp", 1), ("--quality", 101), ("--lambda", 2)],
+    ("options", "message"),
+    [
+        (("--quality", 50, "--levels", 1), "--quality and --levels do not go together"),
+        (("--max-bytes", 900, "--bpp", 1), "--max-bytes and --bpp do not go together"),
+        (("--bpp", 1, "--lambda", 0.1), "--bpp and --lambda do not go together"),
+        (("--quality", 101), "--quality"),
+        (("--lambda", 2), "--lambda"),
+        (("--bpp", "inf"), "--bpp inf: take more than 0"),
+        (("--lambda", 0.1, "--entropy", "uniform"), "--lambda changes nothing"),
+    ],
 )
-def test_wrong_usage(options: tuple[object, ...], photo: Path, tmp_path: Path) -> None:
+def test_wrong_usage(options: tuple[object, ...], message: str, photo: Path, tmp_path: Path) -> None:
     failed = vqcodec("encode", photo, tmp_path / "a.vq", "--model", "tiny", *options)
     assert failed.exit_code == 2
+    assert message in failed.stderr
     assert names_in(tmp_path) == ["photo.png"]
 
 
