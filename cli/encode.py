@@ -63,8 +63,8 @@ _OPTIONS = {
 @click.option(
     "--entropy",
     type=click.Choice(["prior", "static", "uniform"]),
-    help="How tokens become bits: by the learned prior (smallest, slowest), by a table of how often each occurs, or all "
-    "alike. [default: the first of these that the model has]",
+    help="How tokens become bits: by the learned prior (smallest, slowest), by a table of how often each occurs, or "
+    "all alike. [default: the first of these that the model has]",
 )
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name, id or folder of the model.")
 @click.option(
