@@ -35,9 +35,9 @@ def truncate(
     as_json: bool,
     debug: bool,
 ) -> None:
-    """Cut .vq streams to their first levels: the same picture, smaller and coarser.
+    """Cut .vq streams to their first levels.
 
-    What is kept is not coded anew. IN and OUT may be - for stdin and stdout. With -o, IN may also be folders, which are
+    They give the same picture, coarser. What is kept is not coded anew. IN and OUT may be - for stdin and stdout. With -o, IN may also be folders, which are
     searched for .vq files.
     """
     if levels is None and max_bytes is None and not partial:

@@ -130,7 +130,18 @@ def test_the_wheel_names_its_licence_and_its_command(metadata: dict[str, str]) -
 def test_requirements_leave_torch_uncapped_and_the_core_small(project: dict[str, Any]) -> None:
     core = {re.split(r"[^\w-]", requirement)[0]: requirement for requirement in project["project"]["dependencies"]}
     assert core["torch"] == "torch>=2.4"
-    known = {"torch", "numpy", "pillow", "constriction", "safetensors", "zstandard", "click", "tqdm", "jinja2"}
+    known = {
+        "torch",
+        "numpy",
+        "pillow",
+        "constriction",
+        "safetensors",
+        "zstandard",
+        "click",
+        "tqdm",
+        "jinja2",
+        "threadpoolctl",
+    }
     assert set(core) == known
     assert {"train", "bench", "gpu", "dev"} <= set(project["project"]["optional-dependencies"])
 

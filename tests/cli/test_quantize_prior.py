@@ -32,7 +32,11 @@ def test_streams_can_be_coded_by_the_prior_from_then_on(model: Path, photo: Path
     after = load_model_folder(model).card.model_id.hex()
     assert result.stdout == f"{model}: tiny can code streams with its prior; its id was {before}, it is {after}\n"
 
-    for name, options in (("prior", ("--entropy", "prior")), ("static", ()), ("uniform", ("--entropy", "uniform"))):
+    for name, options in (
+        ("prior", ("--entropy", "prior")),
+        ("static", ("--entropy", "static")),
+        ("uniform", ("--entropy", "uniform")),
+    ):
         told = vqcodec("encode", photo, tmp_path / f"{name}.vq", "--model", model, "--json", *options)
         assert json.loads(told.stdout)["entropy"] == name
         assert read_header((tmp_path / f"{name}.vq").read_bytes()).header.model_id.hex() == after
