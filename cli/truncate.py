@@ -37,8 +37,8 @@ def truncate(
 ) -> None:
     """Cut .vq streams to their first levels.
 
-    They give the same picture, coarser. What is kept is not coded anew. IN and OUT may be - for stdin and stdout. With -o, IN may also be folders, which are
-    searched for .vq files.
+    They give the same picture, coarser. What is kept is not coded anew. IN and OUT may be - for stdin and stdout. With
+    -o, IN may also be folders, which are searched for .vq files.
     """
     if levels is None and max_bytes is None and not partial:
         raise click.UsageError("say what to keep: --levels N, --max-bytes B or --partial")
