@@ -62,6 +62,16 @@ def test_a_writer_may_ask_for_many_groups_at_once(order: str, at_once: int, monk
         assert np.array_equal(frequencies(integer, pyramid, level, complete=True), one_by_one)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("slots", [1, 3, 5])
+def test_attention_in_pieces_is_that_of_the_whole(order: str, slots: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, integer = priors(order)
+    pyramid = grids((9, 8))
+    whole = frequencies(integer, pyramid, 1)
+    monkeypatch.setattr("vqcodec.integer_prior.SLOTS_AT_ONCE", slots)
+    assert np.array_equal(frequencies(integer, pyramid, 1), whole)
+
+
 def test_it_leaves_the_threads_of_linear_algebra_as_they_were() -> None:
     before = ThreadpoolController().info()
     _, integer = priors()

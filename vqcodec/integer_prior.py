@@ -47,6 +47,8 @@ GELU_LIMIT: Final = 511
 UNSEEN: Final = -(2**24)
 #: tokens in one pass where all are known
 TOKENS_AT_ONCE: Final = 192
+#: slots whose attention is computed at once
+SLOTS_AT_ONCE: Final = 32
 #: fractional bits of what flows from block to block
 RESIDUAL_BITS: Final = 10
 
@@ -131,6 +133,15 @@ class StoredPrior:
         return IntegerPrior(self._about.prior, load(raw))
 
 
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """Some slots, the slots that they look at, (m,), and what is added to their logits, (heads, n, m)."""
+
+    queries: slice
+    keys: NDArray[np.int64]
+    bias: Float32
+
+
 class IntegerLevel:
     """A `LevelModel`: one level at work."""
 
@@ -155,33 +166,44 @@ class IntegerLevel:
 
     def frequencies(self, positions: IntegerArray) -> IntegerArray:
         """(n, K), of the next group or groups."""
-        prior, places = self._prior, self._places
+        prior = self._prior
         own = slice(self._done, self._done + len(positions))
         self._done = own.stop
-        seen = slice(int(places.first[own].min()), own.stop)
-        bias = prior.relative.take(places.relative(own, seen), axis=1)
+        looks = [self._look(piece, own.stop) for piece in pieces(own)]
         x = self._context[own] + self._around(own)
         for number, block in enumerate(prior.blocks):
-            x += self._attended(number, block, x, own, seen, bias)
+            x += self._attended(number, block, x, own, looks)
             hidden = block.widen(normalised(x, block.mlp_gain))
             x += block.narrow(looked_up(block.gelu, hidden, -GELU_LIMIT))
         logits = prior.heads[self._level](normalised(x, prior.head_gain))
         return token_frequencies(logits, prior.token_exponentials, FREQUENCY_TOTAL)
 
-    def _attended(
-        self, number: int, block: IntegerBlock, x: Float32, own: slice, seen: slice, bias: Float32
-    ) -> Float32:
+    def _look(self, queries: slice, stop: int) -> _Look:
+        """What some slots look at, of those before `stop`: not what is too far for all of them, as most of a long
+        diagonal is."""
+        places = self._places
+        keys = np.arange(places.first[queries].min(), stop)
+        rows, rank = places.row[keys], places.rank[keys]
+        near = (rows >= places.row[queries].min() - places.radius) & (rows <= places.row[queries].max() + places.radius)
+        keys = keys[near & (rank <= places.rank[queries].max())]
+        return _Look(queries, keys, self._prior.relative.take(places.relative(queries, keys), axis=1))
+
+    def _attended(self, number: int, block: IntegerBlock, x: Float32, own: slice, looks: list[_Look]) -> Float32:
         """What attention adds to x (n, D)."""
         heads = self._prior.config.heads
         made = clipped(block.into(normalised(x, block.attention_gain)))
         query, key, value = made.reshape(len(x), 3, heads, -1).transpose(1, 2, 0, 3)
         keys, values = self._keys[number], self._values[number]
         keys[:, own], values[:, own] = key, value
-        logits: Float32 = query @ keys[:, seen].transpose(0, 2, 1)
-        logits *= block.logit_scale
-        logits += bias
-        mixed = attended(logits, values[:, seen], self._prior.attention_exponentials, block.value_scale)
-        return block.out(mixed.transpose(1, 0, 2).reshape(len(x), -1))
+        mixed = np.empty((len(x), heads, query.shape[2]), np.float32)
+        for look in looks:
+            part = slice(look.queries.start - own.start, look.queries.stop - own.start)
+            logits: Float32 = query[:, part] @ keys[:, look.keys].transpose(0, 2, 1)
+            logits *= block.logit_scale
+            logits += look.bias
+            exponentials = self._prior.attention_exponentials
+            mixed[part] = attended(logits, values[:, look.keys], exponentials, block.value_scale).transpose(1, 0, 2)
+        return block.out(mixed.reshape(len(x), -1))
 
     def _around(self, own: slice) -> Float32:
         """(n, D) of the tokens around each slot."""
@@ -202,6 +224,12 @@ class IntegerLevel:
             stacked = np.concatenate([table[grid.indices] for table, grid in tables], axis=2)
             x += _convolved(below, stacked)[places.grid.positions]
         return x
+
+
+def pieces(slots: slice) -> list[slice]:
+    """Cut into parts of at most SLOTS_AT_ONCE."""
+    starts = range(slots.start, slots.stop, SLOTS_AT_ONCE)
+    return [slice(start, min(start + SLOTS_AT_ONCE, slots.stop)) for start in starts]
 
 
 @cache

@@ -33,7 +33,7 @@ class Places:
     radius: int
     first: Positions
 
-    def relative(self, queries: slice, keys: slice) -> NDArray[np.int32]:
+    def relative(self, queries: slice, keys: slice | Positions) -> NDArray[np.int32]:
         """As `vqcodec.models.slots.Slots.relative`, (n, m); (2 radius + 1)^2 where the key is not looked at."""
         radius, side = self.radius, 2 * self.radius + 1
         down = self.row[keys] - (self.row[queries, None] - radius)
