@@ -77,10 +77,12 @@ def test_it_leaves_the_threads_of_linear_algebra_as_they_were() -> None:
     _, integer = priors()
     pyramid = grids((3, 4))
     context = CodingContext(0, (3, 4), SIZES[0], (), pyramid[0].indices.astype(np.int32))
-    groups = integer.begin_level(context).groups()
-    next(iter(groups))
+    one, other = (iter(integer.begin_level(context).groups()) for _ in range(2))  # as in two threads
+    next(one)
+    next(other)
+    del one  # as when a stream turns out to be damaged
     assert all(each["num_threads"] == 1 for each in ThreadpoolController().info() if each["user_api"] == "blas")
-    del groups  # as when a stream turns out to be damaged
+    del other
     assert ThreadpoolController().info() == before
 
 

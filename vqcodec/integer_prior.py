@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -159,9 +160,7 @@ class IntegerLevel:
     def groups(self) -> Iterator[IntegerArray]:
         """Those of the order; several at once where all tokens are known, as fewer and larger products are faster."""
         groups = self._places.grid.groups()
-        with _libraries().limit(
-            limits=1, user_api="blas"
-        ):  # more threads only wait for each other in products so small
+        with _ONE_THREAD:  # more only wait for each other in products so small
             yield from joined(groups, TOKENS_AT_ONCE) if self._is_complete else groups
 
     def frequencies(self, positions: IntegerArray) -> IntegerArray:
@@ -232,10 +231,29 @@ def pieces(slots: slice) -> list[slice]:
     return [slice(start, min(start + SLOTS_AT_ONCE, slots.stop)) for start in starts]
 
 
-@cache
-def _libraries() -> ThreadpoolController:
-    """The libraries of linear algebra in this process."""
-    return ThreadpoolController()
+class _OneThread:
+    """Keeps linear algebra to one thread while anyone is within: what it was before is for the last one out to restore,
+    as levels are coded in several threads, and the limit is one of the process."""
+
+    def __init__(self) -> None:
+        self._lock, self._within = Lock(), 0
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._within:
+                self._limit = ThreadpoolController().limit(limits=1, user_api="blas")
+                self._limit.__enter__()
+            self._within += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                self._limit.__exit__(*error)
+
+
+_ONE_THREAD: Final = _OneThread()
 
 
 def joined(groups: Sequence[IntegerArray], tokens: int) -> Iterator[IntegerArray]:
