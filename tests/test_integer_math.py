@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from vqcodec.integer_math import (
     ATTENTION_ONE,
     ATTENTION_RANGE,
+    COLUMNS,
     EXACT_FLOAT32,
+    FEW_ROWS,
     LARGEST_STATE,
     LIMIT,
     LOGIT_BITS,
@@ -45,7 +47,15 @@ def half_even(value: Fraction) -> int:
 
 def test_products_are_those_of_int64() -> None:
     rng = np.random.default_rng(1)
-    for rows, inner, outer in ((1, 1, 1), (3, 5, 2), (17, 192, 64), (40, 768, 33)):
+    shapes = (
+        (1, 1, 1),
+        (3, 5, 2),
+        (17, 192, 64),
+        (40, 768, 33),
+        (FEW_ROWS, 30, 3 * COLUMNS),
+        (FEW_ROWS + 1, 5, COLUMNS),
+    )
+    for rows, inner, outer in shapes:
         x, weight = whole(rng, rows, inner), whole(rng, inner, outer)
         made = IntegerLinear(weight, np.ones(outer, np.float32), np.zeros(outer, np.float32))(x)
         assert np.array_equal(made, x.astype(np.int64) @ weight.astype(np.int64))

@@ -200,6 +200,15 @@ def test_a_radius_beyond_what_is_exact_is_refused() -> None:
         IntegerPrior(dataclasses.replace(prior.config, radius=9), {})
 
 
+def test_tokens_around_that_could_not_be_added_up_are_refused(saved: Path) -> None:
+    from safetensors.numpy import load_file
+
+    arrays = load_file(saved)
+    arrays["near.1.scale"] *= 2**20
+    with pytest.raises(InexactError, match="the tokens around can add"):
+        IntegerPrior(priors()[0].config, arrays)
+
+
 @pytest.mark.parametrize(
     ("level", "codes", "message"), [(3, 9, "the prior has 3 levels; level 3"), (1, 9, "24 tokens of level 1")]
 )

@@ -50,6 +50,8 @@ UNSEEN: Final = -(2**24)
 TOKENS_AT_ONCE: Final = 192
 #: slots whose attention is computed at once
 SLOTS_AT_ONCE: Final = 32
+#: numbers in a line of a processor's cache
+CACHE_LINE: Final = 16
 #: fractional bits of what flows from block to block
 RESIDUAL_BITS: Final = 10
 
@@ -136,10 +138,10 @@ class StoredPrior:
 
 @dataclass(frozen=True, eq=False)
 class _Look:
-    """Some slots, the slots that they look at, (m,), and what is added to their logits, (heads, n, m)."""
+    """Some slots, the m slots that they look at, and what is added to their logits, (heads, n, m)."""
 
     queries: slice
-    keys: NDArray[np.int64]
+    keys: slice | NDArray[np.int64]
     bias: Float32
 
 
@@ -152,9 +154,11 @@ class IntegerLevel:
         self._places = places(prior.config.order(context.level), *context.shape, prior.config.radius)
         self._context = self._before_the_first_token(context)
         self._is_complete = context.complete
-        config, count = prior.config, len(self._context)
-        shape = (config.depth, config.heads, count, config.width // config.heads)
-        self._keys, self._values = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        self._bias = prior.relative.take(self._places.seen, axis=1)
+        depth, (count, width) = prior.config.depth, self._context.shape
+        lines = -(-count // CACHE_LINE) | 1  # odd, or few rows of keys would fit into a cache together
+        self._keys = np.zeros((depth, width, lines * CACHE_LINE), np.float32)  # slots last: products are faster so
+        self._values = np.zeros((depth, count, width), np.float32)
         self._done = 0
 
     def groups(self) -> Iterator[IntegerArray]:
@@ -168,7 +172,7 @@ class IntegerLevel:
         prior = self._prior
         own = slice(self._done, self._done + len(positions))
         self._done = own.stop
-        looks = [self._look(piece, own.stop) for piece in pieces(own)]
+        looks = [self._look(piece) for piece in pieces(own)]
         x = self._context[own] + self._around(own)
         for number, block in enumerate(prior.blocks):
             x += self._attended(number, block, x, own, looks)
@@ -177,32 +181,31 @@ class IntegerLevel:
         logits = prior.heads[self._level](normalised(x, prior.head_gain))
         return token_frequencies(logits, prior.token_exponentials, FREQUENCY_TOTAL)
 
-    def _look(self, queries: slice, stop: int) -> _Look:
-        """What some slots look at, of those before `stop`: not what is too far for all of them, as most of a long
-        diagonal is."""
-        places = self._places
-        keys = np.arange(places.first[queries].min(), stop)
-        rows, rank = places.row[keys], places.rank[keys]
-        near = (rows >= places.row[queries].min() - places.radius) & (rows <= places.row[queries].max() + places.radius)
-        keys = keys[near & (rank <= places.rank[queries].max())]
-        return _Look(queries, keys, self._prior.relative.take(places.relative(queries, keys), axis=1))
+    def _look(self, queries: slice) -> _Look:
+        """What some slots look at, and which of it each."""
+        keys = self._places.looked_at(queries)
+        return _Look(queries, keys, self._bias.take(self._places.differences(queries, keys), axis=1, mode="clip"))
 
     def _attended(self, number: int, block: IntegerBlock, x: Float32, own: slice, looks: list[_Look]) -> Float32:
         """What attention adds to x (n, D)."""
-        heads = self._prior.config.heads
+        exponentials, width = self._prior.attention_exponentials, x.shape[1]
         made = clipped(block.into(normalised(x, block.attention_gain)))
-        query, key, value = made.reshape(len(x), 3, heads, -1).transpose(1, 2, 0, 3)
         keys, values = self._keys[number], self._values[number]
-        keys[:, own], values[:, own] = key, value
-        mixed = np.empty((len(x), heads, query.shape[2]), np.float32)
+        keys[:, own], values[own] = made[:, width : 2 * width].T, made[:, 2 * width :]
+        query, mixed = self._by_head(made[:, :width]), np.empty_like(x)
         for look in looks:
             part = slice(look.queries.start - own.start, look.queries.stop - own.start)
-            logits: Float32 = query[:, part] @ keys[:, look.keys].transpose(0, 2, 1)
+            logits: Float32 = query[:, part] @ keys[:, look.keys].reshape(len(query), query.shape[2], -1)
             logits *= block.logit_scale
             logits += look.bias
-            exponentials = self._prior.attention_exponentials
-            mixed[part] = attended(logits, values[:, look.keys], exponentials, block.value_scale).transpose(1, 0, 2)
-        return block.out(mixed.reshape(len(x), -1))
+            seen = self._by_head(values[look.keys])
+            self._by_head(mixed[part])[:] = attended(logits, seen, exponentials, block.value_scale)
+        return block.out(mixed)
+
+    def _by_head(self, x: Float32) -> Float32:
+        """(n, D) -> (heads, n, d), of the same memory."""
+        heads: Float32 = x.reshape(len(x), self._prior.config.heads, -1).transpose(1, 0, 2)
+        return heads
 
     def _around(self, own: slice) -> Float32:
         """(n, D) of the tokens around each slot."""
@@ -210,7 +213,8 @@ class IntegerLevel:
         unknown = self._prior.config.codebook_sizes[self._level]
         around = np.where(neighbours < 0, unknown, self._known[neighbours])
         near = self._prior.near[self._level]
-        made: Float32 = near[np.arange(len(near)), around].sum(axis=1).astype(np.float32)
+        around += np.arange(0, len(near), unknown + 1)
+        made: Float32 = near.take(around, axis=0).sum(axis=1)
         return made
 
     def _before_the_first_token(self, context: CodingContext) -> Float32:
@@ -302,13 +306,16 @@ def _block(arrays: Mapping[str, NDArray[Any]], prefix: str) -> IntegerBlock:
     )
 
 
-def _near(arrays: Mapping[str, NDArray[Any]], level: int, config: PriorConfig) -> NDArray[np.int32]:
-    """(offsets, K + 1, D): what each token adds to a slot from each of the places around it."""
+def _near(arrays: Mapping[str, NDArray[Any]], level: int, config: PriorConfig) -> Float32:
+    """(offsets (K + 1), D): what each token adds to a slot from each of the places around it."""
     whole, tokens = _linear(arrays, f"near.{level}."), arrays[f"tokens.{level}"].astype(np.float32)
     parts = np.split(whole.weight, len(config.order(level).offsets))
     offsets = [whole.offset, *[np.zeros_like(whole.offset)] * (len(parts) - 1)]
     made = [IntegerLinear(part, whole.scale, each)(tokens) for part, each in zip(parts, offsets, strict=True)]
-    return np.stack(made).astype(np.int32)
+    largest = sum(np.abs(each).max(axis=0) for each in made)
+    if np.max(largest) >= EXACT_FLOAT32:
+        raise InexactError(f"the tokens around can add {np.max(largest)}: float32 is exact below 2^24")
+    return np.concatenate(made)
 
 
 def _below(arrays: Mapping[str, NDArray[Any]], level: int) -> list[IntegerLinear] | None:

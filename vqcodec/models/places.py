@@ -7,43 +7,55 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vqcodec.models.orders import OrderedGrid, Positions, TokenOrder
 
 #: of the logarithm of the spacing, see `OrderedGrid`
 SPACINGS: Final = 8
+#: where more than this share of places is near, the others are looked at as well: faster than to gather what is near
+MOST_NEAR: Final = 0.8
 
 
 @dataclass(frozen=True, eq=False)
 class Places:
     """N places in order.
 
-    row, col, rank: (N,) int32, where each is, and its group; the others are int64. spacing: (N,) the logarithm of
-    `OrderedGrid.spacing`, at most SPACINGS - 1. neighbours: (N, offsets) positions, -1 where there is none that is
-    known. radius: how far they look, in rows and columns. first: (N,) the first place in the order that each looks at.
+    All int64. row, col, rank: (N,), where each is, and its group. spacing: (N,) the logarithm of `OrderedGrid.spacing`,
+    at most SPACINGS - 1. neighbours: (N, offsets) positions, -1 where there is none that is known. radius: how far they
+    look, in rows and columns. first: (N,) the first place in the order that each looks at. code: (N,) numbers whose
+    difference tells how two places lie to each other. seen: what `differences` are an index of.
     """
 
     grid: OrderedGrid
-    row: NDArray[np.int32]
-    col: NDArray[np.int32]
-    rank: NDArray[np.int32]
+    row: Positions
+    col: Positions
+    rank: Positions
     spacing: Positions
     neighbours: Positions
     radius: int
     first: Positions
+    code: Positions
+    seen: Positions
 
-    def relative(self, queries: slice, keys: slice | Positions) -> NDArray[np.int32]:
-        """As `vqcodec.models.slots.Slots.relative`, (n, m); (2 radius + 1)^2 where the key is not looked at."""
-        radius, side = self.radius, 2 * self.radius + 1
-        down = self.row[keys] - (self.row[queries, None] - radius)
-        right = self.col[keys] - (self.col[queries, None] - radius)
-        hidden = (down.view(np.uint32) >= side) | (right.view(np.uint32) >= side)  # what is negative is large there
-        hidden |= self.rank[keys] > self.rank[queries, None]
-        down *= side
-        down += right
-        np.copyto(down, side**2, where=hidden)
-        return down
+    def looked_at(self, queries: slice) -> slice | Positions:
+        """(m,) what `queries` look at, in order; not what is too far for all of them, where that is much."""
+        stop = int(self.grid.starts[self.rank[queries.stop - 1] + 1])
+        keys = slice(int(self.first[queries].min()), stop)
+        top, bottom, row = self.row[queries].min(), self.row[queries].max(), self.row[keys]
+        near = np.flatnonzero((row >= top - self.radius) & (row <= bottom + self.radius))
+        return keys if len(near) > MOST_NEAR * len(row) else near + keys.start
+
+    def differences(self, queries: slice, keys: slice | Positions) -> Positions:
+        """(n, m) of what is in `seen`, and counts as the first or last there if beyond its ends.
+
+        That is the number of the relative position, as in `vqcodec.models.slots.Slots.relative`, or (2 radius + 1)^2
+        where the key is not looked at.
+        """
+        apart = self.code[keys] - (self.code[queries, None] - len(self.seen) // 2)
+        rank = self.rank[keys]
+        if rank[-1] > self.rank[queries.start]:
+            np.copyto(apart, 0, where=rank > self.rank[queries, None])
+        return apart
 
 
 @lru_cache(maxsize=32)
@@ -53,14 +65,27 @@ def places(order: TokenOrder, rows: int, cols: int, radius: int) -> Places:
     doublings = 2 ** np.arange(1, SPACINGS)
     return Places(
         grid=grid,
-        row=(grid.positions // cols).astype(np.int32),
-        col=(grid.positions % cols).astype(np.int32),
-        rank=grid.ranks().astype(np.int32),
+        row=grid.positions // cols,
+        col=grid.positions % cols,
+        rank=grid.ranks(),
         spacing=(grid.spacing[:, None] >= doublings).sum(axis=1),
         neighbours=grid.neighbours(order.offsets),
         radius=radius,
         first=_first_looked_at(grid, radius),
+        code=grid.positions // cols * (cols + 2 * radius) + grid.positions % cols,
+        seen=_seen(cols, radius),
     )
+
+
+def _seen(cols: int, radius: int) -> Positions:
+    """See `Places.differences`: of all differences of codes from the least to the largest of near places, and one more.
+
+    Codes are row * (cols + 2 radius) + col: places too far from each other never differ as near ones do.
+    """
+    side = 2 * radius + 1
+    seen = np.full((side, cols + 2 * radius), side**2)
+    seen[:, :side] = np.arange(side**2).reshape(side, side)
+    return np.pad(seen.ravel()[: seen.size - (cols - 1)], 1, constant_values=side**2)
 
 
 def _first_looked_at(grid: OrderedGrid, radius: int) -> Positions:
