@@ -13,7 +13,7 @@ from torch import Tensor
 from vqcodec.benchmarks.speed import synthetic_picture
 from vqcodec.codec import Codec
 from vqcodec.image import to_tensor
-from vqcodec.models.codebooks import nearest_codes
+from vqcodec.kernels import nearest_codes
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
-from vqcodec.models import codebooks
-from vqcodec.models.codebooks import AverageCodebook, nearest_codes
+from vqcodec.kernels import nearest_codes
+from vqcodec.models.codebooks import AverageCodebook
 from vqcodec.models.config import QuantizerConfig
 from vqcodec.models.quantizer import QuantizeResult, ResidualQuantizer, VectorQuantizer
 
@@ -33,52 +30,6 @@ def learning_codebook(codes: int, dimension: int, *, decay: float = 0.99, seed: 
     return codebook
 
 
-# ---- nearest codes ----
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    count=st.integers(1, 70),
-    codes=st.integers(1, 37),
-    dimension=st.integers(1, 9),
-    elements=st.integers(1, 400),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_nearest_codes_is_the_brute_force_one(count: int, codes: int, dimension: int, elements: int, seed: int) -> None:
-    """Small whole numbers: every product is exact, ties are common, and the lowest index wins."""
-    rng = np.random.default_rng(seed)
-    vectors = rng.integers(-3, 4, (count, dimension)).astype(np.float64)
-    code_vectors = rng.integers(-3, 4, (codes, dimension)).astype(np.float64)
-    expected = (vectors @ code_vectors.T).argmax(axis=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codebooks, "_SIMILARITY_ELEMENTS", elements)
-        chosen = nearest_codes(torch.tensor(vectors).float(), torch.tensor(code_vectors).float())
-    assert chosen.dtype == torch.int64
-    assert chosen.tolist() == expected.tolist()
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.integers(1, 300), st.integers(1, 65), st.integers(2, 17), st.integers(0, 2**31))
-def test_nearest_codes_of_unit_vectors_is_nearest(count: int, codes: int, dimension: int, seed: int) -> None:
-    vectors, code_vectors = unit(count, dimension, seed), unit(codes, dimension, seed + 1)
-    chosen = nearest_codes(vectors, code_vectors)
-    distances = torch.cdist(vectors.double(), code_vectors.double())
-    assert (distances.gather(1, chosen[:, None]).flatten() <= distances.min(dim=1).values + 1e-6).all()
-
-
-@pytest.mark.parametrize("elements", [1, 11, 22, 32, 33, 34, 10**6])
-def test_chunks_do_not_change_the_choice(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    vectors, code_vectors = unit(9, 5), unit(11, 5, seed=1)
-    expected = (vectors.double() @ code_vectors.double().t()).argmax(dim=1)
-    monkeypatch.setattr(codebooks, "_SIMILARITY_ELEMENTS", elements)
-    assert nearest_codes(vectors, code_vectors).tolist() == expected.tolist()
-
-
-def test_ties_go_to_the_lowest_index() -> None:
-    code_vectors = unit(1, 4).expand(7, 4).contiguous()
-    assert nearest_codes(unit(5, 4, seed=3), code_vectors).tolist() == [0] * 5
-
-
 # ---- the codebook ----
 
 
@@ -91,7 +42,7 @@ def test_update_is_a_moving_average_of_one_hot_counts() -> None:
         one_hot = F.one_hot(indices, 6).float()
         counts = 0.9 * counts + 0.1 * one_hot.sum(dim=0)
         sums = 0.9 * sums + 0.1 * one_hot.t() @ vectors
-        codebook.update(vectors, indices)
+        codebook.update(one_hot.sum(dim=0), one_hot.t() @ vectors)
     torch.testing.assert_close(codebook.average_counts, counts)
     torch.testing.assert_close(codebook.average_sums, sums)
     torch.testing.assert_close(codebook.code_vectors, F.normalize(sums, dim=1))
@@ -100,7 +51,7 @@ def test_update_is_a_moving_average_of_one_hot_counts() -> None:
 
 def test_an_update_without_vectors_leaves_the_codes() -> None:
     codebook = learning_codebook(6, 3)
-    codebook.update(torch.empty(0, 3), torch.empty(0, dtype=torch.int64))
+    codebook.update(torch.zeros(6), torch.zeros(6, 3))
     torch.testing.assert_close(codebook.code_vectors, unit(6, 3))
 
 

@@ -16,24 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcodec.distributed import broadcast, sum_over_processes
+from vqcodec.kernels import Assignment, assign_codes, nearest_codes
 
-#: Rows of the similarity matrix that are held at a time: 2**22 float32 are 16 MiB, about what stays in the cache.
-_SIMILARITY_ELEMENTS = 2**22
 #: a code that is chosen less than this share as often as the average code is dead
 DEAD_SHARE = 0.05
-
-
-def nearest_codes(vectors: Tensor, code_vectors: Tensor, offsets: Tensor | None = None) -> Tensor:
-    """Index (N,) int64 of the code vector (K, D) with the largest inner product with each of `vectors` (N, D).
-
-    For unit vectors that is the nearest code; for others it is with `offsets` (K,), minus half the codes' squared
-    lengths, which are added. The N x K matrix is never held whole. Ties go to the lowest index.
-    """
-    rows = max(1, _SIMILARITY_ELEMENTS // code_vectors.shape[0])
-    transposed = code_vectors.t()
-    if offsets is None:
-        return torch.cat([(chunk @ transposed).argmax(dim=1) for chunk in vectors.split(rows)])
-    return torch.cat([torch.addmm(offsets, chunk, transposed).argmax(dim=1) for chunk in vectors.split(rows)])
 
 
 class CodebookStatistics(NamedTuple):
@@ -80,8 +66,11 @@ class Codebook(nn.Module):
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """Index (N,) of the code nearest to each of `vectors` (N, D)."""
-        codes = self.codes().detach()
-        return nearest_codes(vectors, codes, None if self.unit else -0.5 * codes.square().sum(dim=1))
+        return nearest_codes(vectors, self.codes().detach())
+
+    def assign(self, vectors: Tensor, in_use: Tensor | None = None) -> Assignment:
+        """The nearest codes to `vectors` (N, D), and what `update` needs of the ones `in_use` (N,) bool."""
+        return assign_codes(vectors, self.codes().detach(), in_use=in_use)
 
     def distances(self, vectors: Tensor) -> Tensor:
         """Squared distances (N, K) of `vectors` (N, D) from the codes."""
@@ -91,13 +80,11 @@ class Codebook(nn.Module):
         return (lengths - 2 * products).clamp_min(0)
 
     @torch.no_grad()
-    def update(self, vectors: Tensor, indices: Tensor) -> None:
-        """Take note that `vectors` (N, D) chose the codes `indices` (N,), in every process.
+    def update(self, counts: Tensor, sums: Tensor) -> None:
+        """Take note of how many vectors chose each code (K,) in this process, and of their sums (K, D).
 
-        Vectors that are not finite move nothing: the trainer skips such a step.
+        Sums that are not finite move nothing: the trainer skips such a step.
         """
-        counts = torch.zeros_like(self.average_counts).index_add_(0, indices, torch.ones_like(vectors[:, 0]))
-        sums = vectors.new_zeros(len(counts), vectors.shape[1]).index_add_(0, indices, vectors)
         counts, sums = sum_over_processes(counts), sum_over_processes(sums)
         if torch.isfinite(sums).all():
             self.average_counts.lerp_(counts, 1 - self.decay)
@@ -131,7 +118,8 @@ class Codebook(nn.Module):
         everything = torch.arange(codes, device=vectors.device)
         teacher._restart(everything, first, torch.tensor(len(vectors) / codes, device=vectors.device))
         for _ in range(iterations):
-            teacher.update(vectors, teacher.nearest(vectors))
+            assigned = teacher.assign(vectors)
+            teacher.update(assigned.counts, assigned.sums)
             teacher.revive_dead_codes(vectors, generator, share=0.01)
         self._set(everything, teacher.code_vectors)
         self.begin_learning()

@@ -47,7 +47,8 @@ class GumbelQuantizer(Level):
         chosen = F.gumbel_softmax(logits, tau=self.temperature, hard=True) if self.training else self._hard(logits)
         indices = chosen.argmax(dim=1)
         if self.training:
-            self.codebook.update(latent.new_zeros(int(in_use.sum()), 1), indices[in_use])
+            counts = torch.bincount(indices[in_use], minlength=logits.shape[1]).to(latent.dtype)
+            self.codebook.update(counts, latent.new_zeros(len(counts), 1))
         made = self.project_out(chosen @ self.codebook.codes())
         log_pmf = logits.log_softmax(dim=1)
         divergence = (log_pmf.exp() * (log_pmf + math.log(logits.shape[1]))).sum(dim=1)

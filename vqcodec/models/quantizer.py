@@ -122,14 +122,14 @@ class VectorQuantizer(Level):
 
     def learn(self, latent: Tensor, in_use: Tensor) -> LevelOutput:
         vectors = self.vectors(latent)
-        chosen = self.codebook.nearest(vectors.detach())
-        codes = self.codebook.look_up(chosen)
+        assigned = self.codebook.assign(vectors.detach(), in_use)
+        codes = self.codebook.look_up(assigned.indices)
         if self.training:
-            self.codebook.update(vectors.detach()[in_use], chosen[in_use])
+            self.codebook.update(assigned.counts, assigned.sums)
         passed = rotated(vectors, codes.detach()) if self.config.gradient == "rotation" else _straight(vectors, codes)
         weight = in_use[:, None] / in_use.sum().clamp_min(1) / codes.shape[1]
         return LevelOutput(
-            indices=chosen,
+            indices=assigned.indices,
             passed=self.project_out(passed),
             reconstructed=self.project_out(codes),
             codebook_loss=((vectors.detach() - codes).square() * weight).sum(),

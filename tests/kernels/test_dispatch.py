@@ -1,0 +1,52 @@
+"""Which path is chosen, and what is said of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from vqcodec.kernels import KernelError, Path, dispatch, path_for
+
+CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
+
+
+@pytest.fixture
+def without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_has_triton", lambda: False)
+
+
+def test_auto_is_triton_on_a_gpu_and_blocks_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    monkeypatch.delenv("VQCODEC_KERNELS", raising=False)
+    assert path_for(CUDA) == (Path.TRITON, "on a GPU")
+    assert path_for(CPU) == path_for(MPS) == (Path.BLOCKED, "Triton's kernel is for CUDA")
+
+
+@pytest.mark.usefixtures("without_triton")
+def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VQCODEC_KERNELS", "auto")
+    path, reason = path_for(CUDA)
+    assert path is Path.BLOCKED
+    assert "pip install vqcodec[gpu]" in reason
+    monkeypatch.setenv("VQCODEC_KERNELS", "triton")
+    with pytest.raises(KernelError, match=r"VQCODEC_KERNELS=triton: Triton is not installed"):
+        path_for(CUDA)
+
+
+def test_a_path_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("reference", "blocked"):
+        monkeypatch.setenv("VQCODEC_KERNELS", name)
+        assert path_for(CPU) == (Path(name), f"VQCODEC_KERNELS={name}")
+
+
+def test_triton_on_a_cpu_is_for_its_interpreter() -> None:
+    """In a process of its own, as Triton reads its variable once."""
+    pytest.importorskip("triton")
+    code = "import torch; from vqcodec.kernels import path_for; print(path_for(torch.device('cpu')))"
+    environment = {**os.environ, "VQCODEC_KERNELS": "triton", "TRITON_INTERPRET": "0"}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "KernelError: VQCODEC_KERNELS=triton: Triton does not run on cpu" in run.stderr

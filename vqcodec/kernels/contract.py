@@ -1,0 +1,64 @@
+"""Which code is the nearest: the contract that every path keeps, and the reference that computes nothing else.
+
+The cost of a code c for a vector z is, in float64, of the values as given, summed over their dimensions in ascending
+order, every operation rounded by itself:
+
+- "l2": the sum of (z - c)^2;
+- "cosine": minus the sum of z c, divided by the square root of the sum of c^2; 0 for a code of length 0.
+
+A cost that is not finite counts as infinite. The nearest code is the one with the least cost, the lowest index of
+equal ones. So a vector with a NaN or an infinity, which is infinitely far from all codes, gets code 0, and a code with
+one is nearest to nothing. Shapes: N vectors, K codes, D dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+Metric: TypeAlias = Literal["l2", "cosine"]
+METRICS: Final[tuple[Metric, ...]] = ("l2", "cosine")
+
+#: costs held at a time
+_ELEMENTS: Final = 2**18
+
+
+def exact_nearest(z: Tensor, codebook: Tensor, metric: Metric) -> Tensor:
+    """The index (N,) int64 of the nearest of the codes (K, D) to each of z (N, D); one by one, and slow."""
+    if z.device.type == "mps":  # which has no float64
+        return exact_nearest(z.cpu(), codebook.cpu(), metric).to(z.device)
+    codes = codebook.double()
+    lengths = code_lengths(codes) if metric == "cosine" else None
+    chunks = z.double().split(max(1, _ELEMENTS // len(codes)))
+    if not chunks[0].numel():
+        return torch.zeros(len(z), dtype=torch.int64, device=z.device)
+    return torch.cat([_first_least(_costs(chunk, codes, lengths)) for chunk in chunks])
+
+
+def code_lengths(codes: Tensor) -> Tensor:
+    """The lengths (K,) of float64 codes (K, D)."""
+    squares = torch.zeros_like(codes[:, 0])
+    for column in codes.unbind(dim=1):
+        squares += column * column
+    return squares.sqrt()
+
+
+def _costs(z: Tensor, codes: Tensor, lengths: Tensor | None) -> Tensor:
+    """(N, K)."""
+    sums = z.new_zeros(len(z), len(codes))
+    for ours, theirs in zip(z.unbind(dim=1), codes.unbind(dim=1), strict=True):
+        if lengths is None:
+            differences = ours[:, None] - theirs
+            sums += differences.mul_(differences)
+        else:
+            sums += ours[:, None] * theirs
+    if lengths is not None:
+        sums = torch.where(lengths == 0, sums, -sums / lengths)  # without length all products are 0, or no numbers
+    return torch.where(sums.isfinite(), sums, torch.inf)
+
+
+def _first_least(costs: Tensor) -> Tensor:
+    """The first index of the least of each row: torch's argmin promises no order among equal ones."""
+    return (costs == costs.amin(dim=1, keepdim=True)).to(torch.uint8).argmax(dim=1)

@@ -1,0 +1,92 @@
+"""Which path computes: by VQCODEC_KERNELS, the device, and what is installed; and what the paths give."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from functools import cache
+from importlib.util import find_spec
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+#: the environment variable that names a path
+VARIABLE: Final = "VQCODEC_KERNELS"
+
+
+class KernelError(ValueError):
+    """The path asked for is unknown, or not available here."""
+
+
+class Path(Enum):
+    """reference: the contract, vector by vector. blocked: matrix products of plain torch, a block at a time. triton:
+    one fused kernel."""
+
+    REFERENCE = "reference"
+    BLOCKED = "blocked"
+    TRITON = "triton"
+
+
+class Assignment(NamedTuple):
+    """indices: (N,) int64. vectors: (N, D) float32, their codes. squared_errors: (N,) float32, of z from these.
+
+    counts: (K,) float32, how many vectors chose each code. sums: (K, D) float32, of these vectors. Both of the vectors
+    in use only.
+    """
+
+    indices: Tensor
+    vectors: Tensor
+    squared_errors: Tensor
+    counts: Tensor
+    sums: Tensor
+
+
+class ResidualCodes(NamedTuple):
+    """indices: (L, N) int64. remaining: (N, D) float32, what all levels together leave."""
+
+    indices: Tensor
+    remaining: Tensor
+
+
+def path_for(device: torch.device) -> tuple[Path, str]:
+    """The path for tensors on a device, and why it is this one. Raises KernelError."""
+    wanted = os.environ.get(VARIABLE, "auto")
+    if wanted == "auto":
+        return _best(device)
+    if wanted not in [path.value for path in Path]:
+        raise KernelError(f"{VARIABLE}={wanted}: not a path; use auto, {', '.join(path.value for path in Path)}")
+    path = Path(wanted)
+    obstacle = _obstacle(device)
+    if path is Path.TRITON and obstacle:
+        raise KernelError(f"{VARIABLE}=triton: {obstacle}; use auto or blocked")
+    return path, f"{VARIABLE}={wanted}"
+
+
+def _best(device: torch.device) -> tuple[Path, str]:
+    if device.type != "cuda":
+        return Path.BLOCKED, "Triton's kernel is for CUDA"
+    obstacle = _obstacle(device)
+    return (Path.BLOCKED, obstacle) if obstacle else (Path.TRITON, "on a GPU")
+
+
+def _obstacle(device: torch.device) -> str | None:
+    """Why Triton cannot run there, None if it can."""
+    if not _has_triton():
+        return "Triton is not installed (pip install vqcodec[gpu])"
+    if device.type == "cuda" or (device.type == "cpu" and interpreted()):
+        return None
+    return f"Triton does not run on {device.type}, but for its interpreter (TRITON_INTERPRET=1)"
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
+@cache
+def interpreted() -> bool:
+    """Whether Triton interprets kernels on the CPU; it reads its variable once, when it is imported."""
+    import triton
+
+    return bool(triton.knobs.runtime.interpret)

@@ -1,0 +1,176 @@
+"""The nearest codes by one fused Triton kernel: what it is given, and how it is started. The kernel is in fused_kernel.
+
+Shapes: N vectors, K codes, D dimensions, L levels; K' and D' are K and D rounded up to whole tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+import triton
+from torch import Tensor
+
+from vqcodec.kernels.contract import Metric, code_lengths
+from vqcodec.kernels.dispatch import interpreted
+from vqcodec.kernels.fused_kernel import LARGEST_TILE, NO_CODE, find_codes
+from vqcodec.kernels.scores import Margin, ScoredCodes
+
+#: dimensions in one matrix product, at most: more are added up product by product
+_LARGEST_SLICE = 64
+#: what products of split factors lack, relative: 2^-18 for what is beyond the second part of either factor, and 2^-18
+#: for the product of both second parts. (The interpreter cuts the parts of z off instead of rounding them.)
+_FACTOR_ERROR = (7 if interpreted() else 3) * 2.0**-18
+
+
+def fused_nearest(z: Tensor, codebook: Tensor, metric: str) -> Tensor:
+    """As `vqcodec.kernels.nearest_codes`."""
+    return _run(z, [codebook], _metric(metric)).indices[0]
+
+
+def fused_assign(
+    z: Tensor, codebook: Tensor, metric: str, in_use: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """As `vqcodec.kernels.assign_codes`."""
+    codes, dimension = codebook.shape
+    learned = _Learned(
+        vectors=torch.empty(z.shape, device=z.device),
+        errors=torch.empty(len(z), device=z.device),
+        counts=torch.zeros(codes, device=z.device),
+        sums=torch.zeros(codes, dimension, device=z.device),
+        in_use=in_use,
+    )
+    indices = _run(z, [codebook], _metric(metric), learned=learned).indices[0]
+    return indices, learned.vectors, learned.errors, learned.counts, learned.sums
+
+
+def fused_residual(z: Tensor, codebooks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """As `vqcodec.kernels.residual_codes`."""
+    found = _run(z, codebooks, "l2", residual=True)
+    return found.indices, found.remaining
+
+
+def _metric(name: str) -> Metric:
+    return "cosine" if name == "cosine" else "l2"
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """What training needs of a pass: as `vqcodec.kernels.Assignment`."""
+
+    vectors: Tensor
+    errors: Tensor
+    counts: Tensor
+    sums: Tensor
+    in_use: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """indices: (L, N). remaining: (N, D) float32, only of a residual pass."""
+
+    indices: Tensor
+    remaining: Tensor
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """Codebooks of L levels, one after the other in memory, padded with codes that are never the best.
+
+    codes: (L, K, D) float32 as given. lengths: (L, K) float64, for "cosine". high, low: (L, K', D') bfloat16, of which
+    the sum is nearly the scored vectors. offsets: (L, K') float32; where D' has room for them (`folded`), their three
+    parts also stand in `high` after the last dimension, for a vector that is 1 there. radius: (L,) float32. sizes:
+    (L,) int32, K of each.
+    """
+
+    codes: Tensor
+    lengths: Tensor
+    high: Tensor
+    low: Tensor
+    offsets: Tensor
+    radius: Tensor
+    sizes: Tensor
+    folded: bool
+
+    @classmethod
+    def of(cls, codebooks: Sequence[Tensor], metric: Metric, slice_width: int) -> _Stack:
+        largest = max(map(len, codebooks))
+        given = [F.pad(codebook.float(), (0, 0, 0, largest - len(codebook))) for codebook in codebooks]
+        scored = [ScoredCodes.of(codebook, metric) for codebook in codebooks]
+        dimension = given[0].shape[1]
+        wide, tall = -dimension % slice_width, largest + (-largest % LARGEST_TILE)
+        vectors = torch.stack([F.pad(each.vectors, (0, wide, 0, tall - len(each.vectors))) for each in scored])
+        padded = [F.pad(each.offsets, (0, tall - len(each.offsets)), value=NO_CODE) for each in scored]
+        offsets = torch.stack(padded).clamp_min(NO_CODE)
+        folded = dimension + 3 <= vectors.shape[2] == slice_width
+        high = vectors.bfloat16()
+        low = (vectors - high.float()).bfloat16()
+        if folded:
+            left = offsets
+            for column in range(dimension, dimension + 3):
+                high[:, :, column] = left
+                left = left - high[:, :, column].float()
+        lengths = [code_lengths(each.double()) if metric == "cosine" else each.new_zeros(1) for each in given]
+        return cls(
+            codes=torch.stack(given),
+            lengths=torch.stack(lengths).double(),
+            high=high,
+            low=low,
+            offsets=offsets,
+            radius=torch.stack([each.radius for each in scored]),
+            sizes=torch.tensor([len(codebook) for codebook in codebooks], dtype=torch.int32).to(vectors.device),
+            folded=folded,
+        )
+
+
+def _run(
+    z: Tensor, codebooks: Sequence[Tensor], metric: Metric, *, learned: _Learned | None = None, residual: bool = False
+) -> _Found:
+    count, dimension = z.shape
+    slice_width = min(_LARGEST_SLICE, max(16, triton.next_power_of_2(dimension)))
+    indices = torch.empty(len(codebooks), count, dtype=torch.int64, device=z.device)
+    remaining = torch.empty(z.shape if residual else (0, dimension), device=z.device)
+    if not count:
+        return _Found(indices, remaining)
+    stack = _Stack.of(codebooks, metric, slice_width)
+    margin = Margin.of(3 * dimension, _FACTOR_ERROR)
+    in_use = None if learned is None else learned.in_use
+    nothing = remaining  # stands for what this kind of pass does not touch
+    find_codes[lambda meta: (triton.cdiv(count, meta["ROWS"]),)](
+        z,
+        *z.stride(),
+        stack.codes,
+        stack.lengths,
+        stack.high,
+        stack.low,
+        stack.offsets,
+        stack.radius,
+        stack.sizes,
+        indices,
+        remaining,
+        nothing if learned is None else learned.vectors,
+        nothing if learned is None else learned.errors,
+        nothing if learned is None else learned.counts,
+        nothing if learned is None else learned.sums,
+        nothing if in_use is None else in_use.view(torch.uint8),
+        count,
+        stack.codes.shape[1],
+        stack.high.shape[1],
+        margin.relative,
+        margin.squared,
+        margin.tiny,
+        DIMENSION=dimension,
+        SLICE=slice_width,
+        SLICES=stack.high.shape[2] // slice_width,
+        LEVELS=len(codebooks),
+        FOLDED=stack.folded,
+        COSINE=metric == "cosine",
+        SPLIT=z.dtype != torch.bfloat16 or residual,
+        RESIDUAL=residual,
+        LEARN=learned is not None,
+        MASKED=in_use is not None,
+        size_class=stack.high.shape[1].bit_length(),
+    )
+    return _Found(indices, remaining)
