@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from vqcodec.cli.bench_ablation import ablation
+from vqcodec.cli.bench_kernels import kernels
 from vqcodec.cli.bench_portability import portability
 from vqcodec.cli.bench_priors import priors
 from vqcodec.cli.bench_rd import rd
@@ -20,6 +21,7 @@ def bench() -> None:
 
 
 bench.add_command(ablation)
+bench.add_command(kernels)
 bench.add_command(portability)
 bench.add_command(priors)
 bench.add_command(rd)

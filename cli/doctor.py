@@ -31,7 +31,7 @@ def doctor(debug: bool) -> None:
         _row(name, _version(name))
     for name, text in _devices():
         _row(name, text)
-    _row("nearest codes", "plain torch, in chunks (on every device)")
+    _row("nearest codes", _kernels())
     _row("range coder", "constriction, on the CPU")
     _row("formats", _formats())
     models = list(installed_models())
@@ -80,6 +80,14 @@ def _devices() -> list[tuple[str, str]]:
     chosen = choose_device("auto")
     rows.append(("chosen", f"{chosen.type}, {str(fast_dtype(chosen)).removeprefix('torch.')}"))
     return rows
+
+
+def _kernels() -> str:
+    from vqcodec.devices import choose_device
+    from vqcodec.kernels import path_for
+
+    path, reason = path_for(choose_device("auto"))
+    return f"{path.value} ({reason})"
 
 
 def _formats() -> str:

@@ -166,8 +166,8 @@ def find_codes(
             part = _slice(z, rows, row_stride, column_stride, number * SLICE, count, DIMENSION, SLICE)
             squares += tl.sum(part * part, axis=1)
         if FOLDED:
-            columns = tl.arange(0, SLICE)[None, :]
-            whole = tl.where((columns >= DIMENSION) & (columns < DIMENSION + 3), 1.0, whole)
+            beyond = tl.arange(0, SLICE)[None, :] - DIMENSION
+            whole = tl.where((beyond >= 0) & (beyond < 3), 1.0, whole)
 
         # of each place: the best and the second best score, and which group the best is of
         best = tl.full((ROWS, PLACES), float("-inf"), tl.float32)

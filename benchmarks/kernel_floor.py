@@ -1,0 +1,84 @@
+"""The least time that the fused kernel could take on a GPU: the longest of what it must read, multiply and issue.
+
+- bytes: z once, and the indices; codes stay in the cache;
+- multiplications: three products of bfloat16 (two where z is bfloat16), dimensions rounded up to whole slices;
+- instructions: of each group of codes, as many comparisons as it has codes, less one, and three to keep the best.
+
+Rates are of the device at its full clock, dense, without the share that any program loses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+#: multiplications and additions of bfloat16 that one multiprocessor does in one cycle, by compute capability
+_OPERATIONS_PER_CYCLE = {(8, 0): 2048, (8, 6): 1024, (8, 9): 1024, (9, 0): 4096}
+_LANES = 128
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Of a device. bytes: each second, of its memory, measured by a copy. Operations and instructions each second."""
+
+    bytes: float
+    operations: float
+    instructions: float
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Seconds, each for itself; the floor is the longest."""
+
+    bytes_seconds: float
+    operations_seconds: float
+    instructions_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """Of the longest."""
+        return max(self.bytes_seconds, self.operations_seconds, self.instructions_seconds)
+
+
+def floor_of(
+    vectors: int, codes: int, dimension: int, dtype: torch.dtype, rates: Rates, *, places: int = 16, tile: int = 128
+) -> Floor:
+    """Of finding the nearest of so many codes to so many vectors."""
+    slice_width = min(64, max(16, 1 << (dimension - 1).bit_length()))
+    padded = -(-dimension // slice_width) * slice_width
+    products = 2 if dtype == torch.bfloat16 else 3
+    group = tile // places
+    scores = vectors * codes
+    return Floor(
+        bytes_seconds=vectors * (dimension * dtype.itemsize + 8) / rates.bytes,
+        operations_seconds=2 * scores * padded * products / rates.operations,
+        instructions_seconds=scores * (group - 1 + 3) / group / rates.instructions,
+    )
+
+
+def device_rates(device: torch.device) -> Rates | None:
+    """Of a GPU whose numbers are known here, else None."""
+    if device.type != "cuda":
+        return None
+    properties = torch.cuda.get_device_properties(device)
+    per_cycle = _OPERATIONS_PER_CYCLE.get((properties.major, properties.minor))
+    clock = getattr(properties, "clock_rate", None)  # kHz
+    if per_cycle is None or not clock:
+        return None
+    cycles = properties.multi_processor_count * clock * 1e3
+    return Rates(_copied_bytes_per_second(device), cycles * per_cycle, cycles * _LANES)
+
+
+def _copied_bytes_per_second(device: torch.device, size: int = 2**30, repeat: int = 5) -> float:
+    source = torch.zeros(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    best = float("inf")
+    for _ in range(repeat):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        target.copy_(source)
+        end.record()
+        end.synchronize()
+        best = min(best, start.elapsed_time(end) / 1e3)
+    return 2 * size / best
