@@ -42,7 +42,7 @@ class Floor:
 
 
 def floor_of(
-    vectors: int, codes: int, dimension: int, dtype: torch.dtype, rates: Rates, *, places: int = 16, tile: int = 128
+    vectors: int, codes: int, dimension: int, dtype: torch.dtype, rates: Rates, *, places: int = 16, tile: int = 256
 ) -> Floor:
     """Of finding the nearest of so many codes to so many vectors."""
     slice_width = min(64, max(16, 1 << (dimension - 1).bit_length()))

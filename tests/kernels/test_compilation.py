@@ -23,7 +23,7 @@ slice_width = min(64, max(16, triton.next_power_of_2(dimension)))
 constants = {
     "DIMENSION": dimension, "SLICE": slice_width, "SLICES": -(-dimension // slice_width), "LEVELS": 1,
     "FOLDED": dimension + 3 <= slice_width, "COSINE": False, "SPLIT": True, "RESIDUAL": False, "LEARN": False,
-    "MASKED": False, "ROWS": 128, "TILE": 128, "PLACES": 16, "column_stride": 1,
+    "MASKED": False, "ROWS": 128, "TILE": 256, "PLACES": 16, "column_stride": 1,
 } | settings
 types = {
     "z": "*fp32", "codes": "*fp32", "lengths": "*fp64", "high": "*bf16", "low": "*bf16", "offsets": "*fp32",

@@ -4,8 +4,9 @@ A program takes ROWS vectors through all codes, TILE codes at a time. Factors ar
 products on the matrix units give scores that are nearly those of float32. A tile's codes stand in PLACES places, those
 of one place are a *group*. Per score one comparison is left, the maximum of its group; what has to be kept, the best
 group of each place and the second best score, costs three more for each group. In the end the codes of the best group
-are compared by the contract itself, in float64; and where any other group comes too near for rounding to be ruled out
-(`vqcodec.kernels.scores`), all codes are, for that vector.
+are compared by the contract itself, in float64. Where another group comes too near for rounding to be ruled out
+(`vqcodec.kernels.scores`), the codes of the best groups of all places are, for that vector, and where even the second
+best group of a place does, all codes.
 
 Compiled without fusing of multiplications and additions: the float64 of the contract is then that of plain torch.
 """
@@ -20,7 +21,7 @@ from triton import Config
 from vqcodec.kernels.dispatch import interpreted
 
 #: K is padded to a multiple of it
-LARGEST_TILE = 128
+LARGEST_TILE = 256
 #: the offset of what is no code, or none to be chosen: below all scores, and finite, as it meets zeros
 NO_CODE = -(2.0**126)
 #: codes that are compared at a time where rounding cannot be ruled out
@@ -35,7 +36,7 @@ _LEAST_LENGTH = tl.constexpr(2.0**-50)
 
 def _configs() -> list[Config]:
     """Of which the fastest is found for every kind of call, once; the interpreter takes the first."""
-    choices = [(64, 64, 4, 3), (64, 128, 4, 2), (64, 128, 4, 3), (128, 64, 4, 3), (128, 128, 8, 2), (128, 128, 8, 3)]
+    choices = [(64, 128, 4, 3), (64, 256, 4, 2), (64, 256, 4, 3), (128, 128, 8, 3), (128, 256, 8, 2), (128, 256, 8, 3)]
     configs = [
         Config({"ROWS": rows, "TILE": tile, "enable_fp_fusion": False}, num_warps=warps, num_stages=stages)
         for rows, tile, warps, stages in choices
@@ -65,16 +66,25 @@ def _costs(
 
 
 @triton.jit
-def _settled(z, codes, lengths, row, row_stride, column_stride, size, DIMENSION: tl.constexpr, COSINE: tl.constexpr):
+def _first_least(costs, indices):
+    """The least index of those with the least cost, over all of them."""
+    least = tl.min(tl.min(costs, axis=1), axis=0)
+    return tl.min(tl.min(tl.where(costs == least, indices, _BIG), axis=1), axis=0)
+
+
+@triton.jit
+def _nearest_of_all(
+    z, codes, lengths, row, row_stride, column_stride, size, DIMENSION: tl.constexpr, COSINE: tl.constexpr
+):
     """The nearest of all codes to one row, by the contract."""
-    places = tl.arange(0, _SETTLED).to(tl.int64)
-    least = tl.full((_SETTLED,), float("inf"), tl.float64)
+    places = tl.reshape(tl.arange(0, _SETTLED), (1, _SETTLED)).to(tl.int64)
+    least = tl.full((1, _SETTLED), float("inf"), tl.float64)
     found = places
     for start in range(0, size, _SETTLED):
         costs = _costs(z, codes, lengths, row, row_stride, column_stride, start + places, size, DIMENSION, COSINE)
         found = tl.where(costs < least, start + places, found)
         least = tl.minimum(costs, least)
-    return tl.min(tl.where(least == tl.min(least, axis=0), found, _BIG), axis=0)
+    return _first_least(least, found)
 
 
 @triton.jit
@@ -212,17 +222,39 @@ def find_codes(
         least = tl.min(costs, axis=1)
         found = tl.min(tl.where(costs == least[:, None], members, _BIG), axis=1).to(tl.int64)
 
-        # where another group comes too near: all codes, one vector after the other
+        # where another group comes too near: the best groups of all places, or all codes, one vector after the other
         length = tl.sqrt(squares) + _LEAST_LENGTH
         margin = relative * (length + radius) * radius + squared * length * length + tiny * (1 + length + radius)
-        is_clear = (tl.max(best, axis=1) - rival > margin) & ((length + radius) * radius < _LARGEST_SCORE)
+        limit = tl.max(best, axis=1) - margin
+        is_clear = (rival < limit) & ((length + radius) * radius < _LARGEST_SCORE)
         doubtful = inside & ~is_clear
+        is_deep = ~((tl.max(second, axis=1) < limit) & ((length + radius) * radius < _LARGEST_SCORE))
         left = tl.sum(doubtful.to(tl.int32), axis=0)
         while left > 0:
             row = tl.min(tl.where(doubtful, rows, count), axis=0)
-            settled = _settled(z, level_codes, level_lengths, row, row_stride, column_stride, size, DIMENSION, COSINE)
-            found = tl.where(rows == row, settled, found)
-            doubtful = doubtful & (rows != row)
+            is_row = rows == row
+            if tl.sum((is_row & is_deep).to(tl.int32), axis=0) > 0:
+                settled = _nearest_of_all(
+                    z, level_codes, level_lengths, row, row_stride, column_stride, size, DIMENSION, COSINE
+                )
+            else:
+                tiles = tl.sum(tl.where(is_row[:, None], chosen, 0), axis=0)
+                near = tiles[None, :] * TILE + tl.reshape(tl.arange(0, TILE), (TILE // PLACES, PLACES))
+                near_costs = _costs(
+                    z,
+                    level_codes,
+                    level_lengths,
+                    row,
+                    row_stride,
+                    column_stride,
+                    near.to(tl.int64),
+                    size,
+                    DIMENSION,
+                    COSINE,
+                )
+                settled = _first_least(near_costs, near).to(tl.int64)
+            found = tl.where(is_row, settled, found)
+            doubtful = doubtful & ~is_row
             left -= 1
         tl.store(indices + level * count.to(tl.int64) + rows, found, mask=inside)
 
