@@ -283,5 +283,7 @@ def test_the_prior_for_a_condition_is_found_in_the_models_folder(tiny_model: Pat
         Sampler.load(model, condition="low-8")
     with pytest.raises(ModelError, match="prior random is told nothing, not low-4"):
         Sampler.load(model, model / "prior", condition="low-4")
+    with pytest.raises(ModelError, match="prior random is told low-4, not low-8; it takes --factor 4"):
+        Sampler.load(model, model / "prior-low-4", condition="low-8")
     own = dataclasses.replace(load_model_folder(model), path=model)
     assert Sampler(sampler.codec, find_prior(own, condition="low-4")).condition is None

@@ -97,7 +97,9 @@ def find_prior(model: ModelFolder, given: Path | None = None, *, condition: str 
     prior = load_prior_folder(path)
     prior.card.check_model(model.card)
     if condition and prior.card.condition != condition:
-        raise ModelError(f"prior {prior.card.name} is told {prior.card.condition or 'nothing'}, not {condition}")
+        told = prior.card.condition or "nothing"
+        remedy = f"; it takes --factor {told.removeprefix('low-')}" if told.startswith("low-") else ""
+        raise ModelError(f"prior {prior.card.name} is told {told}, not {condition}{remedy}")
     return prior
 
 
