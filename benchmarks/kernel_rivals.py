@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vqcodec.kernels import nearest_codes
+from vqcodec.kernels.blocked import blocked_nearest
 
 Search: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 OURS: Final = "vqcodec"
@@ -38,8 +39,11 @@ def chunked(z: Tensor, codes: Tensor) -> Tensor:
     return torch.cat([torch.addmm(offsets, chunk, transposed).argmax(dim=1) for chunk in z.split(rows)])
 
 
-def rivals(names: tuple[str, ...] = ()) -> dict[str, Search]:
-    """Ours and those that are installed, by name; only the ones named, if any. Raises ValueError for unknown names."""
+def rivals(names: tuple[str, ...] = (), *, on_gpu: bool = False) -> dict[str, Search]:
+    """Ours and those that are installed, by name; only the ones named, if any. Raises ValueError for unknown names.
+
+    on_gpu: our way for CPUs is one of them, too.
+    """
     known: dict[str, Callable[[], Search]] = {
         OURS: lambda: nearest_codes,
         "cdist": lambda: distances,
@@ -49,6 +53,8 @@ def rivals(names: tuple[str, ...] = ()) -> dict[str, Search]:
         "faiss": _faiss,
     }
     modules = {"vector-quantize-pytorch": "vector_quantize_pytorch"}
+    if on_gpu:
+        known["vqcodec, blocked"] = lambda: lambda z, codes: blocked_nearest(z, codes, "l2")
     unknown = set(names) - set(known)
     if unknown:
         raise ValueError(f"{', '.join(sorted(unknown))}: not known; there are {', '.join(known)}")

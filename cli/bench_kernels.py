@@ -107,11 +107,11 @@ def _measure(
     from vqcodec.benchmarks.kernel_rivals import rivals
     from vqcodec.benchmarks.kernel_speed import KernelCase, measure_kernels
 
+    on_gpu = device.type == "cuda"
     try:
-        searches = rivals(names)
+        searches = rivals(names, on_gpu=on_gpu)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    on_gpu = device.type == "cuda"
     chosen = product(vectors or _VECTORS[on_gpu], codes or _CODES[on_gpu], dimensions or _DIMENSIONS, dtypes)
     cases = [KernelCase(*each) for each in chosen]
     named = bool(vectors and codes and dimensions)

@@ -37,6 +37,7 @@ def test_others_find_the_same_codes() -> None:
 def test_rivals_are_those_that_are_installed() -> None:
     assert {OURS, "cdist", "chunked", "torch.compile"} <= set(rivals())
     assert list(rivals(("cdist", OURS))) == [OURS, "cdist"]  # ours first, whatever the order
+    assert "vqcodec, blocked" in rivals(on_gpu=True)
     with pytest.raises(ValueError, match="annoy: not known; there are vqcodec, cdist"):
         rivals(("annoy",))
 

@@ -22,7 +22,11 @@ def without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_is_triton_on_a_gpu_and_blocks_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
     monkeypatch.delenv("VQCODEC_KERNELS", raising=False)
-    assert path_for(CUDA) == (Path.TRITON, "on a GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    assert path_for(CUDA) == (Path.TRITON, "on a GPU, from 2^26 scores on; blocked below")
+    assert path_for(CUDA, 2**26 - 1) == (Path.BLOCKED, "too few scores for Triton's kernel")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert path_for(CUDA) == (Path.BLOCKED, "the kernel needs compute capability 8.0, this GPU has 7.5")
     assert path_for(CPU) == path_for(MPS) == (Path.BLOCKED, "Triton's kernel is for CUDA")
 
 

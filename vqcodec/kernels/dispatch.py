@@ -13,6 +13,10 @@ from torch import Tensor
 
 #: the environment variable that names a path
 VARIABLE: Final = "VQCODEC_KERNELS"
+#: N x K from which on Triton is worth its start: for the first call of a kind, it compiles for half a minute
+MANY_SCORES: Final = 2**26
+#: compute capability from which on there are matrix units for bfloat16
+_LEAST_CAPABILITY: Final = (8, 0)
 
 
 class KernelError(ValueError):
@@ -49,11 +53,11 @@ class ResidualCodes(NamedTuple):
     remaining: Tensor
 
 
-def path_for(device: torch.device) -> tuple[Path, str]:
-    """The path for tensors on a device, and why it is this one. Raises KernelError."""
+def path_for(device: torch.device, scores: int = MANY_SCORES) -> tuple[Path, str]:
+    """The path for so many scores (N x K) on a device, and why it is this one. Raises KernelError."""
     wanted = os.environ.get(VARIABLE, "auto")
     if wanted == "auto":
-        return _best(device)
+        return _best(device, scores)
     if wanted not in [path.value for path in Path]:
         raise KernelError(f"{VARIABLE}={wanted}: not a path; use auto, {', '.join(path.value for path in Path)}")
     path = Path(wanted)
@@ -63,18 +67,24 @@ def path_for(device: torch.device) -> tuple[Path, str]:
     return path, f"{VARIABLE}={wanted}"
 
 
-def _best(device: torch.device) -> tuple[Path, str]:
+def _best(device: torch.device, scores: int) -> tuple[Path, str]:
     if device.type != "cuda":
         return Path.BLOCKED, "Triton's kernel is for CUDA"
+    if scores < MANY_SCORES:
+        return Path.BLOCKED, "too few scores for Triton's kernel"
     obstacle = _obstacle(device)
-    return (Path.BLOCKED, obstacle) if obstacle else (Path.TRITON, "on a GPU")
+    return (Path.BLOCKED, obstacle) if obstacle else (Path.TRITON, "on a GPU, from 2^26 scores on; blocked below")
 
 
 def _obstacle(device: torch.device) -> str | None:
     """Why Triton cannot run there, None if it can."""
     if not _has_triton():
         return "Triton is not installed (pip install vqcodec[gpu])"
-    if device.type == "cuda" or (device.type == "cpu" and interpreted()):
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        is_able = (major, minor) >= _LEAST_CAPABILITY
+        return None if is_able else f"the kernel needs compute capability 8.0, this GPU has {major}.{minor}"
+    if device.type == "cpu" and interpreted():
         return None
     return f"Triton does not run on {device.type}, but for its interpreter (TRITON_INTERPRET=1)"
 

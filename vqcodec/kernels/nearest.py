@@ -77,7 +77,7 @@ def _described(tensor: Tensor) -> str:
 
 @torch.library.custom_op("vqcodec::nearest_codes", mutates_args=())
 def _nearest_codes(z: Tensor, codebook: Tensor, metric: str) -> Tensor:
-    path, _ = path_for(z.device)
+    path, _ = path_for(z.device, len(z) * len(codebook))
     if path is Path.TRITON:
         from vqcodec.kernels.fused import fused_nearest
 
@@ -89,7 +89,7 @@ def _nearest_codes(z: Tensor, codebook: Tensor, metric: str) -> Tensor:
 def _assign_codes(
     z: Tensor, codebook: Tensor, metric: str, in_use: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    path, _ = path_for(z.device)
+    path, _ = path_for(z.device, len(z) * len(codebook))
     if path is Path.TRITON:
         from vqcodec.kernels.fused import fused_assign
 
@@ -108,7 +108,7 @@ def _assign_codes(
 
 @torch.library.custom_op("vqcodec::residual_codes", mutates_args=())
 def _residual_codes(z: Tensor, codebooks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    path, _ = path_for(z.device)
+    path, _ = path_for(z.device, len(z) * sum(map(len, codebooks)))
     if path is Path.TRITON:
         from vqcodec.kernels.fused import fused_residual
 
