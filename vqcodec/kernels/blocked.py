@@ -34,11 +34,11 @@ def blocked_nearest(z: Tensor, codebook: Tensor, metric: Metric) -> Tensor:
     rows = max(1, _SCORES // pieces[0].codes)
     buffer = torch.empty(rows * pieces[0].codes, device=z.device)
     margins = margin.at(lengths_of(z), scored.radius)
+    with_one = torch.nn.functional.pad(z, (0, 1), value=1.0)
     with torch.autocast(z.device.type, enabled=False):
         for start in range(0, len(z), rows):
             part = slice(start, start + rows)
-            with_one = torch.nn.functional.pad(z[part], (0, 1), value=1.0)
-            leads = [piece.best(with_one, buffer) for piece in pieces]
+            leads = [piece.best(with_one[part], buffer) for piece in pieces]
             best, second, found[part] = leads[0] if len(leads) == 1 else _merged(leads)
             certain[part] = best - second > margins[part]  # False for what is no number
     doubtful = (~certain).nonzero().flatten()

@@ -24,8 +24,8 @@ LEAST_LENGTH: Final = 2.0**-50
 class ScoredCodes:
     """A codebook made ready: score = z @ vectors + offsets.
 
-    vectors: (K, D) float32. offsets: (K,) float32, -inf for codes that are not finite. radius: length of the longest,
-    as `lengths_of` has it.
+    vectors: (K, D) float32. offsets: (K,) float32. radius: length of the longest, as `lengths_of` has it. With a code
+    that is not finite there is no margin, and all vectors are settled.
     """
 
     vectors: Tensor
@@ -35,17 +35,14 @@ class ScoredCodes:
     @classmethod
     def of(cls, codebook: Tensor, metric: Metric) -> ScoredCodes:
         """Of codes (K, D)."""
-        codes = codebook.float()
-        finite = codes.isfinite().all(dim=1)
-        vectors = torch.where(finite[:, None], codes, 0.0)
+        vectors = codebook.float()
         if metric == "cosine":
             vectors = vectors / vectors.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
             lengths = vectors.square().sum(dim=1, keepdim=True).sqrt()
-            vectors = torch.where(lengths > 0, vectors / lengths, 0.0)
-            offsets = torch.zeros_like(vectors[:, 0])
-        else:
-            offsets = -0.5 * vectors.square().sum(dim=1)
-        return cls(vectors, torch.where(finite, offsets, -torch.inf), lengths_of(vectors).max())
+            vectors = torch.where(lengths == 0, 0.0, vectors / lengths)
+        squares = vectors.square().sum(dim=1)
+        offsets = torch.zeros_like(squares) if metric == "cosine" else -0.5 * squares
+        return cls(vectors, offsets, squares.max().sqrt() + LEAST_LENGTH)
 
 
 def lengths_of(vectors: Tensor) -> Tensor:
