@@ -213,6 +213,14 @@ def test_torch_checks_the_operations(device: torch.device) -> None:
     torch.library.opcheck(torch.ops.vqcodec.residual_codes.default, (z, [codebook, codebook]))
 
 
+@pytest.mark.usefixtures("path")
+def test_no_gradient_passes(device: torch.device) -> None:
+    z = normal(30, 4, device=device).requires_grad_()
+    codebook = normal(20, 4, seed=1, device=device).requires_grad_()
+    made = [nearest_codes(z, codebook), *assign_codes(z, codebook), *residual_codes(z, [codebook])]
+    assert not any(each.requires_grad for each in made)
+
+
 def test_export_goes_through() -> None:
     class Quantizer(torch.nn.Module):
         def forward(self, z: Tensor, codebook: Tensor) -> Tensor:

@@ -87,6 +87,7 @@ _ANYWHERE = "CompositeExplicitAutograd"
 
 
 @torch.library.impl("vqcodec::nearest_codes", _ANYWHERE)
+@torch.no_grad()
 def _nearest_codes(z: Tensor, codebook: Tensor, metric: str) -> Tensor:
     path, _ = path_for(z.device, len(z) * len(codebook))
     if path is Path.TRITON:
@@ -97,6 +98,7 @@ def _nearest_codes(z: Tensor, codebook: Tensor, metric: str) -> Tensor:
 
 
 @torch.library.impl("vqcodec::assign_codes", _ANYWHERE)
+@torch.no_grad()
 def _assign_codes(
     z: Tensor, codebook: Tensor, metric: str, in_use: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -118,6 +120,7 @@ def _assign_codes(
 
 
 @torch.library.impl("vqcodec::residual_codes", _ANYWHERE)
+@torch.no_grad()
 def _residual_codes(z: Tensor, codebooks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     path, _ = path_for(z.device, len(z) * sum(map(len, codebooks)))
     if path is Path.TRITON:
