@@ -31,7 +31,7 @@ def nearest_codes(z: Tensor, codebook: Tensor, *, metric: Metric = "l2") -> Tens
     Raises ValueError for other shapes, types and metrics, KernelError for a path that cannot be had.
     """
     _check(z, codebook, metric)
-    indices: Tensor = torch.ops.vqcodec.nearest_codes(z, codebook, metric)
+    indices: Tensor = torch.ops.vqcodec.nearest_codes(z.detach(), codebook.detach(), metric)
     return indices
 
 
@@ -44,7 +44,7 @@ def assign_codes(z: Tensor, codebook: Tensor, *, metric: Metric = "l2", in_use: 
     _check(z, codebook, metric)
     if in_use is not None and (in_use.shape != z.shape[:1] or in_use.dtype != torch.bool or in_use.device != z.device):
         raise ValueError(f"in_use must be {len(z)} bool on {z.device}, got {_described(in_use)}")
-    return Assignment(*torch.ops.vqcodec.assign_codes(z, codebook, metric, in_use))
+    return Assignment(*torch.ops.vqcodec.assign_codes(z.detach(), codebook.detach(), metric, in_use))
 
 
 def residual_codes(z: Tensor, codebooks: Sequence[Tensor]) -> ResidualCodes:
@@ -56,7 +56,7 @@ def residual_codes(z: Tensor, codebooks: Sequence[Tensor]) -> ResidualCodes:
         raise ValueError("residual quantisation needs a codebook or more")
     for codebook in codebooks:
         _check(z, codebook, "l2")
-    return ResidualCodes(*torch.ops.vqcodec.residual_codes(z, list(codebooks)))
+    return ResidualCodes(*torch.ops.vqcodec.residual_codes(z.detach(), [codebook.detach() for codebook in codebooks]))
 
 
 def _check(z: Tensor, codebook: Tensor, metric: str) -> None:
@@ -87,7 +87,6 @@ _ANYWHERE = "CompositeExplicitAutograd"
 
 
 @torch.library.impl("vqcodec::nearest_codes", _ANYWHERE)
-@torch.no_grad()
 def _nearest_codes(z: Tensor, codebook: Tensor, metric: str) -> Tensor:
     path, _ = path_for(z.device, len(z) * len(codebook))
     if path is Path.TRITON:
@@ -98,7 +97,6 @@ def _nearest_codes(z: Tensor, codebook: Tensor, metric: str) -> Tensor:
 
 
 @torch.library.impl("vqcodec::assign_codes", _ANYWHERE)
-@torch.no_grad()
 def _assign_codes(
     z: Tensor, codebook: Tensor, metric: str, in_use: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -120,7 +118,6 @@ def _assign_codes(
 
 
 @torch.library.impl("vqcodec::residual_codes", _ANYWHERE)
-@torch.no_grad()
 def _residual_codes(z: Tensor, codebooks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     path, _ = path_for(z.device, len(z) * sum(map(len, codebooks)))
     if path is Path.TRITON:
