@@ -26,7 +26,7 @@ constants = {
     "MASKED": False, "ROWS": 128, "TILE": 256, "PLACES": 16, "column_stride": 1,
 } | settings
 types = {
-    "z": "*fp32", "codes": "*fp32", "lengths": "*fp64", "high": "*bf16", "low": "*bf16", "offsets": "*fp32",
+    "z": "*fp32", "codes": "*fp32", "code_squares": "*fp64", "high": "*bf16", "low": "*bf16", "offsets": "*fp32",
     "radii": "*fp32", "sizes": "*i32", "indices": "*i64", "remaining": "*fp32", "vectors": "*fp32",
     "errors": "*fp32", "counts": "*fp32", "sums": "*fp32", "in_use": "*u8",
     "relative": "fp32", "squared": "fp32", "tiny": "fp32",

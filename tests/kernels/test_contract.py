@@ -25,7 +25,7 @@ def brute_force(z: list[list[float]], codes: list[list[float]], metric: str) -> 
                 total = total + (ours * theirs if metric == "cosine" else (ours - theirs) * (ours - theirs))
                 length = length + theirs * theirs
             if metric == "cosine":
-                total = -total / math.sqrt(length) if length > 0 else 0.0
+                total = -total * abs(total) / length if length > 0 else 0.0
             costs.append(total)
         found.append(costs.index(min(costs)))
     return found

@@ -178,6 +178,15 @@ def test_assignment(device: torch.device, masked: bool, dimension: int) -> None:
 
 
 @pytest.mark.usefixtures("path")
+def test_a_mask_with_gaps_in_memory(device: torch.device) -> None:
+    z, codebook = normal(40, 4, device=device), normal(9, 4, seed=1, device=device)
+    mask = torch.arange(80, device=device) % 3 == 0
+    made = assign_codes(z, codebook, in_use=mask[::2])
+    assert torch.equal(made.counts, assign_codes(z, codebook, in_use=mask[::2].clone()).counts)
+    assert made.counts.sum() == mask[::2].sum()
+
+
+@pytest.mark.usefixtures("path")
 def test_residual_levels(device: torch.device) -> None:
     """Codebooks of several sizes; each level has the nearest code to what the ones before leave."""
     z = normal(100, 8, device=device).half()

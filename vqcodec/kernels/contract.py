@@ -4,7 +4,9 @@ The cost of a code c for a vector z is, in float64, of the values as given, summ
 order, every operation rounded by itself:
 
 - "l2": the sum of (z - c)^2;
-- "cosine": minus the sum of z c, divided by the square root of the sum of c^2; 0 for a code of length 0.
+- "cosine": with s, the sum of z c, minus s |s|, divided by the sum of c^2; 0 for a code of length 0. That is minus
+  the square of the cosine, with its sign, but for what all codes share. (torch's square root, which would be simpler,
+  is not correctly rounded everywhere.)
 
 A cost that is not finite counts as infinite. The nearest code is the one with the least cost, the lowest index of
 equal ones. So a vector with a NaN or an infinity, which is infinitely far from all codes, gets code 0, and a code with
@@ -30,32 +32,33 @@ def exact_nearest(z: Tensor, codebook: Tensor, metric: Metric) -> Tensor:
     if z.device.type == "mps":  # which has no float64
         return exact_nearest(z.cpu(), codebook.cpu(), metric).to(z.device)
     codes = codebook.double()
-    lengths = code_lengths(codes) if metric == "cosine" else None
+    squares = code_squares(codes) if metric == "cosine" else None
     chunks = z.double().split(max(1, _ELEMENTS // len(codes)))
     if not chunks[0].numel():
         return torch.zeros(len(z), dtype=torch.int64, device=z.device)
-    return torch.cat([_first_least(_costs(chunk, codes, lengths)) for chunk in chunks])
+    return torch.cat([_first_least(_costs(chunk, codes, squares)) for chunk in chunks])
 
 
-def code_lengths(codes: Tensor) -> Tensor:
-    """The lengths (K,) of float64 codes (K, D)."""
+def code_squares(codes: Tensor) -> Tensor:
+    """The sums of squares (K,) of float64 codes (K, D)."""
     squares = torch.zeros_like(codes[:, 0])
     for column in codes.unbind(dim=1):
         squares += column * column
-    return squares.sqrt()
+    return squares
 
 
-def _costs(z: Tensor, codes: Tensor, lengths: Tensor | None) -> Tensor:
+def _costs(z: Tensor, codes: Tensor, squares: Tensor | None) -> Tensor:
     """(N, K)."""
     sums = z.new_zeros(len(z), len(codes))
     for ours, theirs in zip(z.unbind(dim=1), codes.unbind(dim=1), strict=True):
-        if lengths is None:
+        if squares is None:
             differences = ours[:, None] - theirs
             sums += differences.mul_(differences)
         else:
             sums += ours[:, None] * theirs
-    if lengths is not None:
-        sums = torch.where(lengths == 0, sums, -sums / lengths)  # without length all products are 0, or no numbers
+    if squares is not None:
+        # of a code of length 0 all products are 0, or no numbers
+        sums = torch.where(squares == 0, sums, -sums * sums.abs() / squares)
     return torch.where(sums.isfinite(), sums, torch.inf)
 
 

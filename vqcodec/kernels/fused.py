@@ -13,13 +13,15 @@ import torch.nn.functional as F
 import triton
 from torch import Tensor
 
-from vqcodec.kernels.contract import Metric, code_lengths
+from vqcodec.kernels.contract import Metric, code_squares
 from vqcodec.kernels.dispatch import interpreted
 from vqcodec.kernels.fused_kernel import LARGEST_TILE, NO_CODE, find_codes
 from vqcodec.kernels.scores import Margin, ScoredCodes
 
 #: dimensions in one matrix product, at most: more are added up product by product
 _LARGEST_SLICE = 64
+#: numbers that are added up for each dimension: three products, counted twice, as matrix units cut sums off
+_SUMMANDS = 6
 #: what products of split factors lack, relative: 2^-18 for what is beyond the second part of either factor, and 2^-18
 #: for the product of both second parts. (The interpreter cuts the parts of z off instead of rounding them.)
 _FACTOR_ERROR = (7 if interpreted() else 3) * 2.0**-18
@@ -79,14 +81,14 @@ class _Found:
 class _Stack:
     """Codebooks of L levels, one after the other in memory, padded with codes that are never the best.
 
-    codes: (L, K, D) float32 as given. lengths: (L, K) float64, for "cosine". high, low: (L, K', D') bfloat16, of which
-    the sum is nearly the scored vectors. offsets: (L, K') float32; where D' has room for them (`folded`), their three
+    codes: (L, K, D) float32 as given. squares: (L, K) float64, of the codes, for "cosine". high, low: (L, K', D')
+    bfloat16, of which the sum is nearly the scored vectors. offsets: (L, K') float32; where D' has room for them (`folded`), their three
     parts also stand in `high` after the last dimension, for a vector that is 1 there. radius: (L,) float32. sizes:
     (L,) int32, K of each.
     """
 
     codes: Tensor
-    lengths: Tensor
+    squares: Tensor
     high: Tensor
     low: Tensor
     offsets: Tensor
@@ -112,10 +114,10 @@ class _Stack:
             for column in range(dimension, dimension + 3):
                 high[:, :, column] = left
                 left = left - high[:, :, column].float()
-        lengths = [code_lengths(each.double()) if metric == "cosine" else each.new_zeros(1) for each in given]
+        squares = [code_squares(each.double()) if metric == "cosine" else each.new_zeros(1) for each in given]
         return cls(
             codes=torch.stack(given),
-            lengths=torch.stack(lengths).double(),
+            squares=torch.stack(squares).double(),
             high=high,
             low=low,
             offsets=offsets,
@@ -135,42 +137,43 @@ def _run(
     if not count:
         return _Found(indices, remaining)
     stack = _Stack.of(codebooks, metric, slice_width)
-    margin = Margin.of(3 * dimension, _FACTOR_ERROR)
+    margin = Margin.of(_SUMMANDS * dimension, _FACTOR_ERROR)
     in_use = None if learned is None else learned.in_use
     nothing = remaining  # stands for what this kind of pass does not touch
-    find_codes[lambda meta: (triton.cdiv(count, meta["ROWS"]),)](
-        z,
-        *z.stride(),
-        stack.codes,
-        stack.lengths,
-        stack.high,
-        stack.low,
-        stack.offsets,
-        stack.radius,
-        stack.sizes,
-        indices,
-        remaining,
-        nothing if learned is None else learned.vectors,
-        nothing if learned is None else learned.errors,
-        nothing if learned is None else learned.counts,
-        nothing if learned is None else learned.sums,
-        nothing if in_use is None else in_use.view(torch.uint8),
-        count,
-        stack.codes.shape[1],
-        stack.high.shape[1],
-        margin.relative,
-        margin.squared,
-        margin.tiny,
-        DIMENSION=dimension,
-        SLICE=slice_width,
-        SLICES=stack.high.shape[2] // slice_width,
-        LEVELS=len(codebooks),
-        FOLDED=stack.folded,
-        COSINE=metric == "cosine",
-        SPLIT=z.dtype != torch.bfloat16 or residual,
-        RESIDUAL=residual,
-        LEARN=learned is not None,
-        MASKED=in_use is not None,
-        size_class=stack.high.shape[1].bit_length(),
-    )
+    with torch.cuda.device_of(z):
+        find_codes[lambda meta: (triton.cdiv(count, meta["ROWS"]),)](
+            z,
+            *z.stride(),
+            stack.codes,
+            stack.squares,
+            stack.high,
+            stack.low,
+            stack.offsets,
+            stack.radius,
+            stack.sizes,
+            indices,
+            remaining,
+            nothing if learned is None else learned.vectors,
+            nothing if learned is None else learned.errors,
+            nothing if learned is None else learned.counts,
+            nothing if learned is None else learned.sums,
+            nothing if in_use is None else in_use.contiguous().view(torch.uint8),
+            count,
+            stack.codes.shape[1],
+            stack.high.shape[1],
+            margin.relative,
+            margin.squared,
+            margin.tiny,
+            DIMENSION=dimension,
+            SLICE=slice_width,
+            SLICES=stack.high.shape[2] // slice_width,
+            LEVELS=len(codebooks),
+            FOLDED=stack.folded,
+            COSINE=metric == "cosine",
+            SPLIT=z.dtype != torch.bfloat16 or residual,
+            RESIDUAL=residual,
+            LEARN=learned is not None,
+            MASKED=in_use is not None,
+            size_class=stack.high.shape[1].bit_length(),
+        )
     return _Found(indices, remaining)

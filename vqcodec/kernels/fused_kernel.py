@@ -46,7 +46,16 @@ def _configs() -> list[Config]:
 
 @triton.jit
 def _costs(
-    z, codes, lengths, rows, row_stride, column_stride, indices, size, DIMENSION: tl.constexpr, COSINE: tl.constexpr
+    z,
+    codes,
+    code_squares,
+    rows,
+    row_stride,
+    column_stride,
+    indices,
+    size,
+    DIMENSION: tl.constexpr,
+    COSINE: tl.constexpr,
 ):
     """The contract's, in float64, of codes of these indices for these rows of z: both of shapes that broadcast."""
     sums = (rows + indices).to(tl.float64) * 0.0
@@ -58,10 +67,8 @@ def _costs(
         else:
             sums += (ours - theirs) * (ours - theirs)
     if COSINE:
-        length = tl.load(lengths + indices, mask=indices < size, other=0.0)
-        sums = tl.where(
-            length > 0, -sums / tl.where(length > 0, length, 1.0), tl.where(length == 0, sums, float("inf"))
-        )
+        square = tl.load(code_squares + indices, mask=indices < size, other=0.0)
+        sums = tl.where(square == 0, sums, -sums * tl.abs(sums) / tl.where(square == 0, 1.0, square))
     return tl.where((indices < size) & (tl.abs(sums) < float("inf")), sums, float("inf"))
 
 
@@ -74,14 +81,14 @@ def _first_least(costs, indices):
 
 @triton.jit
 def _nearest_of_all(
-    z, codes, lengths, row, row_stride, column_stride, size, DIMENSION: tl.constexpr, COSINE: tl.constexpr
+    z, codes, code_squares, row, row_stride, column_stride, size, DIMENSION: tl.constexpr, COSINE: tl.constexpr
 ):
     """The nearest of all codes to one row, by the contract."""
     places = tl.reshape(tl.arange(0, _SETTLED), (1, _SETTLED)).to(tl.int64)
     least = tl.full((1, _SETTLED), float("inf"), tl.float64)
     found = places
     for start in range(0, size, _SETTLED):
-        costs = _costs(z, codes, lengths, row, row_stride, column_stride, start + places, size, DIMENSION, COSINE)
+        costs = _costs(z, codes, code_squares, row, row_stride, column_stride, start + places, size, DIMENSION, COSINE)
         found = tl.where(costs < least, start + places, found)
         least = tl.minimum(costs, least)
     return _first_least(least, found)
@@ -120,13 +127,13 @@ def _add_products(
     reset_to_zero=["counts", "sums"],
     cache_results=True,
 )
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def find_codes(
     z,
     row_stride,
     column_stride,
     codes,
-    lengths,
+    code_squares,
     high,
     low,
     offsets,
@@ -167,7 +174,7 @@ def find_codes(
     for level in tl.static_range(LEVELS):
         size = tl.load(sizes + level)
         radius = tl.load(radii + level)
-        level_codes, level_lengths = codes + level * codes_stride * DIMENSION, lengths + level * codes_stride
+        level_codes, level_code_squares = codes + level * codes_stride * DIMENSION, code_squares + level * codes_stride
         level_high, level_low = high + level * padded * width, low + level * padded * width
         level_offsets = offsets + level * padded
         whole = _slice(z, rows, row_stride, column_stride, 0, count, DIMENSION, SLICE)
@@ -210,7 +217,7 @@ def find_codes(
         costs = _costs(
             z,
             level_codes,
-            level_lengths,
+            level_code_squares,
             safe_rows[:, None],
             row_stride,
             column_stride,
@@ -235,7 +242,7 @@ def find_codes(
             is_row = rows == row
             if tl.sum((is_row & is_deep).to(tl.int32), axis=0) > 0:
                 settled = _nearest_of_all(
-                    z, level_codes, level_lengths, row, row_stride, column_stride, size, DIMENSION, COSINE
+                    z, level_codes, level_code_squares, row, row_stride, column_stride, size, DIMENSION, COSINE
                 )
             else:
                 tiles = tl.sum(tl.where(is_row[:, None], chosen, 0), axis=0)
@@ -243,7 +250,7 @@ def find_codes(
                 near_costs = _costs(
                     z,
                     level_codes,
-                    level_lengths,
+                    level_code_squares,
                     row,
                     row_stride,
                     column_stride,
