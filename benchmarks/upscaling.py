@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -31,13 +32,13 @@ WAYS = {
 class UpscalingRow:
     """Means over the pictures by one way, by metric (see `vqcodec.benchmarks.metrics`).
 
-    low_psnr_db: of the result, shrunk again, against what was made large; dB.
+    low_psnr_db: of the result, shrunk again, against what was made large; dB. None where a picture came out the same.
     """
 
     way: str
     pictures: int
     metrics: dict[str, float]
-    low_psnr_db: float
+    low_psnr_db: float | None
 
 
 def measure_upscaling(
@@ -71,7 +72,14 @@ def upscaling_table(rows: Sequence[UpscalingRow], *, markdown: bool = False) -> 
     """A line a way."""
     names = list(rows[0].metrics)
     headers = ["enlarged by", *names, "low_psnr_db"]
-    cells = [[WAYS[row.way], *(f"{row.metrics[name]:.3f}" for name in names), f"{row.low_psnr_db:.1f}"] for row in rows]
+    cells = [
+        [
+            WAYS[row.way],
+            *(f"{row.metrics[name]:.3f}" for name in names),
+            "-" if row.low_psnr_db is None else f"{row.low_psnr_db:.1f}",
+        ]
+        for row in rows
+    ]
     return table(headers, cells, markdown=markdown)
 
 
@@ -101,4 +109,5 @@ def _enlarged(
 
 def _row(way: str, values: Sequence[dict[str, float]]) -> UpscalingRow:
     means = {name: float(np.mean([each[name] for each in values])) for name in values[0]}
-    return UpscalingRow(way, len(values), means, means.pop("low_psnr_db"))
+    low = means.pop("low_psnr_db")
+    return UpscalingRow(way, len(values), means, low if math.isfinite(low) else None)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 from tqdm import tqdm
 
 from vqcodec.cli import options
+from vqcodec.cli.files import write_json
 
 
 @click.command()
@@ -74,4 +74,4 @@ def upscale(
         about = {"model": card.name, "model_id": card.model_id.hex(), "prior": sampler.card.name, "factor": int(factor)}
         about |= {"temperature": temperature, "top_p": top_p}
         result = describe_run() | about | {"ways": as_lines(rows)}
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_json(out, result)

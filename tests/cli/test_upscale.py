@@ -150,7 +150,8 @@ def test_a_prior_that_is_told_something_else(
 ) -> None:
     other = write_prior(tmp_path / "prior", tiny_model, condition=condition)
     line = only_error(upscale(other, small, tmp_path / "a.png"))
-    assert line == f"error: prior random is told {told}, not low-4"
+    remedy = "; it takes --factor 2" if condition == "low-2" else ""
+    assert line == f"error: prior random is told {told}, not low-4{remedy}"
 
 
 def test_a_result_of_too_many_pixels(prior: Path, small: Path, tmp_path: Path) -> None:

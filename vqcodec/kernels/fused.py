@@ -82,9 +82,9 @@ class _Stack:
     """Codebooks of L levels, one after the other in memory, padded with codes that are never the best.
 
     codes: (L, K, D) float32 as given. squares: (L, K) float64, of the codes, for "cosine". high, low: (L, K', D')
-    bfloat16, of which the sum is nearly the scored vectors. offsets: (L, K') float32; where D' has room for them (`folded`), their three
-    parts also stand in `high` after the last dimension, for a vector that is 1 there. radius: (L,) float32. sizes:
-    (L,) int32, K of each.
+    bfloat16, of which the sum is nearly the scored vectors. offsets: (L, K') float32; where D' has room for them
+    (`folded`), their three parts also stand in `high` after the last dimension, for a vector that is 1 there.
+    radius: (L,) float32. sizes: (L,) int32, K of each.
     """
 
     codes: Tensor
