@@ -92,6 +92,15 @@ def test_scales(device: torch.device, metric: Metric, z_scale: float, code_scale
 
 
 @pytest.mark.usefixtures("path")
+def test_sums_that_overflow_on_the_way(device: torch.device) -> None:
+    """1e39 - 3 x 3e38 is less than 3e38, and in float32 it is infinite."""
+    z = torch.tensor([[1e20, -3e19, -3e19, -3e19]], device=device)
+    codebook = torch.tensor([[1e19] * 4, [3e18, 0.0, 0.0, 0.0], [0.0, 1e19, 0.0, 0.0]], device=device)
+    assert mismatches(z, codebook) == 0
+    assert nearest_codes(z, codebook).tolist() == [1]
+
+
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("metric", METRICS)
 def test_far_from_the_origin(device: torch.device, metric: Metric) -> None:
     """Where z c and c^2 / 2 cancel but for a small rest."""

@@ -19,6 +19,7 @@ import triton.language as tl
 from triton import Config
 
 from vqcodec.kernels.dispatch import interpreted
+from vqcodec.kernels.scores import LARGEST_SCORE, LEAST_LENGTH
 
 #: K is padded to a multiple of it
 LARGEST_TILE = 256
@@ -27,11 +28,10 @@ NO_CODE = -(2.0**126)
 #: codes that are compared at a time where rounding cannot be ruled out
 _SETTLED = tl.constexpr(256)
 _BIG = tl.constexpr(2**31 - 1)
-#: above it scores are not told from NO_CODE
-_LARGEST_SCORE = tl.constexpr(2.0**120)
+_LARGEST_SCORE = tl.constexpr(LARGEST_SCORE)  # below it scores are told from NO_CODE, too
 #: the type of factors: the interpreter multiplies the bits of bfloat16, as if they were whole numbers
 _FACTOR = tl.constexpr(tl.float32 if interpreted() else tl.bfloat16)
-_LEAST_LENGTH = tl.constexpr(2.0**-50)
+_LEAST_LENGTH = tl.constexpr(LEAST_LENGTH)
 
 
 def _configs() -> list[Config]:

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from vqcodec.kernels.contract import Metric
 
+#: scores, and all sums on the way to them, are trusted below it
+LARGEST_SCORE: Final = 2.0**120
 #: what is added to lengths: no component whose square underflows is longer, of up to 2^26 of them
 LEAST_LENGTH: Final = 2.0**-50
 
@@ -75,5 +77,6 @@ class Margin:
 
     def at(self, lengths: Tensor, radius: Tensor) -> Tensor:
         """(N,) for vectors of these lengths (N,), as `lengths_of` has them."""
-        errors = self.relative * (lengths + radius) * radius + self.squared * lengths.square()
-        return errors + self.tiny * (1 + lengths + radius)
+        largest = (lengths + radius) * radius
+        errors = self.relative * largest + self.squared * lengths.square() + self.tiny * (1 + lengths + radius)
+        return torch.where(largest < LARGEST_SCORE, errors, torch.inf)  # beyond it, sums may overflow on the way
