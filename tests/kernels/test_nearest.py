@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vqcodec.kernels import KernelError, assign_codes, blocked, nearest_codes, path_for, residual_codes
 from vqcodec.kernels.contract import METRICS, Metric, exact_nearest
@@ -50,7 +52,8 @@ def test_any_shape(
 @pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(
-    ("count", "codes", "dimension"), [(70, 1030, 8), (3, 5, 200), (65, 513, 65), (20, 9000, 4), (9, 3, 64)]
+    ("count", "codes", "dimension"),
+    [(70, 1030, 8), (3, 5, 200), (65, 513, 65), (20, 9000, 4), (3, 40, 1024), (9, 3, 64)],
 )
 def test_beyond_one_tile(device: torch.device, metric: Metric, count: int, codes: int, dimension: int) -> None:
     z, codebook = normal(count, dimension, device=device), normal(codes, dimension, seed=1, device=device)
@@ -145,6 +148,11 @@ def test_views(device: torch.device, view: Callable[[Tensor], Tensor]) -> None:
     assert mismatches(normal(30, 90, device=device)[:, :8], view(codebook)) == 0
 
 
+def test_the_largest_codebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VQCODEC_KERNELS", "blocked")
+    assert mismatches(normal(20, 2), normal(262144, 2, seed=1)) == 0
+
+
 @pytest.mark.parametrize(("codes", "scores"), [(7, 1), (40, 33), (33, 1000)])
 def test_pieces_do_not_matter(codes: int, scores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Codebooks and vectors in several pieces, the last one smaller."""
@@ -229,6 +237,35 @@ def test_torch_checks_the_operations(device: torch.device) -> None:
     torch.library.opcheck(torch.ops.vqcodec.nearest_codes.default, (z, codebook, "l2"))
     torch.library.opcheck(torch.ops.vqcodec.assign_codes.default, (z, codebook, "cosine", z[:, 0] > 0))
     torch.library.opcheck(torch.ops.vqcodec.residual_codes.default, (z, [codebook, codebook]))
+
+
+class _NoFloat64(TorchDispatchMode):
+    """As on Apple's GPUs."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        assert not any(
+            isinstance(each, Tensor) and each.dtype == torch.float64 for each in torch.utils._pytree.tree_leaves(made)
+        )
+        return made
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", [torch.float32, *HALF_TYPES])
+def test_blocks_need_no_float64_but_to_settle(
+    metric: Metric, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: list[int] = []
+    monkeypatch.setattr(
+        blocked,
+        "exact_nearest",
+        lambda z, codes, metric: settled.append(len(z)) or z.new_zeros(len(z), dtype=torch.int64),
+    )
+    z, codebook = normal(500, 8).to(dtype), normal(300, 8, seed=1).to(dtype)
+    z[0] = math.nan
+    with _NoFloat64():
+        blocked.blocked_nearest(z, codebook, metric)
+    assert sum(settled) >= 1
 
 
 @pytest.mark.usefixtures("path")
