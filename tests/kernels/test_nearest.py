@@ -256,11 +256,12 @@ def test_blocks_need_no_float64_but_to_settle(
     metric: Metric, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settled: list[int] = []
-    monkeypatch.setattr(
-        blocked,
-        "exact_nearest",
-        lambda z, codes, metric: settled.append(len(z)) or z.new_zeros(len(z), dtype=torch.int64),
-    )
+
+    def settle(z: Tensor, codebook: Tensor, metric: Metric, rows: Tensor, codes: Tensor) -> Tensor:
+        settled.append(len(z))
+        return torch.zeros(len(z), dtype=torch.int64)
+
+    monkeypatch.setattr(blocked, "nearest_of_pairs", settle)
     z, codebook = normal(500, 8).to(dtype), normal(300, 8, seed=1).to(dtype)
     z[0] = math.nan
     with _NoFloat64():

@@ -3,7 +3,8 @@
 argmax over the scores would take several times as long as the product that makes them: torch's looks at one number at a
 time. So codes stand in G columns of B rows. The largest score of each column is a maximum of rows, which is done many
 columns at a time; then only G columns are left to look through, and the B codes of the best. The leads over the second
-best column and over the second best in the column tell whether the index is certain (`vqcodec.kernels.scores`).
+best column and over the second best in the column tell whether the index is certain (`vqcodec.kernels.scores`); if not,
+the codes that are as near as rounding can tell are compared by the contract.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from vqcodec.kernels.contract import Metric, exact_nearest
+from vqcodec.kernels.contract import Metric, nearest_of_pairs
 from vqcodec.kernels.scores import Margin, ScoredCodes, lengths_of
 
 #: scores held at a time, 4 MiB: they stay in the cache
 _SCORES: Final = 2**20
 #: codes whose scores are held at a time
 _CODES: Final = 2**13
+#: N x K x D of vectors to be settled at a time: all codes may be near, and then so many float64 are held
+_SETTLED: Final = 2**22
 #: below so many columns, rows are not compared many columns at a time
 _LEAST_COLUMNS: Final = 32
 
@@ -34,17 +37,29 @@ def blocked_nearest(z: Tensor, codebook: Tensor, metric: Metric) -> Tensor:
     rows = max(1, _SCORES // pieces[0].codes)
     buffer = torch.empty(rows * pieces[0].codes, device=z.device)
     margins = margin.at(lengths_of(z), scored.radius)
-    with_one = torch.nn.functional.pad(z, (0, 1), value=1.0)
     with torch.autocast(z.device.type, enabled=False):
         for start in range(0, len(z), rows):
             part = slice(start, start + rows)
-            leads = [piece.best(with_one[part], buffer) for piece in pieces]
+            with_one = torch.nn.functional.pad(z[part], (0, 1), value=1.0)
+            leads = [piece.best(with_one, buffer) for piece in pieces]
             best, second, found[part] = leads[0] if len(leads) == 1 else _merged(leads)
             certain[part] = best - second > margins[part]  # False for what is no number
-    doubtful = (~certain).nonzero().flatten()
-    if len(doubtful):
-        found[doubtful] = exact_nearest(z[doubtful], codebook, metric)
+        doubtful = (~certain).nonzero().flatten()
+        if len(doubtful):
+            found[doubtful] = _settled(z[doubtful], codebook, metric, scored, margins[doubtful])
     return found
+
+
+def _settled(z: Tensor, codebook: Tensor, metric: Metric, scored: ScoredCodes, margins: Tensor) -> Tensor:
+    """The nearest codes by the contract, of those whose scores are within the margins (N,) of the best."""
+    rows = max(1, _SETTLED // codebook.numel())
+    found = []
+    for part, margin in zip(z.split(rows), margins.split(rows), strict=True):
+        scores = torch.addmm(scored.offsets, part, scored.vectors.t())
+        near = ~(scores < scores.amax(dim=1, keepdim=True) - margin[:, None])  # all, where something is no number
+        row, code = near.nonzero().unbind(dim=1)
+        found.append(nearest_of_pairs(part, codebook, metric, row, code))
+    return torch.cat(found)
 
 
 class _Columns:
@@ -53,12 +68,13 @@ class _Columns:
     def __init__(self, scored: ScoredCodes, start: int) -> None:
         vectors, offsets = scored.vectors[start : start + _CODES], scored.offsets[start : start + _CODES]
         self._start = start
-        self.columns = max(_LEAST_COLUMNS, 1 << ((len(vectors) - 1).bit_length() // 2))
+        self.columns = max(_LEAST_COLUMNS, 2 << (len(vectors).bit_length() // 2))
         missing = -len(vectors) % self.columns
         self.codes = len(vectors) + missing
-        vectors = torch.nn.functional.pad(vectors, (0, 0, 0, missing))
-        offsets = torch.nn.functional.pad(offsets, (0, missing), value=-torch.inf)
-        self._matrix = torch.cat([vectors, offsets[:, None]], dim=1).t().contiguous()
+        if missing:
+            vectors = torch.nn.functional.pad(vectors, (0, 0, 0, missing))
+            offsets = torch.nn.functional.pad(offsets, (0, missing), value=-torch.inf)
+        self._matrix = torch.cat([vectors, offsets[:, None]], dim=1).t()
 
     def best(self, with_one: Tensor, buffer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The best score, the second best, and the index of the best, each (n,), for (n, D + 1) with a column of 1."""
@@ -67,7 +83,7 @@ class _Columns:
         grid = scores.view(rows, -1, self.columns)
         columns = grid.amax(dim=1)
         best, column = columns.max(dim=1)
-        inside = grid.gather(2, column[:, None, None].expand(-1, grid.shape[1], 1))[:, :, 0]
+        inside = grid[torch.arange(rows, device=column.device), :, column]
         row = inside.argmax(dim=1)
         columns.scatter_(1, column[:, None], -torch.inf)
         inside.scatter_(1, row[:, None], -torch.inf)

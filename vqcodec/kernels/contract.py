@@ -17,7 +17,9 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Metric: TypeAlias = Literal["l2", "cosine"]
@@ -37,6 +39,32 @@ def exact_nearest(z: Tensor, codebook: Tensor, metric: Metric) -> Tensor:
     if not chunks[0].numel():
         return torch.zeros(len(z), dtype=torch.int64, device=z.device)
     return torch.cat([_first_least(_costs(chunk, codes, squares)) for chunk in chunks])
+
+
+def nearest_of_pairs(z: Tensor, codebook: Tensor, metric: Metric, rows: Tensor, codes: Tensor) -> Tensor:
+    """The nearest code (N,) int64 of each of z (N, D) among some: pairs of rows and codes, in ascending order.
+
+    Every row has one pair or more. On the CPU, whatever the device.
+    """
+    row, code = rows.cpu().numpy(), codes.cpu().numpy()
+    ours, theirs = z[rows].cpu().double().numpy(), codebook[codes].cpu().double().numpy()
+    with np.errstate(all="ignore"):  # overflows and what is no number are allowed for
+        if metric == "cosine":
+            sums, squares = _added_up(ours * theirs), _added_up(theirs * theirs)
+            costs = np.where(squares == 0, sums, -sums * np.abs(sums) / squares)
+        else:
+            costs = _added_up((ours - theirs) ** 2)
+    costs[~np.isfinite(costs)] = np.inf
+    starts = np.flatnonzero(np.diff(row, prepend=-1))
+    least = np.minimum.reduceat(costs, starts)
+    first = np.where(costs == np.repeat(least, np.diff(starts, append=len(row))), code, len(codebook))
+    return torch.from_numpy(np.minimum.reduceat(first, starts)).to(z.device)
+
+
+def _added_up(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums over the last axis in ascending order; numpy's own sum takes another."""
+    sums: NDArray[np.float64] = np.cumsum(numbers, axis=1)[:, -1]
+    return sums
 
 
 def code_squares(codes: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class ScoredCodes:
 
 def lengths_of(vectors: Tensor) -> Tensor:
     """(N,) of vectors (N, D), and LEAST_LENGTH more, as squares can underflow."""
-    return vectors.square().sum(dim=1).sqrt() + LEAST_LENGTH
+    return torch.linalg.vector_norm(vectors, dim=1) + LEAST_LENGTH
 
 
 @dataclass(frozen=True)
