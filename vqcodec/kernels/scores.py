@@ -49,7 +49,8 @@ class ScoredCodes:
 
 def lengths_of(vectors: Tensor) -> Tensor:
     """(N,) of vectors (N, D), and LEAST_LENGTH more, as squares can underflow."""
-    return torch.linalg.vector_norm(vectors, dim=1) + LEAST_LENGTH
+    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=1)
+    return lengths + LEAST_LENGTH
 
 
 @dataclass(frozen=True)
