@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,3 +135,12 @@ def test_wrong_use(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(main, ["bench", "kernels", *arguments])
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_an_unknown_path_is_one_line() -> None:
+    """By the program itself, which turns errors into lines."""
+    environment = {**os.environ, "VQCODEC_KERNELS": "fast"}
+    command = [sys.executable, "-m", "vqcodec.cli.main", "bench", "kernels", "-n", "9", "-k", "9", "-d", "4"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr == "error: VQCODEC_KERNELS=fast: not a path; use auto, reference, blocked, triton\n"
