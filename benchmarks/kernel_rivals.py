@@ -62,7 +62,8 @@ def rivals(names: tuple[str, ...] = (), *, on_gpu: bool = False) -> dict[str, Se
     there = [name for name in known if name not in optional or find_spec(modules.get(name, name)) is not None]
     missing = set(names) - set(there)
     if missing:
-        raise ValueError(f"{', '.join(sorted(missing))}: not installed; pip install {' '.join(sorted(missing))}")
+        packages = " ".join("faiss-cpu" if name == "faiss" else name for name in sorted(missing))
+        raise ValueError(f"{', '.join(sorted(missing))}: not installed; pip install {packages}")
     return {name: known[name]() for name in there if not names or name in names}
 
 
