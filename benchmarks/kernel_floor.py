@@ -2,7 +2,7 @@
 
 - bytes: z once, and the indices; codes stay in the cache;
 - multiplications: three products of bfloat16 (two where z is bfloat16), dimensions rounded up to whole slices;
-- instructions: of each group of codes, as many comparisons as it has codes, less one, and three to keep the best.
+- instructions: of each group of codes, as many comparisons as it has codes, less one, and five to keep the best.
 
 Rates are of the device at its full clock, dense, without the share that any program loses.
 """
@@ -53,7 +53,7 @@ def floor_of(
     return Floor(
         bytes_seconds=vectors * (dimension * dtype.itemsize + 8) / rates.bytes,
         operations_seconds=2 * scores * padded * products / rates.operations,
-        instructions_seconds=scores * (group - 1 + 3) / group / rates.instructions,
+        instructions_seconds=scores * (group - 1 + 5) / group / rates.instructions,
     )
 
 
