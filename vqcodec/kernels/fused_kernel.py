@@ -3,8 +3,8 @@
 A program takes ROWS vectors through all codes, TILE codes at a time. Factors are split into two bfloat16 each: three
 products on the matrix units give scores that are nearly those of float32. A tile's codes stand in PLACES places, those
 of one place are a *group*. Per score one comparison is left, the maximum of its group; what has to be kept, the best
-group of each place and the second best score, costs five instructions for each group. In the end the codes of the best group
-are compared by the contract itself, in float64. Where another group comes too near for rounding to be ruled out
+group of each place and the second best score, costs five instructions for each group. In the end the codes of the best
+group are compared by the contract itself, in float64. Where another group comes too near for rounding to be ruled out
 (`vqcodec.kernels.scores`), the codes of the best groups of all places are, for that vector, and where even the second
 best group of a place does, all codes.
 
