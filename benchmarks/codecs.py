@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqcodec.codec import Codec
+from vqcodec.refinement import Refiner
 
 #: (H, W, 3) uint8, 0..255, sRGB
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -51,20 +52,25 @@ class VQ:
         levels: Sequence[int] = (),
         *,
         qualities: Sequence[float] = (),
+        refiner: Refiner | None = None,
     ) -> None:
-        """`entropy`: by default the codec's. `levels`: the settings, by default all. `qualities`: in their place."""
+        """`entropy`: by default the codec's. `levels`: the settings, by default all. `qualities`: in their place.
+
+        `refiner`: of latents, which then are not the Encoder's.
+        """
         self.codec = codec
         self.entropy = entropy or codec.default_entropy
-        self._is_quality = bool(qualities)
+        self._is_quality, self._refiner = bool(qualities), refiner
         self.name = f"vq:{codec.card.name}:{codec.card.model_id.hex()}:{self.entropy}"
         self.name += ", by quality" if qualities else ""
+        self.name += f", refined in {refiner.steps} steps" if refiner else ""
         counts = tuple(levels) or tuple(range(1, codec.card.autoencoder.levels + 1))
         self.settings: tuple[Setting, ...] = tuple(qualities) or counts
 
     def encode(self, rgb: Pixels, setting: Setting) -> bytes:
         if self._is_quality:
-            return self.codec.encode(rgb, quality=setting, entropy=self.entropy)
-        return self.codec.encode(rgb, levels=int(setting), entropy=self.entropy)
+            return self.codec.encode(rgb, quality=setting, entropy=self.entropy, refine=self._refiner)
+        return self.codec.encode(rgb, levels=int(setting), entropy=self.entropy, refine=self._refiner)
 
     def decode(self, data: bytes, width: int, height: int) -> Pixels:
         return self.codec.decode_stream(data).image.rgb

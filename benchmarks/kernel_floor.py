@@ -1,8 +1,9 @@
-"""The least time that the fused kernel could take on a GPU: the longest of what it must read, multiply and issue.
+"""The least time that the fused kernel could take on a GPU: the longest of what it must read, multiply and compare.
 
 - bytes: z once, and the indices; codes stay in the cache;
-- multiplications: three products of bfloat16 (two where z is bfloat16), dimensions rounded up to whole slices;
-- instructions: of each group of codes, as many comparisons as it has codes, less one, and five to keep the best.
+- multiplications: of bfloat16, as `vqcodec.kernels.layout` has them;
+- comparisons: of each group of codes, as many as it has codes, less one, and five to keep the best; from compute
+  capability 9.0 on, one instruction takes the largest of three numbers. A multiprocessor has 64 lanes for them.
 
 Rates are of the device at its full clock, dense, without the share that any program loses.
 """
@@ -13,18 +14,29 @@ from dataclasses import dataclass
 
 import torch
 
+from vqcodec.kernels.layout import Layout
+
 #: multiplications and additions of bfloat16 that one multiprocessor does in one cycle, by compute capability
 _OPERATIONS_PER_CYCLE = {(8, 0): 2048, (8, 6): 1024, (8, 9): 1024, (9, 0): 4096}
-_LANES = 128
+#: for comparisons (CUDA C++ Programming Guide, throughput of native arithmetic instructions)
+_LANES = 64
+#: from here on three numbers are compared at a time
+_THREE_AT_A_TIME = (9, 0)
+#: to keep best, second best, and which group the best is of
+_KEEPING = 5
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Of a device. bytes: each second, of its memory, measured by a copy. Operations and instructions each second."""
+    """Of a device. bytes: each second, of its memory, measured by a copy. Operations and comparisons each second.
+
+    compared: how many numbers one comparison takes.
+    """
 
     bytes: float
     operations: float
-    instructions: float
+    comparisons: float
+    compared: int = 2
 
 
 @dataclass(frozen=True)
@@ -33,27 +45,25 @@ class Floor:
 
     bytes_seconds: float
     operations_seconds: float
-    instructions_seconds: float
+    comparisons_seconds: float
 
     @property
     def seconds(self) -> float:
         """Of the longest."""
-        return max(self.bytes_seconds, self.operations_seconds, self.instructions_seconds)
+        return max(self.bytes_seconds, self.operations_seconds, self.comparisons_seconds)
 
 
 def floor_of(
     vectors: int, codes: int, dimension: int, dtype: torch.dtype, rates: Rates, *, places: int = 16, tile: int = 256
 ) -> Floor:
     """Of finding the nearest of so many codes to so many vectors."""
-    slice_width = min(64, max(16, 1 << (dimension - 1).bit_length()))
-    padded = -(-dimension // slice_width) * slice_width
-    products = 2 if dtype == torch.bfloat16 else 3
+    multiplications = Layout.of(dimension).multiplications(split=dtype != torch.bfloat16)
     group = tile // places
     scores = vectors * codes
     return Floor(
         bytes_seconds=vectors * (dimension * dtype.itemsize + 8) / rates.bytes,
-        operations_seconds=2 * scores * padded * products / rates.operations,
-        instructions_seconds=scores * (group - 1 + 5) / group / rates.instructions,
+        operations_seconds=2 * scores * multiplications / rates.operations,
+        comparisons_seconds=scores * ((group - 1) / (rates.compared - 1) + _KEEPING) / group / rates.comparisons,
     )
 
 
@@ -62,12 +72,14 @@ def device_rates(device: torch.device) -> Rates | None:
     if device.type != "cuda":
         return None
     properties = torch.cuda.get_device_properties(device)
-    per_cycle = _OPERATIONS_PER_CYCLE.get((properties.major, properties.minor))
+    capability = (properties.major, properties.minor)
+    per_cycle = _OPERATIONS_PER_CYCLE.get(capability)
     clock = getattr(properties, "clock_rate", None)  # kHz
     if per_cycle is None or not clock:
         return None
     cycles = properties.multi_processor_count * clock * 1e3
-    return Rates(_copied_bytes_per_second(device), cycles * per_cycle, cycles * _LANES)
+    compared = 3 if capability >= _THREE_AT_A_TIME else 2
+    return Rates(_copied_bytes_per_second(device), cycles * per_cycle, cycles * _LANES, compared)
 
 
 def _copied_bytes_per_second(device: torch.device, size: int = 2**30, repeat: int = 5) -> float:

@@ -11,6 +11,7 @@ from vqcodec.benchmarks.codecs import VQ, ImageCodec
 from vqcodec.benchmarks.metrics import Metrics
 from vqcodec.codec import Codec
 from vqcodec.devices import choose_device
+from vqcodec.refinement import Refiner
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class ToolMaker:
     models: names, ids or folders; ours come first. entropy: by default each model's best. levels: the settings of ours,
     by default all. qualities: of ours too, as codecs of their own. formats: of the anchors, see
     `vqcodec.benchmarks.anchors`, each at every scale. weights: the folder of the perceptual networks' weights.
+    refine_steps: of ours once more, refined, with `refine_levels` as settings, by default all; needs `weights`.
     """
 
     models: tuple[str, ...] = ()
@@ -38,6 +40,8 @@ class ToolMaker:
     scales: tuple[int, ...] = SCALES
     weights: Path | None = None
     device: str = "auto"
+    refine_steps: int | None = None
+    refine_levels: tuple[int, ...] = ()
 
     def __call__(self) -> Tools:
         """Raises AnchorError, ModelError or DeviceError for what cannot be had; absent weights are in the metrics."""
@@ -45,5 +49,8 @@ class ToolMaker:
         ours = [VQ(codec, self.entropy, self.levels) for codec in codecs]
         if self.qualities:
             ours += [VQ(codec, self.entropy, qualities=self.qualities) for codec in codecs]
+        if self.refine_steps and self.weights:
+            refiner = Refiner(self.weights, steps=self.refine_steps)
+            ours += [VQ(codec, self.entropy, self.refine_levels, refiner=refiner) for codec in codecs]
         device = choose_device(self.device)
         return Tools([*ours, *anchors(self.formats, self.scales)], Metrics(self.weights, device))

@@ -104,6 +104,20 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     help="Measure this quality besides, as `vqcodec encode` has it; may be given several times.",
 )
 @click.option(
+    "--refine",
+    "refine_steps",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Measure refined pictures besides, as `vqcodec encode` has it; needs --perceptual-weights.",
+)
+@click.option(
+    "--refine-level",
+    "refine_levels",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="With --refine: with this level count; may be given several times. [default: all]",
+)
+@click.option(
     "--published",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="JSON file of published RD points to draw beside the measured ones; see docs/benchmarks.md.",
@@ -130,6 +144,8 @@ def rd(
     entropy: str | None,
     levels: tuple[int, ...],
     qualities: tuple[float, ...],
+    refine_steps: int | None,
+    refine_levels: tuple[int, ...],
     published: Path | None,
     pictures: bool,
     jobs: int,
@@ -143,6 +159,10 @@ def rd(
     Reports means, BD-rates and win rates at equal bytes, as tables and as OUT/report.html. A second run measures only
     what is missing. Exit code 1 when a picture could not be measured.
     """
+    if refine_steps and not perceptual_weights:
+        raise click.UsageError("--refine needs --perceptual-weights, the networks that it looks through")
+    if refine_levels and not refine_steps:
+        raise click.UsageError("--refine-level goes with --refine")
     _check_extra()
     from vqcodec.benchmarks.codecs import VQ
     from vqcodec.benchmarks.published import read_published
@@ -158,7 +178,7 @@ def rd(
         raise FileError(f"{images}: holds no pictures")
     ours = models if OURS in names else ()
     for model in ours:
-        for count in levels:
+        for count in (*levels, *refine_levels):
             options.check_levels(count, find_model(model))
     maker = ToolMaker(
         models=ours,
@@ -169,6 +189,8 @@ def rd(
         scales=scales,
         weights=perceptual_weights,
         device=device,
+        refine_steps=refine_steps,
+        refine_levels=refine_levels,
     )
     tools = maker()
     for name, reason in tools.metrics.absent.items():

@@ -6,8 +6,10 @@ import re
 import time
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from tqdm import tqdm
 
 from vqcodec.cli import options
 from vqcodec.cli.batch import Outcome, run
@@ -24,6 +26,9 @@ from vqcodec.cli.files import (
 from vqcodec.cli.loading import Codecs
 from vqcodec.model_card import DEFAULT_MODEL, find_model
 from vqcodec.rates import LARGEST_WEIGHT, Rate
+
+if TYPE_CHECKING:
+    from vqcodec.refinement import Refiner
 
 #: as `Rate` calls what the options say
 _OPTIONS = {
@@ -66,6 +71,18 @@ _OPTIONS = {
     help="How tokens become bits: by the learned prior (smallest, slowest), by a table of how often each occurs, or "
     "all alike. [default: the first of these that the model has]",
 )
+@click.option(
+    "--refine",
+    "refine_steps",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Search for better tokens, for minutes a picture: 10 steps give much, 40 more. Needs --perceptual-weights.",
+)
+@click.option(
+    "--perceptual-weights",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="For --refine: folder with the weights of the LPIPS networks.",
+)
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name, id or folder of the model.")
 @click.option(
     "--icc",
@@ -101,6 +118,8 @@ def encode(
     bpp: float | None,
     weight: float,
     entropy: str | None,
+    refine_steps: int | None,
+    perceptual_weights: Path | None,
     model: str,
     icc: str,
     alpha: str,
@@ -129,10 +148,16 @@ def encode(
     if weight and entropy == "uniform":
         raise click.UsageError("--lambda changes nothing with --entropy uniform, where every token takes the same bits")
 
+    if (refine_steps is None) != (perceptual_weights is None):
+        raise click.UsageError("--refine and --perceptual-weights go together: how long to search, and by what")
+
     from vqcodec.bitstream import read_header
     from vqcodec.image import load_image
 
     codecs = Codecs(device)
+    refiner = None
+    if refine_steps is not None and perceptual_weights is not None:
+        refiner = _refiner(refine_steps, perceptual_weights, quiet=jobs > 1)
 
     def work(task: Task) -> Outcome:
         check_target(task, force=force)
@@ -149,6 +174,7 @@ def encode(
             bits_per_pixel=bpp,
             weight=weight,
             entropy=entropy_name,
+            refine=refiner,
         )
         seconds = time.perf_counter() - started
 
@@ -169,6 +195,7 @@ def encode(
             "height": image.height,
             "levels": used,
             "entropy": entropy_name,
+            "refine_steps": refine_steps,
             "model": codec.card.name,
             "seconds": round(seconds, 4),
             "warnings": list(warnings),
@@ -180,6 +207,22 @@ def encode(
         return Outcome(line, values, warnings)
 
     run(tasks, work, jobs=jobs, as_json=as_json, debug=debug)
+
+
+def _refiner(steps: int, weights: Path, *, quiet: bool) -> Refiner:
+    """It shows its steps on a terminal."""
+    from vqcodec.refinement import Refiner
+
+    bar = tqdm(unit="step", desc="refining", leave=False, delay=1, disable=quiet or None)
+
+    def show(done: int, total: int) -> None:
+        if done == 0:
+            bar.reset(total)
+        bar.update(done - bar.n)
+        if done == total:
+            bar.clear()
+
+    return Refiner(weights, steps=steps, report=show)
 
 
 def _if_larger(task: Task, size: int) -> tuple[str, ...]:

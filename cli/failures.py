@@ -13,6 +13,7 @@ _ABOUT_DATA = {
     "vqcodec.model_card": ("ModelError",),
     "vqcodec.devices": ("DeviceError",),
     "vqcodec.rates": ("RateError",),
+    "vqcodec.refinement": ("RefinementError",),
     "vqcodec.kernels.dispatch": ("KernelError",),
     "vqcodec.perceptual": ("PerceptualWeightsError",),
     "vqcodec.benchmarks.anchors": ("AnchorError",),

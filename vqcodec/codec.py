@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -50,11 +50,14 @@ from vqcodec.model_card import (
 )
 from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.rate_control import TokenChooser
-from vqcodec.rates import Rate, RateError
+from vqcodec.rates import Rate, RateError, Setting
 from vqcodec.tiling import reduced, scaled, tiles
 from vqcodec.weights import load_weights
 
 ImageLike: TypeAlias = "LoadedImage | Image.Image | NDArray[np.uint8] | str | Path | bytes | BinaryIO"
+
+#: codec, pixels (H, W, 3) and number of levels to a latent (1, C, h, w) float32 on the codec's device
+Refine: TypeAlias = "Callable[[Codec, NDArray[np.uint8], int], Tensor]"
 
 #: names of the entropy models on the command line and in `Codec.encode`
 ENTROPY_IDS = {"uniform": UNIFORM_ID, "static": STATIC_ID, "prior": PRIOR_ID}
@@ -127,6 +130,7 @@ class Codec:
         bits_per_pixel: float | None = None,
         weight: float = 0.0,
         entropy: str | None = None,
+        refine: Refine | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> bytes:
         """A picture as a stream.
@@ -135,7 +139,9 @@ class Codec:
         what `vqcodec.image.load_image` gives. levels: 1..L, more is better and larger; all by default. quality: 0
         to 100, in the place of levels. max_bytes, bits_per_pixel: the stream, boxes and all, is not larger, and has up
         to `levels` levels. weight: of a bit against distortion, see `vqcodec.rate_control`. entropy: prior, static (a
-        table of frequencies, larger and faster) or uniform; the first of these that the model has.
+        table of frequencies, larger and faster) or uniform; the first of these that the model has. refine: such as
+        `vqcodec.refinement.Refiner`, finds better latents than the Encoder's, in minutes; the number of levels is
+        decided with the Encoder's.
         Raises ImageError for a picture that cannot be read, RateError for one that cannot be so small, ValueError for
         other arguments.
         """
@@ -151,28 +157,35 @@ class Codec:
             xmp=loaded.xmp,
             alpha=None if loaded.alpha is None else pack_alpha(loaded.alpha),
         )
-        if rate.is_plain:
+        if rate.is_plain and refine is None:
             tokens = self._as_pyramid(self.tokenize(tensor, levels=levels))
         else:
-            tokens = self._tokens_at(rate, tensor, loaded, entropy_id, boxes)
+            tokens = self._tokens_at(rate, tensor, loaded, entropy_id, boxes, refine)
         return self._write(tokens, loaded.width, loaded.height, entropy_id, boxes)
 
     def _tokens_at(
-        self, rate: Rate, tensor: Tensor, loaded: LoadedImage, entropy_id: int, boxes: Boxes
+        self, rate: Rate, tensor: Tensor, loaded: LoadedImage, entropy_id: int, boxes: Boxes, refine: Refine | None
     ) -> TokenPyramid:
-        """The tokens of a picture at a rate that is not plain."""
+        """The tokens of a picture at a rate that is not plain, or refined."""
         model = self.model.stream_model
-        chooser = TokenChooser(self.network.quantizer, self.latent(tensor), model.entropy_models[entropy_id])
         around = stream_overhead(model, loaded.width, loaded.height, entropy_id, boxes)
         pixels = loaded.width * loaded.height
         levels = self.card.autoencoder.levels
+
+        def choose(latent: Tensor) -> tuple[TokenChooser, Setting]:
+            chooser = TokenChooser(self.network.quantizer, latent, model.entropy_models[entropy_id])
+            return chooser, rate.setting(pixels, levels, lambda setting: around + chooser.payload_bytes(setting))
+
         try:
-            return chooser.at(rate.setting(pixels, levels, lambda setting: around + chooser.payload_bytes(setting)))
+            chooser, setting = choose(self.latent(tensor))
+            if refine is not None:
+                chooser, setting = choose(refine(self, loaded.rgb, setting.levels))
         except RateError as error:
             if not boxes:
                 raise
             more = around - stream_overhead(model, loaded.width, loaded.height, entropy_id)
             raise RateError(f"{error}; {more} bytes are alpha, profile and metadata", error.smallest) from None
+        return chooser.at(setting)
 
     def check_pictures(self) -> None:
         """Raises ModelError for a model of label maps."""

@@ -52,12 +52,14 @@ _RANKING_ELEMENTS: Final = 2**22
 class GuidedPicture:
     """The best that was found, for each picture by itself.
 
-    tokens: (B, h, w) int64 of each level, for `Codec.write`. images: (B, 3, H, W) float32, about in [-1, 1]: what
-    `Codec.detokenize` makes of them, cut to the size of the start. scores: (steps + 1, B) float32, of the start and of
-    each step; the tokens are those of the highest. All on the CPU.
+    tokens: (B, h, w) int64 of each level, for `Codec.write`. latents: (B, C, h, w) float32, of which these are the
+    nearest codes, or what they stand for where tokens were searched. images: (B, 3, H, W) float32, about in [-1, 1]:
+    what `Codec.detokenize` makes of them, cut to the size of the start. scores: (steps + 1, B) float32, of the start
+    and of each step; the tokens are those of the highest. All on the CPU.
     """
 
     tokens: list[Tensor]
+    latents: Tensor
     images: Tensor
     scores: Tensor
 
@@ -98,13 +100,16 @@ def optimize_latents(
         scale = latent.std(dim=(1, 2, 3), keepdim=True)
         offset = torch.zeros_like(latent, requires_grad=True)
         optimizer = torch.optim.Adam([offset], learning_rate, eps=_ADAM_EPS)
-        tokens, best, history = begin.tokens, torch.full_like(latent[:, 0, 0, 0], -torch.inf), []
+        tokens, latents, history = begin.tokens, latent, []
+        best = torch.full_like(latent[:, 0, 0, 0], -torch.inf)
         for step in range(steps + 1):
-            passed, found = _quantise(codec.network, latent + scale * offset, len(tokens))
+            moved = latent + scale * offset
+            passed, found = _quantise(codec.network, moved, len(tokens))
             tried = found if step else begin.tokens
             scores, gradient = judge.gradient(codec.network.latent(tried))
             better = (scores > best)[:, None, None]
             tokens = [torch.where(better, new, old) for new, old in zip(tried, tokens, strict=True)]
+            latents = torch.where(better[:, None], moved.detach(), latents)
             best = torch.maximum(best, scores)
             history.append(scores)
             report(step, scores)
@@ -113,7 +118,7 @@ def optimize_latents(
             (offset.grad,) = torch.autograd.grad(passed, offset, -gradient)
             optimizer.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
             optimizer.step()
-    return _result(codec, tokens, history, begin)
+    return _result(codec, tokens, latents, history, begin)
 
 
 def optimize_tokens(
@@ -159,7 +164,7 @@ def optimize_tokens(
             history.append(torch.stack([search.score for search in searches]))
             report(step, history[-1])
     grids = [torch.cat(grids) for grids in zip(*(search.tokens for search in searches), strict=True)]
-    return _result(codec, grids, history, begin)
+    return _result(codec, grids, codec.network.latent(grids), history, begin)
 
 
 # ---- the start ----
@@ -253,10 +258,10 @@ def _quantise(network: VQAutoencoder, latent: Tensor, levels: int) -> tuple[Tens
     return result.quantized, list(result.indices[:levels])
 
 
-def _result(codec: Codec, tokens: list[Tensor], history: list[Tensor], begin: _Start) -> GuidedPicture:
+def _result(codec: Codec, tokens: list[Tensor], latents: Tensor, history: list[Tensor], begin: _Start) -> GuidedPicture:
     on_cpu = [grid.cpu() for grid in tokens]
     images = codec.detokenize(on_cpu)[:, :, : begin.height, : begin.width].clone()
-    return GuidedPicture(on_cpu, images, torch.stack(history).cpu())
+    return GuidedPicture(on_cpu, latents.cpu(), images, torch.stack(history).cpu())
 
 
 # ---- search in the tokens ----

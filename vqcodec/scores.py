@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vqcodec.codec import Codec, ImageLike, _as_loaded
@@ -45,9 +47,13 @@ def lpips_to(
     Raises PerceptualWeightsError, see `vqcodec.perceptual`; ImageError for a picture that cannot be read; and the score
     raises ValueError for pictures of another size. Sides of less than 31 pixels are too small for AlexNet.
     """
-    rgb = _as_loaded(target, DEFAULT_MAX_PIXELS).rgb
-    wanted = to_unit_range(to_tensor(rgb, 1))
     networks = [LPIPS(weights_folder, backbone) for backbone in backbones]
+    return closeness(networks, _as_loaded(target, DEFAULT_MAX_PIXELS).rgb, squared_error=squared_error)
+
+
+def closeness(networks: Sequence[LPIPS], rgb: NDArray[np.uint8], *, squared_error: float = 5.0) -> Score:
+    """The score of being close to pixels (H, W, 3), as `lpips_to` with these networks."""
+    wanted = to_unit_range(to_tensor(rgb, 1))
     with torch.no_grad():
         seen = [network.describe(wanted) for network in networks]
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,11 +78,13 @@ def test_a_method_that_fails_is_a_result() -> None:
 
 
 def test_the_floor_is_the_longest_of_three() -> None:
-    rates = Rates(bytes=1e9, operations=1e12, instructions=1e10)
+    rates = Rates(bytes=1e9, operations=1e12, comparisons=1e10)
     floor = floor_of(1000, 128, 8, torch.float32, rates)
     assert floor.bytes_seconds == pytest.approx(1000 * 40 / 1e9)
-    assert floor.operations_seconds == pytest.approx(2 * 1000 * 128 * 16 * 3 / 1e12)
-    assert floor.instructions_seconds == pytest.approx(1000 * 128 * 20 / 16 / 1e10)
+    assert floor.operations_seconds == pytest.approx(2 * 1000 * 128 * 32 / 1e12)
+    assert floor.comparisons_seconds == pytest.approx(1000 * 128 * 20 / 16 / 1e10)
+    three_at_a_time = floor_of(1000, 128, 8, torch.float32, replace(rates, compared=3))
+    assert three_at_a_time.comparisons_seconds == pytest.approx(1000 * 128 * 12.5 / 16 / 1e10)
     assert floor.seconds == floor.bytes_seconds
     assert floor_of(10, 10, 65, torch.bfloat16, rates).operations_seconds == pytest.approx(2 * 100 * 128 * 2 / 1e12)
     assert device_rates(CPU) is None

@@ -178,3 +178,20 @@ def test_a_large_set_has_a_frechet_distance(
     assert not (out / "pictures").exists()
     assert json.loads((out / "results.jsonl").read_text().splitlines()[0])["lpips_vgg"] > 0
     assert "Measured now" in (out / "report.html").read_text()
+
+
+def test_refined_pictures_are_a_curve_of_their_own(
+    pictures: Path, tiny_model: Path, perceptual_weights: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = ("--codecs", "vq,webp", "--scales", "1", "--refine", 2, "--no-pictures")
+    alone = rd(pictures, tiny_model, out, *options)
+    assert (alone.exit_code, "--refine needs --perceptual-weights" in alone.stderr) == (2, True)
+    alone = rd(pictures, tiny_model, out, "--refine-level", 1)
+    assert (alone.exit_code, "--refine-level goes with --refine" in alone.stderr) == (2, True)
+    options += ("--refine-level", 2, "--perceptual-weights", perceptual_weights)
+    result = rd(pictures, tiny_model, out, *options)
+    assert result.exit_code == 0, result.output
+    means = json.loads((out / "summary.json").read_text())["means"]
+    ours = [(mean["codec"].partition(":static")[2], mean["setting"]) for mean in means if mean["codec"][:3] == "vq:"]
+    assert ours == [("", 1), ("", 2), (", refined in 2 steps", 2)]

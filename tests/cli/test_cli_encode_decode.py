@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, features
 from vqcodec.bitstream import read_header
 from vqcodec.cli.loading import Codecs
 from vqcodec.codec import Codec
+from vqcodec.refinement import Refiner
 
 pytestmark = pytest.mark.usefixtures("installed")
 
@@ -42,6 +43,26 @@ def test_json_is_one_object_a_line(photo: Path, tmp_path: Path) -> None:
     assert (values["width"], values["height"], values["entropy"], values["warnings"]) == (48, 33, "static", [])
     values = json.loads(vqcodec("decode", tmp_path / "a.vq", tmp_path / "a.png", "--json").stdout)
     assert (values["output"], values["levels"], values["complete"]) == (str(tmp_path / "a.png"), 1, True)
+
+
+def test_refining(photo: Path, tmp_path: Path, perceptual_weights: Path) -> None:
+    out, options = tmp_path / "a.vq", ("--model", "tiny", "--perceptual-weights", perceptual_weights, "--json")
+    refined = vqcodec("encode", photo, out, "--refine", 3, *options)
+    assert (refined.exit_code, refined.stderr) == (0, "")
+    assert json.loads(refined.stdout)["refine_steps"] == 3
+    codec = Codec.load("tiny")
+    assert out.read_bytes() == codec.encode(photo, refine=Refiner(perceptual_weights, steps=3)) != codec.encode(photo)
+    for half in (options, ("--refine", 3)):
+        wrong = vqcodec("encode", photo, out, *half, "-f")
+        assert (wrong.exit_code, "--refine and --perceptual-weights go together" in wrong.stderr) == (2, True)
+    small = make_picture(tmp_path / "small.png", 30, 40)
+    wrong = vqcodec("encode", small, out, "--refine", 3, *options, "-f")
+    assert wrong.exit_code == 1
+    assert (
+        wrong.stderr == f"error: {small}: 30 x 40 pixels are too few to refine: 31 a side are the least; leave it out\n"
+    )
+    wrong = vqcodec("encode", photo, out, "--refine", 3, "--perceptual-weights", tmp_path, "-f", "--model", "tiny")
+    assert (wrong.exit_code, "no such file" in wrong.stderr) == (1, True)
 
 
 def test_stdin_and_stdout_are_binary_and_the_line_goes_to_stderr(photo: Path, tmp_path: Path) -> None:

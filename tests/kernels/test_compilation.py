@@ -16,13 +16,14 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from vqcodec.kernels.fused_kernel import find_codes
+from vqcodec.kernels.layout import Layout
 
 capability, dimension, settings = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
 kernel = find_codes.fn
-slice_width = min(64, max(16, triton.next_power_of_2(dimension)))
+layout = Layout.of(dimension)
 constants = {
-    "DIMENSION": dimension, "SLICE": slice_width, "SLICES": -(-dimension // slice_width), "LEVELS": 1,
-    "FOLDED": dimension + 3 <= slice_width, "COSINE": False, "SPLIT": True, "RESIDUAL": False, "LEARN": False,
+    "DIMENSION": dimension, "SLICE": layout.slice_width, "SLICES": layout.slices, "LEVELS": 1,
+    "PACKED": layout.packed, "COSINE": False, "SPLIT": True, "RESIDUAL": False, "LEARN": False,
     "MASKED": False, "ROWS": 128, "TILE": 256, "PLACES": 16, "column_stride": 1,
 } | settings
 types = {

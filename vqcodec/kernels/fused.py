@@ -16,12 +16,12 @@ from torch import Tensor
 from vqcodec.kernels.contract import Metric, code_squares
 from vqcodec.kernels.dispatch import interpreted
 from vqcodec.kernels.fused_kernel import LARGEST_TILE, NO_CODE, find_codes
+from vqcodec.kernels.layout import Layout
 from vqcodec.kernels.scores import Margin, ScoredCodes
 
-#: dimensions in one matrix product, at most: more are added up product by product
-_LARGEST_SLICE = 64
-#: numbers that are added up for each dimension: three products, counted twice, as matrix units cut sums off
-_SUMMANDS = 6
+#: numbers that are added up for each dimension: three products, counted twice, as matrix units cut sums off, and twice
+#: again, as scores are lifted by as much as they can be large
+_SUMMANDS = 12
 #: what products of split factors lack, relative: 2^-18 for what is beyond the second part of either factor, and 2^-18
 #: for the product of both second parts. (The interpreter cuts the parts of z off instead of rounding them.)
 _FACTOR_ERROR = (7 if interpreted() else 3) * 2.0**-18
@@ -82,8 +82,8 @@ class _Stack:
     """Codebooks of L levels, one after the other in memory, padded with codes that are never the best.
 
     codes: (L, K, D) float32 as given. squares: (L, K) float64, of the codes, for "cosine". high, low: (L, K', D')
-    bfloat16, of which the sum is nearly the scored vectors. offsets: (L, K') float32; where D' has room for them
-    (`folded`), their three parts also stand in `high` after the last dimension, for a vector that is 1 there.
+    bfloat16, of which the sum is nearly the scored vectors. offsets: (L, K') float32. Where the layout is packed, all
+    of these stand side by side in `high`, (L, K', W): high twice, low, the three parts of the offsets, and a one.
     radius: (L,) float32. sizes: (L,) int32, K of each.
     """
 
@@ -94,26 +94,22 @@ class _Stack:
     offsets: Tensor
     radius: Tensor
     sizes: Tensor
-    folded: bool
 
     @classmethod
-    def of(cls, codebooks: Sequence[Tensor], metric: Metric, slice_width: int) -> _Stack:
+    def of(cls, codebooks: Sequence[Tensor], metric: Metric, layout: Layout) -> _Stack:
         largest = max(map(len, codebooks))
         given = [F.pad(codebook.float(), (0, 0, 0, largest - len(codebook))) for codebook in codebooks]
         scored = [ScoredCodes.of(codebook, metric) for codebook in codebooks]
         dimension = given[0].shape[1]
-        wide, tall = -dimension % slice_width, largest + (-largest % LARGEST_TILE)
+        wide, tall = 0 if layout.packed else layout.width - dimension, largest + (-largest % LARGEST_TILE)
         vectors = torch.stack([F.pad(each.vectors, (0, wide, 0, tall - len(each.vectors))) for each in scored])
         padded = [F.pad(each.offsets, (0, tall - len(each.offsets)), value=NO_CODE) for each in scored]
         offsets = torch.stack(padded).clamp_min(NO_CODE)
-        folded = dimension + 3 <= vectors.shape[2] == slice_width
-        high = vectors.bfloat16()
-        low = (vectors - high.float()).bfloat16()
-        if folded:
-            left = offsets
-            for column in range(dimension, dimension + 3):
-                high[:, :, column] = left
-                left = left - high[:, :, column].float()
+        high, low = _parts(vectors, 2)
+        if layout.packed:
+            ones = torch.ones_like(offsets, dtype=torch.bfloat16)
+            high = torch.cat([high, high, low, torch.stack([*_parts(offsets, 3), ones], dim=2)], dim=2)
+            high = F.pad(high, (0, layout.width - high.shape[2]))
         squares = [code_squares(each.double()) if metric == "cosine" else each.new_zeros(1) for each in given]
         return cls(
             codes=torch.stack(given),
@@ -123,20 +119,28 @@ class _Stack:
             offsets=offsets,
             radius=torch.stack([each.radius for each in scored]),
             sizes=torch.tensor([len(codebook) for codebook in codebooks], dtype=torch.int32).to(vectors.device),
-            folded=folded,
         )
+
+
+def _parts(x: Tensor, count: int) -> list[Tensor]:
+    """bfloat16, of which the sum is nearly x: each of what those before leave."""
+    parts: list[Tensor] = []
+    for _ in range(count):
+        parts.append(x.bfloat16())
+        x = x - parts[-1].float()
+    return parts
 
 
 def _run(
     z: Tensor, codebooks: Sequence[Tensor], metric: Metric, *, learned: _Learned | None = None, residual: bool = False
 ) -> _Found:
     count, dimension = z.shape
-    slice_width = min(_LARGEST_SLICE, max(16, triton.next_power_of_2(dimension)))
+    layout = Layout.of(dimension)
     indices = torch.empty(len(codebooks), count, dtype=torch.int64, device=z.device)
     remaining = torch.empty(z.shape if residual else (0, dimension), device=z.device)
     if not count:
         return _Found(indices, remaining)
-    stack = _Stack.of(codebooks, metric, slice_width)
+    stack = _Stack.of(codebooks, metric, layout)
     margin = Margin.of(_SUMMANDS * dimension, _FACTOR_ERROR)
     in_use = None if learned is None else learned.in_use
     nothing = remaining  # stands for what this kind of pass does not touch
@@ -165,10 +169,10 @@ def _run(
             margin.squared,
             margin.tiny,
             DIMENSION=dimension,
-            SLICE=slice_width,
-            SLICES=stack.high.shape[2] // slice_width,
+            SLICE=layout.slice_width,
+            SLICES=layout.slices,
             LEVELS=len(codebooks),
-            FOLDED=stack.folded,
+            PACKED=layout.packed,
             COSINE=metric == "cosine",
             SPLIT=z.dtype != torch.bfloat16 or residual,
             RESIDUAL=residual,

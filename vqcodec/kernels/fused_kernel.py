@@ -1,7 +1,8 @@
 """The Triton kernel of `vqcodec.kernels.fused`.
 
 A program takes ROWS vectors through all codes, TILE codes at a time. Factors are split into two bfloat16 each: three
-products on the matrix units give scores that are nearly those of float32. A tile's codes stand in PLACES places, those
+products on the matrix units give scores that are nearly those of float32, or one, of all parts side by side, where
+that is shorter. A tile's codes stand in PLACES places, those
 of one place are a *group*. Per score one comparison is left, the maximum of its group; what has to be kept, the best
 group of each place and the second best score, costs five instructions for each group. In the end the codes of the best
 group are compared by the contract itself, in float64. Where another group comes too near for rounding to be ruled out
@@ -28,6 +29,7 @@ NO_CODE = -(2.0**126)
 #: codes that are compared at a time where rounding cannot be ruled out
 _SETTLED = tl.constexpr(256)
 _BIG = tl.constexpr(2**31 - 1)
+_INFINITY_BITS = tl.constexpr(0x7F800000)
 _LARGEST_SCORE = tl.constexpr(LARGEST_SCORE)  # below it scores are told from NO_CODE, too
 #: the type of factors: the interpreter multiplies the bits of bfloat16, as if they were whole numbers
 _FACTOR = tl.constexpr(tl.float32 if interpreted() else tl.bfloat16)
@@ -106,6 +108,33 @@ def _slice(z, rows, row_stride, column_stride, start, count, DIMENSION: tl.const
 
 
 @triton.jit
+def _lift(squares, radius):
+    """(ROWS,) that makes scores of vectors with these squares positive: 1 % more than they can be below zero."""
+    length = tl.sqrt(squares) + _LEAST_LENGTH
+    return (1.01 * (length + radius) * radius).to(tl.bfloat16).to(tl.float32)
+
+
+@triton.jit
+def _side_by_side(z, rows, row_stride, column_stride, count, radius, DIMENSION: tl.constexpr, WIDTH: tl.constexpr):
+    """(ROWS, WIDTH) of z: its first parts, second parts, first parts again, three ones, its lift; its squares (ROWS,).
+
+    The codes' first parts stand beside the first two, their second parts beside the third, the parts of their offsets
+    beside the ones, and a one beside the lift: one product gives whole scores.
+    """
+    columns = tl.arange(0, WIDTH)
+    is_z = (rows < count)[:, None] & (columns < 3 * DIMENSION)[None, :]
+    pointers = z + rows[:, None] * row_stride + (columns % DIMENSION)[None, :] * column_stride
+    values = tl.load(pointers, mask=is_z, other=0.0).to(tl.float32)
+    squares = tl.sum(tl.where((columns < DIMENSION)[None, :], values * values, 0.0), axis=1)
+    first = values.to(tl.bfloat16).to(tl.float32)
+    parts = tl.where((columns // DIMENSION == 1)[None, :], values - first, first)
+    beyond = (columns - 3 * DIMENSION)[None, :]
+    parts = tl.where((beyond >= 0) & (beyond < 3), 1.0, parts)
+    parts = tl.where(beyond == 3, _lift(squares, radius)[:, None], parts)
+    return parts.to(tl.bfloat16), squares
+
+
+@triton.jit
 def _add_products(
     scores, vectors, high, low, places, start, SLICE: tl.constexpr, WIDTH: tl.constexpr, SPLIT: tl.constexpr
 ):
@@ -156,7 +185,7 @@ def find_codes(
     SLICE: tl.constexpr,
     SLICES: tl.constexpr,
     LEVELS: tl.constexpr,
-    FOLDED: tl.constexpr,
+    PACKED: tl.constexpr,
     COSINE: tl.constexpr,
     SPLIT: tl.constexpr,
     RESIDUAL: tl.constexpr,
@@ -177,35 +206,41 @@ def find_codes(
         level_codes, level_code_squares = codes + level * codes_stride * DIMENSION, code_squares + level * codes_stride
         level_high, level_low = high + level * padded * width, low + level * padded * width
         level_offsets = offsets + level * padded
-        whole = _slice(z, rows, row_stride, column_stride, 0, count, DIMENSION, SLICE)
-        squares = tl.sum(whole * whole, axis=1)
-        for number in range(1, SLICES):
-            part = _slice(z, rows, row_stride, column_stride, number * SLICE, count, DIMENSION, SLICE)
-            squares += tl.sum(part * part, axis=1)
-        if FOLDED:
-            beyond = tl.arange(0, SLICE)[None, :] - DIMENSION
-            whole = tl.where((beyond >= 0) & (beyond < 3), 1.0, whole)
+        if PACKED:
+            whole, squares = _side_by_side(z, rows, row_stride, column_stride, count, radius, DIMENSION, width)
+        else:
+            whole = _slice(z, rows, row_stride, column_stride, 0, count, DIMENSION, SLICE)
+            squares = tl.sum(whole * whole, axis=1)
+            for number in range(1, SLICES):
+                part = _slice(z, rows, row_stride, column_stride, number * SLICE, count, DIMENSION, SLICE)
+                squares += tl.sum(part * part, axis=1)
 
-        # of each place: the best and the second best score, and which group the best is of
-        best = tl.full((ROWS, PLACES), float("-inf"), tl.float32)
+        # of each place: the best and the second best score, and which group the best is of; bits of positive floats
+        # are whole numbers in the same order, of which a GPU compares three at a time
+        lift = _lift(squares, radius)
+        best = tl.zeros((ROWS, PLACES), tl.int32)
         second = best
         chosen = tl.zeros((ROWS, PLACES), tl.int32)
         for tile in range(padded // TILE):
             codes_here = tile * TILE + tl.arange(0, TILE)
-            if FOLDED:
-                scores = tl.zeros((ROWS, TILE), tl.float32)
+            if PACKED:
+                packed = tl.load(level_high + codes_here[None, :] * width + tl.arange(0, width)[:, None])
+                scores = tl.dot(whole.to(_FACTOR), packed.to(_FACTOR))
             else:
-                scores = tl.broadcast_to(tl.load(level_offsets + codes_here)[None, :], (ROWS, TILE))
-            scores = _add_products(scores, whole, level_high, level_low, codes_here, 0, SLICE, width, SPLIT)
-            for number in range(1, SLICES):
-                part = _slice(z, rows, row_stride, column_stride, number * SLICE, count, DIMENSION, SLICE)
-                scores = _add_products(
-                    scores, part, level_high, level_low, codes_here, number * SLICE, SLICE, width, SPLIT
-                )
-            top = tl.max(tl.reshape(scores, (ROWS, TILE // PLACES, PLACES)), axis=1)
+                scores = lift[:, None] + tl.load(level_offsets + codes_here)[None, :]
+                scores = _add_products(scores, whole, level_high, level_low, codes_here, 0, SLICE, width, SPLIT)
+                for number in range(1, SLICES):
+                    part = _slice(z, rows, row_stride, column_stride, number * SLICE, count, DIMENSION, SLICE)
+                    scores = _add_products(
+                        scores, part, level_high, level_low, codes_here, number * SLICE, SLICE, width, SPLIT
+                    )
+            bits = scores.to(tl.int32, bitcast=True)
+            top = tl.max(tl.reshape(bits, (ROWS, TILE // PLACES, PLACES)), axis=1)
             chosen = tl.where(top > best, tile, chosen)
             second = tl.maximum(second, tl.minimum(best, top))
             best = tl.maximum(best, top)
+        best = tl.minimum(best, _INFINITY_BITS).to(tl.float32, bitcast=True)  # a NaN is settled as infinity is
+        second = tl.minimum(second, _INFINITY_BITS).to(tl.float32, bitcast=True)
 
         # the codes of the best group, by the contract
         place = tl.argmax(best, axis=1)
