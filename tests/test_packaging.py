@@ -108,6 +108,8 @@ def test_the_wheel_holds_every_module_and_model_file_of_the_checkout(names: set[
     for path in (ROOT / "vqcodec" / "pretrained").rglob("*"):
         if path.is_file():
             expected.add(path.relative_to(ROOT).as_posix())
+    for path in (ROOT / "vqcodec" / "kernels").glob("*.cu*"):
+        expected.add(path.relative_to(ROOT).as_posix())
     for path in (ROOT / "benchmarks" / "templates").iterdir():
         expected.add(f"vqcodec/benchmarks/templates/{path.name}")
     assert {name for name in names if name.startswith("vqcodec/")} == expected

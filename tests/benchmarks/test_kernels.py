@@ -146,4 +146,4 @@ def test_an_unknown_path_is_one_line() -> None:
     command = [sys.executable, "-m", "vqcodec.cli.main", "bench", "kernels", "-n", "9", "-k", "9", "-d", "4"]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 1
-    assert run.stderr == "error: VQCODEC_KERNELS=fast: not a path; use auto, reference, blocked, triton\n"
+    assert run.stderr == "error: VQCODEC_KERNELS=fast: not a path; use auto, reference, blocked, triton, cuda\n"

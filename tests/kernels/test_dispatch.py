@@ -47,6 +47,21 @@ def test_a_path_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         assert path_for(CPU) == (Path(name), f"VQCODEC_KERNELS={name}")
 
 
+def test_cuda_is_for_those_who_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    monkeypatch.setenv("VQCODEC_KERNELS", "cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    assert path_for(CUDA) == (Path.CUDA, "VQCODEC_KERNELS=cuda")
+    for device in (CPU, MPS):
+        with pytest.raises(
+            KernelError, match=f"VQCODEC_KERNELS=cuda: there is no CUDA C\\+\\+ on {device.type}; use auto"
+        ):
+            path_for(device)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    with pytest.raises(KernelError, match=r"VQCODEC_KERNELS=cuda: the kernel needs compute capability 8.0"):
+        path_for(CUDA)
+
+
 def test_triton_on_a_cpu_is_for_its_interpreter() -> None:
     """In a process of its own, as Triton reads its variable once."""
     pytest.importorskip("triton")

@@ -325,5 +325,7 @@ def test_no_codebooks_another_metric_and_another_mask_are_refused() -> None:
 
 def test_an_unknown_path_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VQCODEC_KERNELS", "fast")
-    with pytest.raises(KernelError, match="VQCODEC_KERNELS=fast: not a path; use auto, reference, blocked, triton"):
+    with pytest.raises(
+        KernelError, match="VQCODEC_KERNELS=fast: not a path; use auto, reference, blocked, triton, cuda"
+    ):
         path_for(torch.device("cpu"))

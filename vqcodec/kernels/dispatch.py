@@ -25,11 +25,12 @@ class KernelError(ValueError):
 
 class Path(Enum):
     """reference: the contract, vector by vector. blocked: matrix products of plain torch, a block at a time. triton:
-    one fused kernel."""
+    one fused kernel. cuda: the same with a kernel in CUDA C++ for indices of few dimensions, for those who name it."""
 
     REFERENCE = "reference"
     BLOCKED = "blocked"
     TRITON = "triton"
+    CUDA = "cuda"
 
 
 class Assignment(NamedTuple):
@@ -62,8 +63,10 @@ def path_for(device: torch.device, scores: int = MANY_SCORES) -> tuple[Path, str
         raise KernelError(f"{VARIABLE}={wanted}: not a path; use auto, {', '.join(path.value for path in Path)}")
     path = Path(wanted)
     obstacle = _obstacle(device)
-    if path is Path.TRITON and obstacle:
-        raise KernelError(f"{VARIABLE}=triton: {obstacle}; use auto or blocked")
+    if path is Path.CUDA and device.type != "cuda":
+        obstacle = f"there is no CUDA C++ on {device.type}"
+    if path in (Path.TRITON, Path.CUDA) and obstacle:
+        raise KernelError(f"{VARIABLE}={wanted}: {obstacle}; use auto or blocked")
     return path, f"{VARIABLE}={wanted}"
 
 

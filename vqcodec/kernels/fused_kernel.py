@@ -22,10 +22,6 @@ from triton import Config
 from vqcodec.kernels.dispatch import interpreted
 from vqcodec.kernels.scores import LARGEST_SCORE, LEAST_LENGTH
 
-#: K is padded to a multiple of it
-LARGEST_TILE = 256
-#: the offset of what is no code, or none to be chosen: below all scores, and finite, as it meets zeros
-NO_CODE = -(2.0**126)
 #: codes that are compared at a time where rounding cannot be ruled out
 _SETTLED = tl.constexpr(256)
 _BIG = tl.constexpr(2**31 - 1)

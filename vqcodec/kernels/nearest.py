@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vqcodec.kernels import compiled
 from vqcodec.kernels.blocked import blocked_nearest
 from vqcodec.kernels.contract import METRICS, Metric, exact_nearest
 from vqcodec.kernels.dispatch import Assignment, Path, ResidualCodes, path_for
@@ -82,6 +83,8 @@ torch.library.define(
     "(Tensor z, Tensor codebook, str metric, Tensor? in_use) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 torch.library.define("vqcodec::residual_codes", "(Tensor z, Tensor[] codebooks) -> (Tensor, Tensor)")
+#: what Triton's kernel does, but for what another does in its place
+_FUSED = (Path.TRITON, Path.CUDA)
 #: on every device
 _ANYWHERE = "CompositeExplicitAutograd"
 
@@ -89,7 +92,9 @@ _ANYWHERE = "CompositeExplicitAutograd"
 @torch.library.impl("vqcodec::nearest_codes", _ANYWHERE)
 def _nearest_codes(z: Tensor, codebook: Tensor, metric: str) -> Tensor:
     path, _ = path_for(z.device, len(z) * len(codebook))
-    if path is Path.TRITON:
+    if path is Path.CUDA and compiled.can_compile(z.shape[1]):
+        return compiled.compiled_nearest(z, codebook, _metric(metric))
+    if path in _FUSED:
         from vqcodec.kernels.fused import fused_nearest
 
         return fused_nearest(z, codebook, metric)
@@ -101,7 +106,7 @@ def _assign_codes(
     z: Tensor, codebook: Tensor, metric: str, in_use: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     path, _ = path_for(z.device, len(z) * len(codebook))
-    if path is Path.TRITON:
+    if path in _FUSED:
         from vqcodec.kernels.fused import fused_assign
 
         return fused_assign(z, codebook, metric, in_use)
@@ -120,7 +125,7 @@ def _assign_codes(
 @torch.library.impl("vqcodec::residual_codes", _ANYWHERE)
 def _residual_codes(z: Tensor, codebooks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     path, _ = path_for(z.device, len(z) * sum(map(len, codebooks)))
-    if path is Path.TRITON:
+    if path in _FUSED:
         from vqcodec.kernels.fused import fused_residual
 
         return fused_residual(z, codebooks)
@@ -133,7 +138,11 @@ def _residual_codes(z: Tensor, codebooks: Sequence[Tensor]) -> tuple[Tensor, Ten
 
 def _by_torch(path: Path, z: Tensor, codebook: Tensor, metric: str) -> Tensor:
     find = exact_nearest if path is Path.REFERENCE else blocked_nearest
-    return find(z, codebook, "cosine" if metric == "cosine" else "l2")
+    return find(z, codebook, _metric(metric))
+
+
+def _metric(name: str) -> Metric:
+    return "cosine" if name == "cosine" else "l2"
 
 
 # ---- what the operations give, in shapes alone ----
