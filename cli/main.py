@@ -33,6 +33,7 @@ _COMMANDS = {
     "train": "train",
     "export": "export",
     "quantize-prior": "quantize_prior",
+    "weights": "weights",
     "bench": "bench",
 }
 

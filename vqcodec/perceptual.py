@@ -3,7 +3,7 @@
 LPIPS: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018, version 0.1.
 DISTS: Ding et al., "Image Quality Assessment: Unifying Structure and Texture Similarity", TPAMI 2020.
 
-The weights are not part of this project. They are read from a folder with these files:
+The weights are not part of this project. They are read from a folder (`vqcodec weights` makes it) with these files:
     alexnet_conv_fp16.safetensors, lpips_lin_alex_v0.1.safetensors    for LPIPS on AlexNet
     vgg16_conv_fp16.safetensors, lpips_lin_vgg_v0.1.safetensors       for LPIPS on VGG16
     vgg16_conv_fp16.safetensors, dists_alpha_beta.safetensors         for DISTS
@@ -40,6 +40,11 @@ _VGG16_TAPS = (2, 7, 14, 21, 28)
 _VGG16_POOL_BEFORE = (5, 10, 17, 24)
 
 
+#: layer numbers of the convolutions, as in the weights' names
+ALEXNET_LAYERS = tuple(number for number, *_ in _ALEXNET)
+VGG16_LAYERS = _VGG16_NUMBERS
+
+
 class PerceptualWeightsError(ValueError):
     """The weights of a perceptual network are missing or not what they should be."""
 
@@ -52,7 +57,7 @@ def load_weights(folder: str | Path, name: str) -> dict[str, Tensor]:
     """Read a safetensors file of `folder` as float32. Raises PerceptualWeightsError."""
     path = Path(folder) / name
     if not path.is_file():
-        raise MissingWeightsError(f"{path}: no such file; give the folder that holds the perceptual networks' weights")
+        raise MissingWeightsError(f"{path}: no such file; give the folder that `vqcodec weights` made")
     try:
         return {key: value.float() for key, value in load_file(path).items()}
     except SafetensorError as error:
