@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 #: 20 steps give about two thirds of what 40 do
 DEFAULT_STEPS: Final = 40
-#: pictures are refined in tiles of about so many tokens a side, which bounds the memory to some 3 GB
-_TILE_TOKENS: Final = 48
+#: pictures are refined in tiles of about so many tokens a side, of half as many more at the most: that bounds the memory
+_TILE_TOKENS: Final = 36
 #: tokens around a tile that are refined with it, and then left to its neighbours
 _HALO_TOKENS: Final = 4
 #: pixels a side that AlexNet needs
