@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: 20 steps give about two thirds of what 40 do
 DEFAULT_STEPS: Final = 40
-#: pictures are refined in tiles of about so many tokens a side, of half as many more at the most: that bounds the memory
+#: pictures are refined in tiles of about so many tokens a side, and half as many more at most, to bound the memory
 _TILE_TOKENS: Final = 36
 #: tokens around a tile that are refined with it, and then left to its neighbours
 _HALO_TOKENS: Final = 4
