@@ -49,7 +49,9 @@ class ToolMaker:
         ours = [VQ(codec, self.entropy, self.levels) for codec in codecs]
         if self.qualities:
             ours += [VQ(codec, self.entropy, qualities=self.qualities) for codec in codecs]
-        if self.refine_steps and self.weights:
+        if self.refine_steps is not None:
+            if self.weights is None:
+                raise ValueError("refine_steps need weights: the networks that refining looks through")
             refiner = Refiner(self.weights, steps=self.refine_steps)
             ours += [VQ(codec, self.entropy, self.refine_levels, refiner=refiner) for codec in codecs]
         device = choose_device(self.device)

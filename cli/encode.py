@@ -76,7 +76,7 @@ _OPTIONS = {
     "refine_steps",
     type=click.IntRange(min=1),
     metavar="STEPS",
-    help="Search for better tokens, for minutes a picture: 10 steps give much, 40 more. Needs --perceptual-weights.",
+    help="Search for better tokens, for minutes a picture: 10 steps give much, 20 more. Needs --perceptual-weights.",
 )
 @click.option(
     "--perceptual-weights",

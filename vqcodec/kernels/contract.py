@@ -29,6 +29,11 @@ METRICS: Final[tuple[Metric, ...]] = ("l2", "cosine")
 _ELEMENTS: Final = 2**18
 
 
+def metric_of(name: str) -> Metric:
+    """The metric of a name that was checked: torch's operations take strings."""
+    return "cosine" if name == "cosine" else "l2"
+
+
 def exact_nearest(z: Tensor, codebook: Tensor, metric: Metric) -> Tensor:
     """The index (N,) int64 of the nearest of the codes (K, D) to each of z (N, D); one by one, and slow."""
     if z.device.type == "mps":  # which has no float64

@@ -12,7 +12,7 @@ import torch
 import triton
 from torch import Tensor
 
-from vqcodec.kernels.contract import Metric
+from vqcodec.kernels.contract import Metric, metric_of
 from vqcodec.kernels.dispatch import interpreted
 from vqcodec.kernels.fused_kernel import find_codes
 from vqcodec.kernels.layout import CodeStack, Layout, margin_of
@@ -20,7 +20,7 @@ from vqcodec.kernels.layout import CodeStack, Layout, margin_of
 
 def fused_nearest(z: Tensor, codebook: Tensor, metric: str) -> Tensor:
     """As `vqcodec.kernels.nearest_codes`."""
-    return _run(z, [codebook], _metric(metric)).indices[0]
+    return _run(z, [codebook], metric_of(metric)).indices[0]
 
 
 def fused_assign(
@@ -35,7 +35,7 @@ def fused_assign(
         sums=torch.zeros(codes, dimension, device=z.device),
         in_use=in_use,
     )
-    indices = _run(z, [codebook], _metric(metric), learned=learned).indices[0]
+    indices = _run(z, [codebook], metric_of(metric), learned=learned).indices[0]
     return indices, learned.vectors, learned.errors, learned.counts, learned.sums
 
 
@@ -43,10 +43,6 @@ def fused_residual(z: Tensor, codebooks: Sequence[Tensor]) -> tuple[Tensor, Tens
     """As `vqcodec.kernels.residual_codes`."""
     found = _run(z, codebooks, "l2", residual=True)
     return found.indices, found.remaining
-
-
-def _metric(name: str) -> Metric:
-    return "cosine" if name == "cosine" else "l2"
 
 
 @dataclass(frozen=True)

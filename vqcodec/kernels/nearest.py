@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vqcodec.kernels import compiled
 from vqcodec.kernels.blocked import blocked_nearest
-from vqcodec.kernels.contract import METRICS, Metric, exact_nearest
+from vqcodec.kernels.contract import METRICS, Metric, exact_nearest, metric_of
 from vqcodec.kernels.dispatch import Assignment, Path, ResidualCodes, path_for
 
 _TYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -93,7 +93,7 @@ _ANYWHERE = "CompositeExplicitAutograd"
 def _nearest_codes(z: Tensor, codebook: Tensor, metric: str) -> Tensor:
     path, _ = path_for(z.device, len(z) * len(codebook))
     if path is Path.CUDA and compiled.can_compile(z.shape[1]):
-        return compiled.compiled_nearest(z, codebook, _metric(metric))
+        return compiled.compiled_nearest(z, codebook, metric_of(metric))
     if path in _FUSED:
         from vqcodec.kernels.fused import fused_nearest
 
@@ -138,11 +138,7 @@ def _residual_codes(z: Tensor, codebooks: Sequence[Tensor]) -> tuple[Tensor, Ten
 
 def _by_torch(path: Path, z: Tensor, codebook: Tensor, metric: str) -> Tensor:
     find = exact_nearest if path is Path.REFERENCE else blocked_nearest
-    return find(z, codebook, _metric(metric))
-
-
-def _metric(name: str) -> Metric:
-    return "cosine" if name == "cosine" else "l2"
+    return find(z, codebook, metric_of(metric))
 
 
 # ---- what the operations give, in shapes alone ----
