@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from vqcodec.cli import training_run
 from vqcodec.cli.train_stage2 import stage2, tokens
+from vqcodec.models.config import PARTS
 
 if TYPE_CHECKING:
     from vqcodec.training.stage1_config import Stage1Recipe
@@ -101,6 +101,14 @@ def toys(folder: Path, count: int, side: int, seed: int) -> None:
     is_flag=True,
     help="With --init: hold Encoder and codebooks, so that the result decodes that model's streams too.",
 )
+@click.option(
+    "--hold",
+    "held",
+    multiple=True,
+    type=click.Choice(PARTS),
+    help="With --init: a part that stays as it is; with the codebooks the result decodes that model's streams, and its "
+    "prior fits. May be given twice.",
+)
 @click.option("--steps", type=click.IntRange(min=1), help="Steps in all.  [default: of the preset]")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Crops a step.  [default: of the preset]")
 @click.option("--accumulate", type=click.IntRange(min=1), help="Cut a batch into so many parts, to save memory.")
@@ -117,11 +125,11 @@ def stage1(context: click.Context, /, **options: Any) -> None:
     With torchrun, several processes share each batch: torchrun --nproc-per-node 4 -m vqcodec.cli.main train stage1 ...
     """
     training_run.train_and_log(
-        context, options, lambda: _trainer(context, options), lambda trainer: _validation(trainer, options)
+        context, options, lambda: _trainer(options), lambda trainer: _validation(trainer, options)
     )
 
 
-def _trainer(context: click.Context, options: dict[str, Any]) -> Any:
+def _trainer(options: dict[str, Any]) -> Any:
     """The trainer that the options describe, ready to run."""
     from vqcodec.codec import load_network
     from vqcodec.model_card import find_model
@@ -132,8 +140,9 @@ def _trainer(context: click.Context, options: dict[str, Any]) -> Any:
 
     out: Path = options["out"]
     init = find_model(options["init"]) if options["init"] else None
-    if options["decoder_only"] and not init and not options["resume"]:
-        raise click.UsageError("--decoder-only needs --init")
+    for option, given in (("--decoder-only", options["decoder_only"]), ("--hold", options["held"])):
+        if given and not init and not options["resume"]:
+            raise click.UsageError(f"{option} needs --init")
     if options["resume"]:
         recipe = recipe_of(load_checkpoint(newest_checkpoint(out)))
     else:
@@ -141,7 +150,7 @@ def _trainer(context: click.Context, options: dict[str, Any]) -> Any:
         recipe = _preset(options["preset"])
         if init:
             recipe = replace(recipe, model=init.card.autoencoder)
-    recipe = _configured(recipe, context, options)
+    recipe = _configured(recipe, options)
     trainer = Stage1Trainer(
         recipe,
         PictureSet(options["data"], minimum_side=1 if recipe.training.crop.pad else 32),
@@ -154,7 +163,7 @@ def _trainer(context: click.Context, options: dict[str, Any]) -> Any:
         trainer.resume()
     elif init:
         trainer.start_from(load_network(init))
-        if recipe.training.decoder_only:
+        if "codebooks" in recipe.training.held:
             trainer.origin = asdict(Origin.of(init))
     return trainer
 
@@ -190,7 +199,7 @@ def _preset(name: str) -> Stage1Recipe:
     return PRESETS[name]
 
 
-def _configured(recipe: Stage1Recipe, context: click.Context, options: dict[str, Any]) -> Stage1Recipe:
+def _configured(recipe: Stage1Recipe, options: dict[str, Any]) -> Stage1Recipe:
     """The recipe with the options that were given. `--set` goes last."""
     from vqcodec.training.presets import with_codebook_size, with_factor
     from vqcodec.training.settings import SettingError, with_settings
@@ -208,8 +217,9 @@ def _configured(recipe: Stage1Recipe, context: click.Context, options: dict[str,
             for option, setting in _NAMED_SETTINGS.items()
             if options[option] is not None
         ]
-        if context.get_parameter_source("decoder_only") != ParameterSource.DEFAULT:
-            given.append("training.decoder_only=true")
+        held = {*options["held"], *(("encoder", "codebooks") if options["decoder_only"] else ())}
+        if held:
+            given.append(f"training.held={json.dumps(sorted(held))}")
         return with_settings(recipe, [*given, *options["settings"]])
     except (SettingError, ValueError) as error:
         raise click.UsageError(str(error)) from error

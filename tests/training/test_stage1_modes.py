@@ -66,7 +66,49 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(trainer: Trainers, monk
             torch.testing.assert_close(other[name], value, rtol=1e-4, atol=1e-6, msg=name)
 
 
-# ---- the Decoder alone ----
+# ---- parts that are held ----
+
+
+def trained_further(folder: Path, held: tuple[str, ...], pictures: Path, weights: Path, run: Path) -> Codec:
+    """The model of `folder` after some steps with parts of it held."""
+    old = load_model_folder(folder)
+    config = replace(CONFIG, held=held, crop=CropConfig(size=48), ema_decay=0.5, level_shares=())
+    if "decoder" in held:
+        config = replace(config, adversary=AdversaryConfig(weight=0.0))
+    trainer = Stage1Trainer(
+        Stage1Recipe(old.card.autoencoder, config), PictureSet([pictures]), run, perceptual_weights=weights
+    )
+    trainer.start_from(load_network(old))
+    trainer.origin = asdict(Origin.of(old)) if "codebooks" in held else {}
+    trainer.run()
+    return exported(run, pictures)
+
+
+@pytest.mark.parametrize("held", [("encoder",), ("codebooks",), ("decoder",), ("codebooks", "decoder")])
+def test_what_is_held_stays_and_the_rest_learns(
+    held: tuple[str, ...], tiny_model: Path, pictures: Path, perceptual_weights: Path, tmp_path: Path
+) -> None:
+    before = Codec.load(tiny_model, device="cpu").network.state_dict()
+    after = trained_further(tiny_model, held, pictures, perceptual_weights, tmp_path).network.state_dict()
+    prefixes = {
+        "encoder": ("encoder.",),
+        "codebooks": ("quantizer.",),
+        "decoder": ("decoder.", "level_embedding"),
+    }
+    for part, names in prefixes.items():
+        equal = [torch.equal(value, after[name]) for name, value in before.items() if name.startswith(names)]
+        assert all(equal) if part in held else not all(equal), part
+
+
+def test_with_codebooks_held_encoder_and_decoder_are_new_and_old_streams_are_read(
+    coding_model: Path, pictures: Path, perceptual_weights: Path, tmp_path: Path
+) -> None:
+    before = Codec.load(coding_model, device="cpu")
+    after = trained_further(coding_model, ("codebooks",), pictures, perceptual_weights, tmp_path)
+    assert after.card.reads == (before.card.model_id.hex(), *before.card.reads)
+    stream = before.encode(Image.open(pictures / "0.png"))
+    assert after.read(stream).tokens == before.read(stream).tokens
+    assert after.decode(stream).tobytes() != before.decode(stream).tobytes()
 
 
 @pytest.mark.parametrize("model", ["tiny_model", "coding_model"])
@@ -74,16 +116,8 @@ def test_a_new_decoder_reads_the_old_streams(
     model: str, pictures: Path, perceptual_weights: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     folder: Path = request.getfixturevalue(model)
-    old = load_model_folder(folder)
-    recipe = Stage1Recipe(
-        old.card.autoencoder,
-        replace(CONFIG, decoder_only=True, crop=CropConfig(size=48), ema_decay=0.5, level_shares=()),
-    )
-    trainer = Stage1Trainer(recipe, PictureSet([pictures]), tmp_path / "run", perceptual_weights=perceptual_weights)
-    trainer.start_from(load_network(old))
-    trainer.origin = asdict(Origin.of(old))
-    trainer.run()
-    before, after = Codec.load(folder, device="cpu"), exported(tmp_path / "run", pictures)
+    before = Codec.load(folder, device="cpu")
+    after = trained_further(folder, ("encoder", "codebooks"), pictures, perceptual_weights, tmp_path)
     assert after.card.reads == (before.card.model_id.hex(), *before.card.reads)
     assert after.card.model_id != before.card.model_id
     picture = Image.open(pictures / "0.png")

@@ -207,6 +207,7 @@ def test_wrong_usage(train: Any) -> None:
         (["--codebook-size", 1], "2 to 65536"),
         (["--preset", "magic"], "preset magic: there are"),
         (["--decoder-only"], "--decoder-only needs --init"),
+        (["--hold", "codebooks"], "--hold needs --init"),
     ):
         result = train(*options)
         assert result.exit_code == 2, result.output

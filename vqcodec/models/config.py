@@ -13,6 +13,8 @@ PADDINGS: Final = ("zeros", "replicate")
 CODEBOOKS: Final = ("average", "gradient", "sim", "gumbel")
 LOOKUPS: Final = ("lifted", "cosine", "euclidean")
 GRADIENTS: Final = ("straight-through", "rotation")
+#: of an autoencoder, as training names what it holds; codebooks with their projections
+PARTS: Final = ("encoder", "codebooks", "decoder")
 LARGEST_CODEBOOK: Final = 65_536
 LARGEST_FACTOR: Final = 32
 

@@ -75,9 +75,9 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
         self.average = to_channels_last(VQAutoencoder(recipe.model), self.device).eval()
         self.average.load_state_dict(self.model.state_dict())
         self.model.quantizer.begin_learning()
-        if config.decoder_only:
-            for part in (self.model.encoder, self.model.quantizer):
-                part.requires_grad_(False).eval()
+        for part in config.held:
+            _hold(self.model, part)
+        self._codebooks_learn = "codebooks" not in config.held
         if compile_networks:
             self.model.encoder.compile()
             self.model.decoder.compile()
@@ -98,7 +98,7 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
             share=slice(process_rank(), None, process_count()),
         )
         self.level_shares = torch.tensor(config.shares_of(recipe.model.levels), dtype=torch.float32)
-        #: of the model that a decoder-only run started from, for the card of what it gives
+        #: of the model that a run with its codebooks held started from, for the card of what it gives
         self.origin: dict[str, Any] = {}
         self._is_started = False
 
@@ -180,7 +180,7 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
         if is_taken:
             self.optimizer.step()
             self._update_average()
-            if config.revival_interval and step and step % config.revival_interval == 0 and not config.decoder_only:
+            if config.revival_interval and step and step % config.revival_interval == 0 and self._codebooks_learn:
                 latent = parts[-1][1].detach().float()
                 values["revived"] = float(self.model.quantizer.revive_dead_codes(latent, generator))
             if self.adversary is not None and self.adversary.is_active(step):
@@ -255,7 +255,7 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
         # codes and statistics too: averaged networks need codebooks that lag behind just as far
         names, averages = zip(*self.average.state_dict().items(), strict=True)
         torch._foreach_lerp_(list(averages), [currents[name] for name in names], 1 - decay)
-        for level in [] if self.config.decoder_only else self.average.quantizer.each():
+        for level in self.average.quantizer.each() if self._codebooks_learn else []:
             if level.codebook.unit:
                 level.codebook.code_vectors.copy_(F.normalize(level.codebook.code_vectors, dim=1))
 
@@ -292,6 +292,8 @@ def _check(recipe: Stage1Recipe) -> None:
         raise TrainingError(f"{label_map} are learned by cross-entropy alone: set the weights of all other losses to 0")
     if not label_map and weights.cross_entropy:
         raise TrainingError("training.weights.cross_entropy is for label maps: set it to 0")
+    if "decoder" in config.held and config.adversary.weight:
+        raise TrainingError("a held Decoder learns nothing of a discriminator: set training.adversary.weight to 0")
     smallest = max(factor, SMALLEST_LPIPS_CROP) if config.weights.lpips_alex else factor
     for side in (config.crop.size, *(size for _, size in config.crop_sizes)):
         if side % factor or side < smallest:
@@ -301,6 +303,14 @@ def _check(recipe: Stage1Recipe) -> None:
             f"a batch of {config.batch_size} cannot be shared by {process_count()} processes "
             f"in {config.accumulate} parts each"
         )
+
+
+def _hold(model: VQAutoencoder, part: str) -> None:
+    """Keep a part, of `PARTS`, from learning."""
+    network = {"encoder": model.encoder, "codebooks": model.quantizer, "decoder": model.decoder}[part]
+    network.requires_grad_(False).eval()
+    if part == "decoder":
+        model.level_embedding.requires_grad_(False)
 
 
 def _loss(recipe: Stage1Recipe, perceptual_weights: Path | None) -> torch.nn.Module:

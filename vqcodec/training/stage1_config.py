@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from vqcodec.models.config import AutoencoderConfig
+from vqcodec.models.config import PARTS, AutoencoderConfig
 from vqcodec.training.data import CropConfig
 from vqcodec.training.discriminator import AdversaryConfig
 from vqcodec.training.losses import LossWeights
@@ -40,8 +40,9 @@ class Stage1Config:
     revival_interval: int = 50
     #: of Gumbel quantisation, from the first to the last step, falling by the same factor at each
     temperatures: tuple[float, float] = (1.0, 0.0625)
-    #: hold Encoder and codebooks: streams of the model that training starts from stay readable
-    decoder_only: bool = False
+    #: parts that stay as they are, of encoder, codebooks and decoder: with the codebooks and their projections, streams
+    #: of the model that training starts from stay readable
+    held: tuple[str, ...] = ()
     seed: int = 0
     weights: LossWeights = field(default_factory=LossWeights)
     #: the perceptual weights rise from a tenth to their full value over these steps: colours first, then texture
@@ -53,6 +54,8 @@ class Stage1Config:
             raise ValueError(f"a batch of {self.batch_size} cannot be cut into {self.accumulate} equal parts")
         if self.level_shares and (min(self.level_shares) < 0 or not any(self.level_shares)):
             raise ValueError(f"level shares {self.level_shares}: take 0 or more, and one above 0")
+        if not set(self.held) < set(PARTS):
+            raise ValueError(f"held {', '.join(self.held)}: take one or two of {', '.join(PARTS)}")
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Stage1Config:
