@@ -222,6 +222,7 @@ def test_another_model_cannot_resume(trainer: Trainers) -> None:
         ({"level_shares": (1.0,)}, "1 level shares for 2 levels; change training.level_shares"),
         ({"crop": CropConfig(size=44)}, "crops of 44 pixels: take a multiple of 8"),
         ({"crop": CropConfig(size=32)}, "crops of 32 pixels"),
+        ({"held": ("decoder",)}, "a held Decoder learns nothing of a discriminator"),
     ],
 )
 def test_settings_that_cannot_be(trainer: Trainers, changes: dict[str, Any], message: str) -> None:

@@ -54,7 +54,7 @@ def export_model(
     """Write the averaged weights of `checkpoint` as model folder `folder`, with static frequencies from `pictures`.
 
     Convolutions are stored as float16, the quantizer as float32. Frequencies are counted on the tokens of up to
-    `picture_count` pictures, or taken from the model whose Encoder and codebooks were held. Nothing is left in `folder`
+    `picture_count` pictures, or taken from the model whose codebooks were held. Nothing is left in `folder`
     when this fails. Raises CheckpointError when `checkpoint` is not one of stage 1.
     """
     state = load_checkpoint(checkpoint)
@@ -163,7 +163,7 @@ def _draft_of(folder: Path, files: Sequence[str]) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Origin:
-    """The model whose Encoder and codebooks a decoder-only run holds: whose streams the result reads.
+    """The model that a run with its codebooks held started from: whose streams the result reads.
 
     reads: model ids in hexadecimal. static_frequencies, entropy_prior: as in its card. entropy: the bytes of its
     integer prior's file, uint8, as checkpoints take them.
