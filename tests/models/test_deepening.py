@@ -48,8 +48,9 @@ def test_it_gives_what_the_model_gives_and_can_learn(network: VQAutoencoder, fie
     levels = torch.tensor([1, 2])
     expected = network(images, levels)
     found = made(images, levels)
-    assert torch.equal(found.reconstruction, expected.reconstruction)
-    assert torch.equal(found.latent, expected.latent)
+    # a block that adds nothing may hand on another memory order, for which a convolution sums in another order
+    torch.testing.assert_close(found.reconstruction, expected.reconstruction, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.latent, expected.latent, rtol=1e-5, atol=1e-6)
     assert all(map(torch.equal, made.tokenize(images), network.tokenize(images)))
     found.reconstruction.square().mean().backward()
     silent = [name for name, value in made.named_parameters() if name.endswith("narrow.weight") and not value.any()]

@@ -14,7 +14,8 @@ from vqcodec.models.config import AutoencoderConfig, CompactConfig
 
 
 def deepened(network: VQAutoencoder, config: AutoencoderConfig) -> VQAutoencoder:
-    """The model of `config` that gives what `network` gives: new blocks follow those of their stage, and add nothing.
+    """The model of `config` that gives what `network` gives, but for rounding: new blocks follow those of their stage,
+    and add nothing.
 
     As identity-initialised layers of Net2Net (Chen et al., 2016, §2.3). Raises ValueError unless `config` is that of
     `network` with as many residual blocks a stage or more, and nothing else.
