@@ -140,9 +140,6 @@ def _trainer(options: dict[str, Any]) -> Any:
 
     out: Path = options["out"]
     init = find_model(options["init"]) if options["init"] else None
-    for option, given in (("--decoder-only", options["decoder_only"]), ("--hold", options["held"])):
-        if given and not init and not options["resume"]:
-            raise click.UsageError(f"{option} needs --init")
     if options["resume"]:
         recipe = recipe_of(load_checkpoint(newest_checkpoint(out)))
     else:
@@ -151,6 +148,8 @@ def _trainer(options: dict[str, Any]) -> Any:
         if init:
             recipe = replace(recipe, model=init.card.autoencoder)
     recipe = _configured(recipe, options)
+    if recipe.training.held and not init and not options["resume"]:
+        raise click.UsageError("parts can be held of a model only (--hold, --decoder-only): give --init")
     trainer = Stage1Trainer(
         recipe,
         PictureSet(options["data"], minimum_side=1 if recipe.training.crop.pad else 32),

@@ -216,6 +216,16 @@ def test_another_model_cannot_resume(trainer: Trainers) -> None:
         other.resume()
 
 
+def test_codebooks_are_not_held_or_released_on_the_way(trainer: Trainers) -> None:
+    trainer("free").save()
+    trainer("held", held=("codebooks",)).save()
+    for name, held in (("free", ("codebooks",)), ("held", ())):
+        with pytest.raises(CheckpointError, match="codebooks are held from the first step on or not at all"):
+            trainer(name, held=held).resume()
+    trainer("free", held=("encoder",)).resume()
+    trainer("held", held=("codebooks", "encoder")).resume()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

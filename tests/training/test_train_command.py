@@ -206,8 +206,9 @@ def test_wrong_usage(train: Any) -> None:
         (["--factor", 3], "take 1, 2, 4, 8, 16 or 32"),
         (["--codebook-size", 1], "2 to 65536"),
         (["--preset", "magic"], "preset magic: there are"),
-        (["--decoder-only"], "--decoder-only needs --init"),
-        (["--hold", "codebooks"], "--hold needs --init"),
+        (["--decoder-only"], "(--hold, --decoder-only): give --init"),
+        (["--hold", "codebooks"], "(--hold, --decoder-only): give --init"),
+        (["--set", "training.held=codebooks"], "(--hold, --decoder-only): give --init"),
     ):
         result = train(*options)
         assert result.exit_code == 2, result.output

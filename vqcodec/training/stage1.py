@@ -122,6 +122,11 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
         state = load_checkpoint(path)
         if model_config(state) != self.recipe.model:
             raise CheckpointError(f"{path}: made with another model configuration; use another --out")
+        if ("codebooks" in state["config"]["held"]) is self._codebooks_learn:
+            raise CheckpointError(
+                f"{path}: codebooks are held from the first step on or not at all, as which streams the result reads "
+                "hangs on it; start another run with --init"
+            )
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
