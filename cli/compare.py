@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vqcodec.cli import options
-from vqcodec.cli.failures import describe, printable
-from vqcodec.cli.files import FileError, Task, check_target, read_stream_file, write_output
-from vqcodec.cli.loading import Codecs
-from vqcodec.model_card import ModelFolder, find_model, find_model_by_id
+from vqcodec.cards.finding import find_model, find_model_by_id
+from vqcodec.cards.model_card import ModelFolder
+from vqcodec.cli.common import options
+from vqcodec.cli.common.failures import describe, printable
+from vqcodec.cli.common.files import FileError, Task, check_target, read_stream_file, write_output
+from vqcodec.cli.common.loading import Codecs
 
 if TYPE_CHECKING:
-    from vqcodec.benchmarks.comparison import ComparedFile
+    from vqcodec.benchmarks.pages.comparison import ComparedFile
 
 
 @click.command()
@@ -54,9 +55,9 @@ def compare(
         raise click.UsageError(f"{out}: the page is an HTML file; name it .html")
     model_given = find_model(model) if model else None
 
-    from vqcodec.benchmarks.comparison import check_file, comparison_page
-    from vqcodec.benchmarks.metrics import Metrics
-    from vqcodec.devices import choose_device
+    from vqcodec.benchmarks.pages.comparison import check_file, comparison_page
+    from vqcodec.benchmarks.rate_distortion.metrics import Metrics
+    from vqcodec.compute.devices import choose_device
 
     reader = _Reader(Codecs(device), model_given, max_pixels)
     first = reader.read(original)
@@ -83,8 +84,8 @@ class _Reader:
     def read(self, name: str) -> ComparedFile:
         """Raises FileError with a line that names the file."""
         from vqcodec.bitstream import StreamError
-        from vqcodec.image import ImageError
-        from vqcodec.model_card import ModelError
+        from vqcodec.cards.errors import ModelError
+        from vqcodec.pictures.image import ImageError
 
         try:
             return self._stream(name) if _is_stream(name) else self._picture(name)
@@ -92,7 +93,7 @@ class _Reader:
             raise FileError(describe(error, name)) from error
 
     def _stream(self, name: str) -> ComparedFile:
-        from vqcodec.benchmarks.comparison import ComparedFile
+        from vqcodec.benchmarks.pages.comparison import ComparedFile
         from vqcodec.bitstream import read_header
 
         data = read_stream_file(name)
@@ -103,8 +104,8 @@ class _Reader:
         return ComparedFile(name, f"{codec.card.name}, {levels}", len(data), decoded.image.rgb)
 
     def _picture(self, name: str) -> ComparedFile:
-        from vqcodec.benchmarks.comparison import ComparedFile
-        from vqcodec.image import load_image
+        from vqcodec.benchmarks.pages.comparison import ComparedFile
+        from vqcodec.pictures.image import load_image
 
         loaded = load_image(name, alpha="drop", max_pixels=self._max_pixels)
         _warn(name, loaded.warnings)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from vqcodec.cli import options
-from vqcodec.cli.files import STANDARD, FileError, Task, check_target, picture_type
-from vqcodec.cli.sampling import (
+from vqcodec.cli.common import options
+from vqcodec.cli.common.files import STANDARD, FileError, Task, check_target, picture_type
+from vqcodec.cli.common.sampling import (
     Series,
     Writer,
     is_stream,
@@ -20,8 +20,8 @@ from vqcodec.cli.sampling import (
 )
 
 if TYPE_CHECKING:
-    from vqcodec.image import LoadedImage
-    from vqcodec.masks import Mask
+    from vqcodec.generation.masks import Mask
+    from vqcodec.pictures.image import LoadedImage
 
 
 @click.command()
@@ -100,7 +100,7 @@ def _mask(name: str, image: LoadedImage, task: Task) -> Mask:
 
 def _kept_part(image: LoadedImage, task: Task, side: str, share: float) -> Mask:
     """Raises FileError for a picture that is too small."""
-    from vqcodec.masks import keep_mask
+    from vqcodec.generation.masks import keep_mask
 
     try:
         return np.asarray(keep_mask(image.width, image.height, side, share))

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vqcodec.cli import options
-from vqcodec.cli.batch import Outcome, run
-from vqcodec.cli.files import (
+from vqcodec.cards.finding import find_model, find_model_by_id
+from vqcodec.cli.common import options
+from vqcodec.cli.common.batch import Outcome, run
+from vqcodec.cli.common.files import (
     FileError,
     Task,
     check_target,
@@ -20,8 +21,7 @@ from vqcodec.cli.files import (
     read_stream_file,
     write_output,
 )
-from vqcodec.cli.loading import Codecs
-from vqcodec.model_card import find_model, find_model_by_id
+from vqcodec.cli.common.loading import Codecs
 
 if TYPE_CHECKING:
     from vqcodec.bitstream import StreamInfo
@@ -73,7 +73,7 @@ def decode(
     codecs = Codecs(device)
 
     from vqcodec.bitstream import read_header
-    from vqcodec.image import load_image, save_image
+    from vqcodec.pictures.image import load_image, save_image
 
     def work(task: Task) -> Outcome:
         check_target(task, force=force)
@@ -136,7 +136,7 @@ def _check(stream: StreamInfo, *, partial: bool, max_pixels: int) -> None:
 
 def _suffix(format_: str | None) -> str:
     """The file suffix for --format: itself if it is one, else the usual one of the type. Raises click.UsageError."""
-    from vqcodec.image import output_extensions
+    from vqcodec.pictures.image import output_extensions
 
     if format_ is None:
         return ".png"

@@ -9,9 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from vqcodec import __version__
-from vqcodec.cli import options
-from vqcodec.cli.failures import report
-from vqcodec.model_card import DEFAULT_MODEL, MODELS_VARIABLE, ModelError, ModelFolder, installed_models
+from vqcodec.cards.errors import ModelError
+from vqcodec.cards.finding import DEFAULT_MODEL, MODELS_VARIABLE, installed_models
+from vqcodec.cards.model_card import ModelFolder
+from vqcodec.cli.common import options
+from vqcodec.cli.common.failures import report
 
 _LIBRARIES = ("torch", "numpy", "pillow", "constriction", "safetensors", "zstandard", "click", "tqdm", "triton")
 #: of the gradient of the self test, of 255: a working trained model is far below, broken arithmetic far above
@@ -64,7 +66,7 @@ def _version(name: str) -> str:
 def _devices() -> list[tuple[str, str]]:
     import torch
 
-    from vqcodec.devices import choose_device, cpu_multiplies_bfloat16, fast_dtype
+    from vqcodec.compute.devices import choose_device, cpu_multiplies_bfloat16, fast_dtype
 
     cpu_type = (
         "bfloat16, multiplied in hardware" if cpu_multiplies_bfloat16() else "float32: no AMX or AVX512-BF16 here"
@@ -83,7 +85,7 @@ def _devices() -> list[tuple[str, str]]:
 
 
 def _kernels() -> str:
-    from vqcodec.devices import choose_device
+    from vqcodec.compute.devices import choose_device
     from vqcodec.kernels import path_for
 
     path, reason = path_for(choose_device("auto"))
@@ -91,7 +93,7 @@ def _kernels() -> str:
 
 
 def _formats() -> str:
-    from vqcodec.image import output_extensions
+    from vqcodec.pictures.image import output_extensions
 
     return "writes " + " ".join(output_extensions())
 
@@ -101,7 +103,7 @@ def _self_test(model: ModelFolder) -> str:
     import numpy as np
 
     from vqcodec.codec import Codec
-    from vqcodec.image import to_tensor
+    from vqcodec.pictures.image import to_tensor
 
     codec = Codec.load(model.path)
     ramp = np.linspace(0, 255, 96).astype(np.uint8)

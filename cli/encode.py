@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
-from vqcodec.cli import options
-from vqcodec.cli.batch import Outcome, run
-from vqcodec.cli.files import (
+from vqcodec.cards.finding import DEFAULT_MODEL, find_model
+from vqcodec.cli.common import options
+from vqcodec.cli.common.batch import Outcome, run
+from vqcodec.cli.common.files import (
     PICTURE_SUFFIXES,
     STANDARD,
     Task,
@@ -23,12 +24,11 @@ from vqcodec.cli.files import (
     read_standard,
     write_output,
 )
-from vqcodec.cli.loading import Codecs
-from vqcodec.model_card import DEFAULT_MODEL, find_model
-from vqcodec.rates import LARGEST_WEIGHT, Rate
+from vqcodec.cli.common.loading import Codecs
+from vqcodec.rates.rate import LARGEST_WEIGHT, Rate
 
 if TYPE_CHECKING:
-    from vqcodec.refinement import Refiner
+    from vqcodec.generation.refinement import Refiner
 
 #: as `Rate` calls what the options say
 _OPTIONS = {
@@ -152,7 +152,7 @@ def encode(
         raise click.UsageError("--refine and --perceptual-weights go together: how long to search, and by what")
 
     from vqcodec.bitstream import read_header
-    from vqcodec.image import load_image
+    from vqcodec.pictures.image import load_image
 
     codecs = Codecs(device)
     refiner = None
@@ -211,7 +211,7 @@ def encode(
 
 def _refiner(steps: int, weights: Path, *, quiet: bool) -> Refiner:
     """It shows its steps on a terminal."""
-    from vqcodec.refinement import Refiner
+    from vqcodec.generation.refinement import Refiner
 
     bar = tqdm(unit="step", desc="refining", leave=False, delay=1, disable=quiet or None)
 

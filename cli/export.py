@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from vqcodec.cli import options
-from vqcodec.cli.files import FileError
+from vqcodec.cli.common import options
+from vqcodec.cli.common.files import FileError
 
 
 @click.command()
@@ -47,7 +47,7 @@ def export(
     """
     if folder.exists() and not force:
         raise FileError(f"{folder}: exists already; give -f to overwrite it")
-    from vqcodec.training.data import PictureSet
+    from vqcodec.training.data.pictures import PictureSet
     from vqcodec.training.export import export_model, export_prior, is_prior
 
     if is_prior(checkpoint):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from vqcodec.cli import options
-from vqcodec.cli.files import STANDARD, Task, check_target
-from vqcodec.cli.sampling import STREAM_SUFFIX, Series, Writer, read_picture, sampling_options, token_bar
+from vqcodec.cli.common import options
+from vqcodec.cli.common.files import STANDARD, Task, check_target
+from vqcodec.cli.common.sampling import STREAM_SUFFIX, Series, Writer, read_picture, sampling_options, token_bar
 
 #: tokens of the coarsest level along each side of a picture whose size is not given: as in Esser et al., 2021
 _USUAL_TOKENS = 16
@@ -18,7 +18,7 @@ _USUAL_TOKENS = 16
 def _parsed_size(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
     """(width, height) in pixels."""
     from vqcodec.bitstream.limits import MAX_SIDE_PIXELS
-    from vqcodec.image import DEFAULT_MAX_PIXELS
+    from vqcodec.pictures.image import DEFAULT_MAX_PIXELS
 
     if value is None:
         return None

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from vqcodec.bitstream import PRIOR_ID, STATIC_ID, UNIFORM_ID, BoxType, UnknownModelError, read_header
-from vqcodec.cli import options
-from vqcodec.cli.failures import printable, report
-from vqcodec.cli.files import STANDARD, read_stream_file
-from vqcodec.model_card import ModelError, find_model_by_id
+from vqcodec.cards.errors import ModelError
+from vqcodec.cards.finding import find_model_by_id
+from vqcodec.cli.common import options
+from vqcodec.cli.common.failures import printable, report
+from vqcodec.cli.common.files import STANDARD, read_stream_file
 
 _ENTROPY_NAMES = {UNIFORM_ID: "uniform", STATIC_ID: "static", PRIOR_ID: "prior"}
 

@@ -15,8 +15,8 @@ from typing import Any
 import click
 
 from vqcodec import __version__
-from vqcodec.cli import options
-from vqcodec.cli.failures import report
+from vqcodec.cli.common import options
+from vqcodec.cli.common.failures import report
 
 #: command -> module of vqcodec.cli that holds it under the same name
 _COMMANDS = {

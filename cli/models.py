@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from vqcodec.cli import options
-from vqcodec.model_card import ModelFolder, installed_models
+from vqcodec.cards.finding import installed_models
+from vqcodec.cards.model_card import ModelFolder
+from vqcodec.cli.common import options
 
 
 @click.command()

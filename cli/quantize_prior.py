@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vqcodec.cli import options
+from vqcodec.cli.common import options
 
 
 @click.command(name="quantize-prior")
@@ -32,9 +32,9 @@ def quantize_prior(model: Path, prior: Path | None, data: tuple[Path, ...], crop
     `vqcodec encode --entropy prior` codes with it. The model gets another id, and reads the streams that were written
     before.
     """
-    from vqcodec.model_card import load_model_folder
-    from vqcodec.prior_card import find_prior
-    from vqcodec.training.data import PictureSet
+    from vqcodec.cards.model_card import load_model_folder
+    from vqcodec.cards.prior_card import find_prior
+    from vqcodec.training.data.pictures import PictureSet
     from vqcodec.training.export import export_entropy_prior
 
     before = load_model_folder(model.resolve())

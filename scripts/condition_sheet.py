@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from vqcodec.conditions import LOW_RESOLUTIONS, to_pixels
-from vqcodec.image import load_image, scale_pixels, to_unit_range
-from vqcodec.resampling import shrink
-from vqcodec.sampler import Sampler
-from vqcodec.training.data import Pixels
-from vqcodec.training.preview import make_sheet
+from vqcodec.generation.conditions import LOW_RESOLUTIONS, to_pixels
+from vqcodec.generation.sampler import Sampler
+from vqcodec.pictures.arrays import Pixels
+from vqcodec.pictures.image import load_image, scale_pixels, to_unit_range
+from vqcodec.pictures.resampling import shrink
+from vqcodec.training.stage1.preview import make_sheet
 
 SIDE, SAMPLES = 256, 3
 

@@ -10,7 +10,7 @@ import sys
 from PIL import Image, ImageDraw, ImageFont
 
 from vqcodec import Codec
-from vqcodec.image import load_image, to_pil
+from vqcodec.pictures.image import load_image, to_pil
 
 LEVELS = (1, 2, 4)
 WIDTH = 400

@@ -13,13 +13,14 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from vqcodec import model_card
 from vqcodec.bitstream import quantise_frequencies
-from vqcodec.model_card import MODELS_VARIABLE, WEIGHTS_FILE, ModelCard, load_model_folder
+from vqcodec.cards import finding
+from vqcodec.cards.finding import MODELS_VARIABLE
+from vqcodec.cards.model_card import WEIGHTS_FILE, ModelCard, load_model_folder
 from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
 
-_REFERENCE = Path(__file__).parent / "benchmarks" / "perceptual_reference.py"
+_REFERENCE = Path(__file__).parent / "helpers" / "perceptual_reference.py"
 
 
 @pytest.fixture(scope="session")
@@ -34,8 +35,8 @@ def coding_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """A copy of the tiny model whose streams a random prior codes."""
     from prior_helpers import write_prior
 
-    from vqcodec.prior_card import find_prior
-    from vqcodec.training.data import ArrayPictures
+    from vqcodec.cards.prior_card import find_prior
+    from vqcodec.training.data.pictures import ArrayPictures
     from vqcodec.training.export import export_entropy_prior
 
     folder = tmp_path_factory.mktemp("coding") / "tiny"
@@ -105,7 +106,7 @@ def perceptual_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No model is embedded or installed, and cards are read anew."""
-    monkeypatch.setattr(model_card, "_EMBEDDED", tmp_path / "embedded")
+    monkeypatch.setattr(finding, "_EMBEDDED", tmp_path / "embedded")
     monkeypatch.delenv(MODELS_VARIABLE, raising=False)
     load_model_folder.cache_clear()
     yield

@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,52 @@ LAYERS = {
     "benchmarks": "vqcodec.benchmarks",
     "cli": "vqcodec.cli",
 }
+COMMANDS = [
+    "compare",
+    "complete",
+    "decode",
+    "doctor",
+    "encode",
+    "export",
+    "generate",
+    "info",
+    "models",
+    "quantize_prior",
+    "truncate",
+    "upscale",
+    "weights",
+]
 #: what each package may import of the project besides itself
 MAY_IMPORT = {
     "vqcodec.bitstream": set(),
     "vqcodec": {"vqcodec.bitstream"},
     "vqcodec.benchmarks": {"vqcodec", "vqcodec.bitstream"},
     "vqcodec.cli": {"vqcodec.benchmarks", "vqcodec", "vqcodec.bitstream"},
+}
+#: the rooms of each package from the ground up: what a room imports of its own package lies in rooms before it.
+#: Modules that stand in no room of their own are named by themselves.
+ROOMS = {
+    "vqcodec": [
+        "compute",
+        "pictures",
+        "kernels",
+        "models",
+        "prior",
+        "cards",
+        "rates",
+        "codec",
+        "perceptual",
+        "generation",
+        "training.data",
+        "training.common",
+        "training.stage1",
+        "training.stage2",
+        "training.export",
+        "training",
+        "",
+    ],
+    "vqcodec.benchmarks": ["common", "rate_distortion", "pages", "speed", "kernels", "ablation", "priors", "hot", ""],
+    "vqcodec.cli": ["common", "bench", "train", *COMMANDS, "main", ""],
 }
 BITSTREAM_NEEDS = {"numpy", "constriction", "zstandard"}
 
@@ -50,6 +91,15 @@ def layer(module: str) -> str:
     return top if top in LAYERS.values() else "vqcodec"
 
 
+def room(module: str) -> str:
+    """The longest name in ROOMS that a module of a package with rooms lies in; "" for the package's own `__init__`."""
+    own = layer(module)
+    inner = module.removeprefix(own).lstrip(".")
+    fitting = [name for name in ROOMS[own] if inner == name or inner.startswith(f"{name}.")]
+    assert fitting or not inner, f"{module} lies in no room: name it in ROOMS"
+    return max(fitting, key=len, default="")
+
+
 def imported_modules(source: str) -> Iterator[str]:
     """Every module that a file imports, anywhere in it; `from . import` gives a name that starts with a point."""
     for node in ast.walk(ast.parse(source)):
@@ -57,8 +107,16 @@ def imported_modules(source: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
-            # `from vqcodec import cli` names a package, `from vqcodec import Codec` does not
-            yield from (f"{module}.{alias.name}" if module == "vqcodec" else module for alias in node.names)
+            for alias in node.names:
+                yield f"{module}.{alias.name}" if is_module(f"{module}.{alias.name}") else module
+
+
+def is_module(name: str) -> bool:
+    """Whether a dotted name is a module of the project: `from vqcodec import cli` names one, `... import Codec` not."""
+    folders = {package: folder for folder, package in LAYERS.items()}
+    package, inner = layer(name), name.removeprefix(layer(name)).strip(".").replace(".", "/")
+    place = ROOT / folders[package] / inner
+    return name.split(".")[0] == "vqcodec" and (place.is_dir() or place.with_suffix(".py").is_file())
 
 
 def test_imports_are_seen_wherever_and_however_they_are_written() -> None:
@@ -83,6 +141,27 @@ def test_imports_are_absolute_and_point_downward(path: Path) -> None:
             assert top in sys.stdlib_module_names | BITSTREAM_NEEDS, f"bitstream must not import {imported}"
 
 
+@pytest.mark.parametrize("path", [path for path in MODULES if layer(module_name(path)) in ROOMS], ids=relative)
+def test_imports_point_down_from_room_to_room(path: Path) -> None:
+    module = module_name(path)
+    rooms = ROOMS[layer(module)]
+    for imported in imported_modules(path.read_text(encoding="utf-8")):
+        if imported.split(".")[0] != "vqcodec" or layer(imported) != layer(module) or imported == layer(module):
+            continue
+        here, there = room(module), room(imported)
+        assert rooms.index(there) <= rooms.index(here), f"{module} ({here}) must not import {imported} ({there})"
+
+
+def test_no_module_imports_itself_by_a_circle() -> None:
+    imports = {
+        module_name(path): {name for name in imported_modules(path.read_text(encoding="utf-8")) if is_module(name)}
+        for path in MODULES
+        if path.name != "__init__.py"
+    }
+    sorter = TopologicalSorter({module: names & imports.keys() - {module} for module, names in imports.items()})
+    sorter.prepare()  # raises CycleError, which names the circle
+
+
 @pytest.mark.parametrize("path", ALL_FILES, ids=relative)
 def test_a_file_is_no_longer_than_one_can_see_across(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
@@ -102,7 +181,7 @@ def test_what_a_package_exports_exists(path: Path) -> None:
     [
         "import vqcodec",
         "import vqcodec.bitstream",
-        "import vqcodec.model_card",
+        "import vqcodec.cards.finding",
         "import vqcodec.cli.main",
         "from vqcodec.cli.main import main; main(['--help'], standalone_mode=False)",
         "from vqcodec.cli.main import main; main(['info', '--help'], standalone_mode=False)",

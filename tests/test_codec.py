@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vqcodec.bitstream import CorruptStreamError, LimitExceededError, TruncatedStreamError, read_header
 from vqcodec.codec import Codec
-from vqcodec.image import LoadedImage, from_tensor, to_tensor
-from vqcodec.image_source import TooManyPixelsError, UnreadableImageError
+from vqcodec.pictures.image import LoadedImage, from_tensor, to_tensor
+from vqcodec.pictures.source import TooManyPixelsError, UnreadableImageError
 
 RNG = np.random.default_rng(5)
 SIZES = [(1, 1), (7, 333), (333, 7), (16, 16), (17, 15), (64, 48), (50, 97)]
@@ -274,7 +274,7 @@ def test_tiles_cannot_be_told_from_the_whole(
     whole = codec.detokenize(tokens)
     calls = []
     codec.network.encoder.register_forward_hook(lambda *_: calls.append(1))
-    monkeypatch.setattr("vqcodec.tiling.TILE_TOKENS", 4)
+    monkeypatch.setattr("vqcodec.pictures.tiling.TILE_TOKENS", 4)
     tiled = codec.tokenize(images)
     assert len(calls) > 1
     same = [float((a == b).float().mean()) for a, b in zip(tokens, tiled, strict=True)]
@@ -287,6 +287,6 @@ def test_a_halo_that_is_too_small_would_be_seen(tiny_model: Path, monkeypatch: p
     codec = randomised(tiny_model)
     tokens = codec.tokenize(torch.rand(1, 3, 12 * 16, 12 * 16, generator=torch.Generator().manual_seed(1)))
     whole = codec.detokenize(tokens)
-    monkeypatch.setattr("vqcodec.tiling.TILE_TOKENS", 4)
+    monkeypatch.setattr("vqcodec.pictures.tiling.TILE_TOKENS", 4)
     monkeypatch.setattr(codec, "_decoder_halo", 0)
     assert not torch.allclose(codec.detokenize(tokens), whole, rtol=0, atol=1e-4)

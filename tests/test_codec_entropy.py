@@ -13,11 +13,13 @@ import pytest
 from prior_helpers import CLASSES, write_prior
 
 from vqcodec.bitstream import PRIOR_ID, STATIC_ID, read_header
+from vqcodec.cards.errors import ModelError
+from vqcodec.cards.finding import DEFAULT_MODEL, find_model
+from vqcodec.cards.model_card import CARD_FILE, ENTROPY_FILE, load_model_folder
+from vqcodec.cards.prior_card import find_prior
 from vqcodec.codec import Codec
-from vqcodec.image import LoadedImage
-from vqcodec.model_card import CARD_FILE, DEFAULT_MODEL, ENTROPY_FILE, ModelError, find_model, load_model_folder
-from vqcodec.prior_card import find_prior
-from vqcodec.training.data import ArrayPictures
+from vqcodec.pictures.image import LoadedImage
+from vqcodec.training.data.pictures import ArrayPictures
 from vqcodec.training.export import export_entropy_prior
 
 PICTURE = LoadedImage(np.random.default_rng(2).integers(0, 256, (37, 50, 3), dtype=np.uint8))

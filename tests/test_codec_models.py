@@ -15,9 +15,11 @@ import torch
 from safetensors.torch import load_file, save
 
 from vqcodec.bitstream import UnknownModelError, WrongModelError
+from vqcodec.cards.errors import ModelError
+from vqcodec.cards.finding import MODELS_VARIABLE
+from vqcodec.cards.model_card import CARD_FILE, WEIGHTS_FILE, ModelCard, load_model_folder
 from vqcodec.codec import Codec
-from vqcodec.devices import DeviceError
-from vqcodec.model_card import CARD_FILE, MODELS_VARIABLE, WEIGHTS_FILE, ModelCard, ModelError, load_model_folder
+from vqcodec.compute.devices import DeviceError
 
 PIXELS = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
 

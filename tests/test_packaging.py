@@ -110,8 +110,8 @@ def test_the_wheel_holds_every_module_and_model_file_of_the_checkout(names: set[
             expected.add(path.relative_to(ROOT).as_posix())
     for path in (ROOT / "vqcodec" / "kernels").glob("*.cu*"):
         expected.add(path.relative_to(ROOT).as_posix())
-    for path in (ROOT / "benchmarks" / "templates").iterdir():
-        expected.add(f"vqcodec/benchmarks/templates/{path.name}")
+    for path in (ROOT / "benchmarks" / "pages" / "templates").iterdir():
+        expected.add(f"vqcodec/benchmarks/pages/templates/{path.name}")
     assert {name for name in names if name.startswith("vqcodec/")} == expected
 
 
@@ -154,7 +154,7 @@ def test_the_installed_wheel_works_by_itself(wheel: Path, tmp_path: Path) -> Non
     run(*pip, "--disable-pip-version-check", "--target", target, wheel, cwd=tmp_path)
     program = (
         f"import sys; sys.path.insert(0, {str(target)!r})\n"
-        "import vqcodec.bitstream, vqcodec.cli, vqcodec.benchmarks, vqcodec.model_card\n"
+        "import vqcodec.bitstream, vqcodec.cli, vqcodec.benchmarks, vqcodec.cards.model_card\n"
         "for module in (vqcodec, vqcodec.bitstream, vqcodec.cli, vqcodec.benchmarks):\n"
         "    print(module.__file__)\n"
         "print([model.card.name for model in vqcodec.installed_models()])\n"

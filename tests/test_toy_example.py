@@ -13,12 +13,12 @@ from PIL import Image
 
 from vqcodec.cli.main import main
 from vqcodec.models.config import AutoencoderConfig
-from vqcodec.models.prior_config import prior_config
-from vqcodec.training.presets import PRESETS
-from vqcodec.training.settings import with_settings
-from vqcodec.training.stage1_config import Stage1Recipe
-from vqcodec.training.stage2_config import Stage2Recipe
-from vqcodec.training.toy_shapes import TOY_CLASSES
+from vqcodec.prior.config import prior_config
+from vqcodec.training.common.overrides import with_settings
+from vqcodec.training.data.toy_shapes import TOY_CLASSES
+from vqcodec.training.stage1.presets import PRESETS
+from vqcodec.training.stage1.recipe import Stage1Recipe
+from vqcodec.training.stage2.recipe import Stage2Recipe
 
 ROOT = Path(__file__).parent.parent
 SHEET = ROOT / "scripts" / "sample_sheet.py"

@@ -14,23 +14,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vqcodec.cards.errors import ModelError
+    from vqcodec.cards.finding import find_model, installed_models
+    from vqcodec.cards.model_card import ModelCard
     from vqcodec.codec import Codec, DecodedStream
-    from vqcodec.model_card import ModelCard, ModelError, find_model, installed_models
-    from vqcodec.sampler import SampledPicture, Sampler
-    from vqcodec.sampling_config import SamplingConfig
+    from vqcodec.generation.config import SamplingConfig
+    from vqcodec.generation.sampler import SampledPicture, Sampler
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Codec": "vqcodec.codec",
     "DecodedStream": "vqcodec.codec",
-    "ModelCard": "vqcodec.model_card",
-    "ModelError": "vqcodec.model_card",
-    "SampledPicture": "vqcodec.sampler",
-    "Sampler": "vqcodec.sampler",
-    "SamplingConfig": "vqcodec.sampling_config",
-    "find_model": "vqcodec.model_card",
-    "installed_models": "vqcodec.model_card",
+    "ModelCard": "vqcodec.cards.model_card",
+    "ModelError": "vqcodec.cards.errors",
+    "SampledPicture": "vqcodec.generation.sampler",
+    "Sampler": "vqcodec.generation.sampler",
+    "SamplingConfig": "vqcodec.generation.config",
+    "find_model": "vqcodec.cards.finding",
+    "installed_models": "vqcodec.cards.finding",
 }
 
 __all__ = [

@@ -26,8 +26,13 @@ from vqcodec.bitstream import (
     stream_overhead,
     write_stream,
 )
-from vqcodec.devices import choose_device, fast_dtype, to_channels_last
-from vqcodec.image import (
+from vqcodec.cards.errors import ModelError
+from vqcodec.cards.finding import DEFAULT_MODEL, check_model_id, find_model, find_model_by_id
+from vqcodec.cards.model_card import ModelCard, ModelFolder
+from vqcodec.cards.weight_files import load_weights
+from vqcodec.compute.devices import choose_device, fast_dtype, to_channels_last
+from vqcodec.models.autoencoder import VQAutoencoder
+from vqcodec.pictures.image import (
     DEFAULT_MAX_PIXELS,
     LoadedImage,
     from_array,
@@ -39,20 +44,9 @@ from vqcodec.image import (
     to_tensor,
     unpack_alpha,
 )
-from vqcodec.model_card import (
-    DEFAULT_MODEL,
-    ModelCard,
-    ModelError,
-    ModelFolder,
-    check_model_id,
-    find_model,
-    find_model_by_id,
-)
-from vqcodec.models.autoencoder import VQAutoencoder
-from vqcodec.rate_control import TokenChooser
-from vqcodec.rates import Rate, RateError, Setting
-from vqcodec.tiling import reduced, scaled, tiles
-from vqcodec.weights import load_weights
+from vqcodec.pictures.tiling import reduced, scaled, tiles
+from vqcodec.rates.rate import OperatingPoint, Rate, RateError
+from vqcodec.rates.token_choice import TokenChooser
 
 ImageLike: TypeAlias = "LoadedImage | Image.Image | NDArray[np.uint8] | str | Path | bytes | BinaryIO"
 
@@ -136,14 +130,13 @@ class Codec:
         """A picture as a stream.
 
         image: a file (path, bytes or binary stream), a Pillow image, (H, W), (H, W, 3) or (H, W, 4) uint8 pixels, or
-        what `vqcodec.image.load_image` gives. levels: 1..L, more is better and larger; all by default. quality: 0
-        to 100, in the place of levels. max_bytes, bits_per_pixel: the stream, boxes and all, is not larger, and has up
-        to `levels` levels. weight: of a bit against distortion, see `vqcodec.rate_control`. entropy: prior, static (a
-        table of frequencies, larger and faster) or uniform; the first of these that the model has. refine: such as
-        `vqcodec.refinement.Refiner`, finds better latents than the Encoder's, in minutes; the number of levels is
-        decided with the Encoder's.
-        Raises ImageError for a picture that cannot be read, RateError for one that cannot be so small, ValueError for
-        other arguments.
+        what `vqcodec.pictures.image.load_image` gives. levels: 1..L, more is better and larger; all by default.
+        quality: 0 to 100, in the place of levels. max_bytes, bits_per_pixel: the stream, boxes and all, is not larger,
+        and has up to `levels` levels. weight: of a bit against distortion, see `vqcodec.rates.token_choice`. entropy:
+        prior, static (a table of frequencies, larger and faster) or uniform; the first of these that the model has.
+        refine: such as `vqcodec.generation.refinement.Refiner`, finds better latents than the Encoder's, in minutes;
+        the number of levels is decided with the Encoder's. Raises ImageError for a picture that cannot be read,
+        RateError for one that cannot be so small, ValueError for other arguments.
         """
         self.check_pictures()
         loaded = _as_loaded(image, max_pixels)
@@ -172,20 +165,20 @@ class Codec:
         pixels = loaded.width * loaded.height
         levels = self.card.autoencoder.levels
 
-        def choose(latent: Tensor) -> tuple[TokenChooser, Setting]:
+        def choose(latent: Tensor) -> tuple[TokenChooser, OperatingPoint]:
             chooser = TokenChooser(self.network.quantizer, latent, model.entropy_models[entropy_id])
-            return chooser, rate.setting(pixels, levels, lambda setting: around + chooser.payload_bytes(setting))
+            return chooser, rate.point(pixels, levels, lambda point: around + chooser.payload_bytes(point))
 
         try:
-            chooser, setting = choose(self.latent(tensor))
+            chooser, point = choose(self.latent(tensor))
             if refine is not None:
-                chooser, setting = choose(refine(self, loaded.rgb, setting.levels))
+                chooser, point = choose(refine(self, loaded.rgb, point.levels))
         except RateError as error:
             if not boxes:
                 raise
             more = around - stream_overhead(model, loaded.width, loaded.height, entropy_id)
             raise RateError(f"{error}; {more} bytes are alpha, profile and metadata", error.smallest) from None
-        return chooser.at(setting)
+        return chooser.at(point)
 
     def check_pictures(self) -> None:
         """Raises ModelError for a model of label maps."""

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from vqcodec.benchmarks.speed import synthetic_picture
+from vqcodec.benchmarks.speed.stages import synthetic_picture
 from vqcodec.codec import Codec
-from vqcodec.image import to_tensor
 from vqcodec.kernels import nearest_codes
+from vqcodec.pictures.image import to_tensor
 
 
 @pytest.fixture(scope="module")

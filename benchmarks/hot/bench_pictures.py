@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from vqcodec.benchmarks.metrics import ms_ssim, psnr_db
-from vqcodec.benchmarks.speed import synthetic_picture
-from vqcodec.image import from_tensor, to_tensor, to_unit_range
+from vqcodec.benchmarks.rate_distortion.metrics import ms_ssim, psnr_db
+from vqcodec.benchmarks.speed.stages import synthetic_picture
+from vqcodec.pictures.image import from_tensor, to_tensor, to_unit_range
 
 REFERENCE = synthetic_picture(768, 512)
 #: a little off, as a decoded picture is

@@ -16,9 +16,9 @@ from PIL import Image
 from prior_helpers import write_prior
 
 from vqcodec.bitstream import read_header
-from vqcodec.prior_card import PRIOR_WEIGHTS_FILE
-from vqcodec.sampler import Sampler
-from vqcodec.sampling import SamplingConfig
+from vqcodec.cards.prior_card import PRIOR_WEIGHTS_FILE
+from vqcodec.generation.drawing import SamplingConfig
+from vqcodec.generation.sampler import Sampler
 
 pytestmark = pytest.mark.usefixtures("installed")
 

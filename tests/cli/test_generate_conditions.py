@@ -12,9 +12,10 @@ from click.testing import Result
 from PIL import Image
 from prior_helpers import write_prior
 
-from vqcodec.model_card import MODELS_VARIABLE, load_model_folder
-from vqcodec.sampler import Sampler
-from vqcodec.sampling import SamplingConfig
+from vqcodec.cards.finding import MODELS_VARIABLE
+from vqcodec.cards.model_card import load_model_folder
+from vqcodec.generation.drawing import SamplingConfig
+from vqcodec.generation.sampler import Sampler
 
 pytestmark = pytest.mark.usefixtures("installed")
 

@@ -11,8 +11,8 @@ from cli_helpers import make_picture, names_in, only_error, vqcodec
 from prior_helpers import write_prior
 
 from vqcodec.bitstream import CorruptStreamError, read_header
+from vqcodec.cards.model_card import ENTROPY_FILE, load_model_folder
 from vqcodec.codec import Codec
-from vqcodec.model_card import ENTROPY_FILE, load_model_folder
 
 
 @pytest.fixture

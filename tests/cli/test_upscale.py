@@ -15,8 +15,8 @@ from click.testing import Result
 from PIL import Image
 from prior_helpers import write_prior
 
-from vqcodec.sampler import Sampler
-from vqcodec.sampling_config import FOR_UPSCALING
+from vqcodec.generation.config import FOR_UPSCALING
+from vqcodec.generation.sampler import Sampler
 
 pytestmark = pytest.mark.usefixtures("installed")
 

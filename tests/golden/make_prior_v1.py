@@ -20,12 +20,12 @@ MODEL_ID = bytes.fromhex("60 1d e2 52")
 
 def main() -> None:
     """Write the four files."""
-    sys.path.insert(0, str(HERE.parents[1]))
+    sys.path.insert(0, str(HERE.parents[1] / "helpers"))
     from integer_helpers import SIZES, draw, grids, priors
 
     from vqcodec.bitstream import GridSpec, StreamModel, TokenPyramid, write_stream
-    from vqcodec.integer_prior import IntegerPrior
-    from vqcodec.training.integer_export import integer_arrays
+    from vqcodec.prior.integer import IntegerPrior
+    from vqcodec.training.stage2.integer_export import integer_arrays
 
     if any(HERE.iterdir()):
         sys.exit(f"{HERE}: holds files already")

@@ -34,8 +34,8 @@ class AutoencoderOutput:
 class VQAutoencoder(nn.Module):
     """Encoder, residual quantisation and Decoder.
 
-    A model of label maps takes scaled one-hot maps (`vqcodec.network_input.one_hot`) where others take pictures, with
-    as many channels as there are classes, and gives logits.
+    A model of label maps takes scaled one-hot maps (`vqcodec.models.network_input.one_hot`) where others take pictures,
+    with as many channels as there are classes, and gives logits.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:

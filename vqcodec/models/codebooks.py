@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcodec.distributed import broadcast, sum_over_processes
+from vqcodec.compute.distributed import broadcast, sum_over_processes
 from vqcodec.kernels import Assignment, assign_codes, nearest_codes
 
 #: a code that is chosen less than this share as often as the average code is dead

@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from vqcodec.label_maps import LABEL_MAPS
 from vqcodec.models.taming_config import TamingConfig
+from vqcodec.pictures.label_maps import LABEL_MAPS
 
 PADDINGS: Final = ("zeros", "replicate")
 CODEBOOKS: Final = ("average", "gradient", "sim", "gumbel")
@@ -95,7 +95,8 @@ class CompactConfig:
 class AutoencoderConfig:
     """Encoder and Decoder, and what lies between them.
 
-    label_map: "" for pictures, or what a picture is turned into first, a key of `vqcodec.label_maps.LABEL_MAPS`.
+    label_map: "" for pictures, or what a picture is turned into first, a key of
+    `vqcodec.pictures.label_maps.LABEL_MAPS`.
     """
 
     networks: CompactConfig | TamingConfig = field(default_factory=CompactConfig)

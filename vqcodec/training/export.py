@@ -18,27 +18,21 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vqcodec.bitstream import quantise_frequencies
+from vqcodec.cards.entropy_prior import EntropyPrior
+from vqcodec.cards.errors import ModelError
+from vqcodec.cards.model_card import CARD_FILE, ENTROPY_FILE, WEIGHTS_FILE, ModelCard, ModelFolder, load_model_folder
+from vqcodec.cards.prior_card import PRIOR_CARD_FILE, PRIOR_WEIGHTS_FILE, PriorCard, PriorFolder
 from vqcodec.codec import Codec
-from vqcodec.image import padded
-from vqcodec.integer_prior import IntegerPrior
-from vqcodec.model_card import (
-    CARD_FILE,
-    ENTROPY_FILE,
-    WEIGHTS_FILE,
-    EntropyPrior,
-    ModelCard,
-    ModelError,
-    ModelFolder,
-    load_model_folder,
-)
-from vqcodec.network_input import network_input
-from vqcodec.prior_card import PRIOR_CARD_FILE, PRIOR_WEIGHTS_FILE, PriorCard, PriorFolder
-from vqcodec.training.checkpoint import CheckpointError, load_checkpoint, model_config
-from vqcodec.training.data import Pictures
-from vqcodec.training.integer_export import integer_arrays
-from vqcodec.training.stage2 import stage2_recipe_of
-from vqcodec.training.stage2_config import Stage2Config
-from vqcodec.training.tokens import PictureTokens
+from vqcodec.models.network_input import network_input
+from vqcodec.pictures.image import padded
+from vqcodec.prior.integer import IntegerPrior
+from vqcodec.training.common.checkpoint import CheckpointError, load_checkpoint
+from vqcodec.training.data.types import Pictures
+from vqcodec.training.stage1.recipe import model_config
+from vqcodec.training.stage2.crop_tokens import PictureTokens
+from vqcodec.training.stage2.integer_export import integer_arrays
+from vqcodec.training.stage2.recipe import Stage2Config
+from vqcodec.training.stage2.trainer import stage2_recipe_of
 
 
 def export_model(

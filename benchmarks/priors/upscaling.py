@@ -1,0 +1,114 @@
+"""How far pictures that were made small are from themselves when they are made large again, by `vqcodec upscale`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from vqcodec.benchmarks.common.text_table import table
+from vqcodec.benchmarks.rate_distortion.metrics import Metrics
+from vqcodec.generation.conditions import enlarged, to_pixels
+from vqcodec.generation.config import SamplingConfig
+from vqcodec.generation.sampler import Sampler
+from vqcodec.pictures.arrays import Pixels
+from vqcodec.pictures.image import scale_pixels
+from vqcodec.pictures.resampling import shrink
+from vqcodec.training.data.types import Pictures
+
+#: how a picture is made large again -> as the table says it
+WAYS = {
+    "bicubic": "bicubic",
+    "lanczos": "Lanczos",
+    "free": "prior, --free",
+    "prior": "prior",
+}
+
+
+@dataclass(frozen=True)
+class UpscalingRow:
+    """Means over the pictures by one way, by metric (see `vqcodec.benchmarks.rate_distortion.metrics`).
+
+    low_psnr_db: of the result, shrunk again, against what was made large; dB. None where a picture came out the same.
+    """
+
+    way: str
+    pictures: int
+    metrics: dict[str, float]
+    low_psnr_db: float | None
+
+
+def measure_upscaling(
+    sampler: Sampler,
+    pictures: Pictures,
+    metrics: Metrics,
+    *,
+    config: SamplingConfig | None = None,
+    seed: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> list[UpscalingRow]:
+    """Each picture, cut to a multiple of the factor, shrunk by means of blocks and enlarged in every way.
+
+    progress: called after each picture with 1. Raises ValueError for a prior that does not upscale.
+    """
+    factor = sampler.upscaling
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    for index in range(len(pictures)):
+        original = _cut(pictures[index], factor)
+        low = to_pixels(shrink(scale_pixels(torch.from_numpy(original[None])), factor))[0]
+        for way, made in _enlarged(sampler, low, factor, config, seed).items():
+            values = metrics.measure(original, made).values
+            again = to_pixels(shrink(scale_pixels(torch.from_numpy(made[None])), factor))[0]
+            found[way].append(values | {"low_psnr_db": metrics.measure(low, again).values["psnr_db"]})
+        if progress is not None:
+            progress(1)
+    return [_row(way, each) for way, each in found.items()]
+
+
+def upscaling_table(rows: Sequence[UpscalingRow], *, markdown: bool = False) -> str:
+    """A line a way."""
+    names = list(rows[0].metrics)
+    headers = ["enlarged by", *names, "low_psnr_db"]
+    cells = [
+        [
+            WAYS[row.way],
+            *(f"{row.metrics[name]:.3f}" for name in names),
+            "-" if row.low_psnr_db is None else f"{row.low_psnr_db:.1f}",
+        ]
+        for row in rows
+    ]
+    return table(headers, cells, markdown=markdown)
+
+
+def as_lines(rows: Sequence[UpscalingRow]) -> list[dict[str, object]]:
+    """As JSON takes it."""
+    return [asdict(row) for row in rows]
+
+
+def _cut(picture: Pixels, factor: int) -> Pixels:
+    height, width = (side // factor * factor for side in picture.shape[:2])
+    return np.ascontiguousarray(picture[:height, :width])
+
+
+def _enlarged(
+    sampler: Sampler, low: Pixels, factor: int, config: SamplingConfig | None, seed: int
+) -> dict[str, Pixels]:
+    """By way."""
+    size = low.shape[1] * factor, low.shape[0] * factor
+    [free] = sampler.upscale(low, seed=seed, config=config, keep=False)
+    return {
+        "bicubic": enlarged(low[None], factor)[0],
+        "lanczos": np.array(Image.fromarray(low).resize(size, Image.Resampling.LANCZOS)),
+        "free": free.rgb,
+        "prior": sampler.kept(free, low).rgb,
+    }
+
+
+def _row(way: str, values: Sequence[dict[str, float]]) -> UpscalingRow:
+    means = {name: float(np.mean([each[name] for each in values])) for name in values[0]}
+    low = means.pop("low_psnr_db")
+    return UpscalingRow(way, len(values), means, low if math.isfinite(low) else None)

@@ -1,0 +1,158 @@
+"""vqcodec bench ablation: what f, K, the quantiser and the losses do to a small model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from tqdm import tqdm
+
+from vqcodec.cli.common import options
+
+if TYPE_CHECKING:
+    from vqcodec.benchmarks.ablation.rows import Row
+    from vqcodec.benchmarks.ablation.runs import Rows, Variant
+
+RESULTS_FILE, TABLE_FILE = "results.jsonl", "table.md"
+
+
+def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
+    """Comma-separated whole numbers."""
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise click.BadParameter(f"{value!r} is not a list of numbers such as 4,8,16")
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+@click.command()
+@click.option(
+    "--images",
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of pictures (nested) or tar shard; every tenth is held out. [default: generated shapes]",
+)
+@click.option(
+    "--perceptual-weights",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with the weights of LPIPS (AlexNet): adds it and a discriminator to the losses, and rows without.",
+)
+@click.option(
+    "--factors",
+    callback=_numbers,
+    default="2,4,8,16",
+    show_default=True,
+    help="Downsampling factors f, separated by commas, at the middle one of the codebook sizes.",
+)
+@click.option(
+    "--codebook-sizes",
+    callback=_numbers,
+    default="16,64,256,1024",
+    show_default=True,
+    help="Codebook sizes K, separated by commas, at the middle one of the factors.",
+)
+@click.option("--quantizers/--no-quantizers", default=True, show_default=True, help="Compare kinds of quantisers too.")
+@click.option("--steps", type=click.IntRange(min=1), default=600, show_default=True, help="Of each training.")
+@click.option(
+    "--crop-size",
+    type=click.IntRange(min=16),
+    default=64,
+    show_default=True,
+    help="Side of the training crops, pixels; a multiple of every factor.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is random.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help=f"Folder for {RESULTS_FILE}, which is gone on with if it is there, and {TABLE_FILE}.",
+)
+@options.as_json
+@options.device
+@options.debug
+def ablation(
+    images: Path | None,
+    perceptual_weights: Path | None,
+    factors: tuple[int, ...],
+    codebook_sizes: tuple[int, ...],
+    quantizers: bool,
+    steps: int,
+    crop_size: int,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+    device: str,
+    debug: bool,
+) -> None:
+    """Train small models that differ in one setting, and measure each on held-out pictures.
+
+    The settings: the downsampling factor f, the codebook size K, the kind of quantiser, with --perceptual-weights the
+    losses. PSNR (dB) is that of the start, where each patch is coded by itself, and that of the trained networks, which
+    see what surrounds it.
+    """
+    from vqcodec.benchmarks.ablation.runs import Ablation, Rows
+    from vqcodec.benchmarks.common.example_sets import picture_data, toy_data
+    from vqcodec.compute.devices import keep_freed_memory
+
+    try:
+        plan = Ablation(
+            factors=factors,
+            codebook_sizes=codebook_sizes,
+            steps=steps,
+            crop_size=crop_size,
+            seed=seed,
+            perceptual=perceptual_weights is not None,
+            quantizers=quantizers,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    keep_freed_memory()
+    data = picture_data(images, crop_size) if images else toy_data(crop_size, seed)
+    results = out / RESULTS_FILE if out else None
+    rows = Rows(plan, data, results, perceptual_weights=perceptual_weights, device=device)
+    for line in rows.damaged:
+        click.echo(f"warning: {line}", err=True)
+    if as_json:
+        for variant in plan.variants():
+            click.echo(_row(rows, variant).to_json())
+    else:
+        _print_tables(rows)
+    if out:
+        _write_tables(rows, out / TABLE_FILE)
+
+
+def _row(rows: Rows, variant: Variant) -> Row:
+    """With a bar while it trains, on a terminal."""
+    name = f"f = {variant.factor}, K = {variant.codebook_size}, {variant.quantizer}"
+    with tqdm(total=rows.ablation.steps, desc=name, unit="step", leave=False, disable=None) as bar:
+
+        def report(step: int, values: dict[str, float]) -> None:
+            bar.update()
+
+        return rows.row(variant, report)
+
+
+def _print_tables(rows: Rows) -> None:
+    """Each row as soon as it is there."""
+    from vqcodec.benchmarks.ablation.rows import columns, line, padded
+
+    names = columns(rows.ablation.perceptual)
+    click.echo(_about(rows))
+    for title, variants in rows.ablation.sweeps().items():
+        click.echo(f"\nby {title}\n\n{padded(names, names)}")
+        for variant in variants:
+            click.echo(line(_row(rows, variant), names))
+
+
+def _write_tables(rows: Rows, path: Path) -> None:
+    """The same tables as Markdown."""
+    from vqcodec.benchmarks.ablation.rows import columns, markdown
+
+    sweeps = {title: list(map(rows.row, variants)) for title, variants in rows.ablation.sweeps().items()}
+    path.write_text(f"{_about(rows)}\n\n{markdown(sweeps, columns(rows.ablation.perceptual))}", encoding="utf-8")
+
+
+def _about(rows: Rows) -> str:
+    data = rows.data
+    return (
+        f"{data.name}: {len(data.training)} pictures to learn from, {len(data.held_out)} held out, measured on "
+        f"{data.side} x {data.side} pixels; {rows.ablation.describe()}"
+    )

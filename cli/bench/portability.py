@@ -1,0 +1,46 @@
+"""vqcodec bench portability: streams of the integer prior, from one kind of process to another."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from vqcodec.cards.finding import DEFAULT_MODEL, find_model
+from vqcodec.cards.model_card import ENTROPY_FILE
+from vqcodec.cli.common import options
+
+
+@click.command()
+@click.option("--streams", type=click.IntRange(min=1), default=10_000, show_default=True, help="How many.")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model whose prior takes part.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the result here, as JSON.")
+@options.debug
+def portability(streams: int, model: str, seed: int, out: Path | None, debug: bool) -> None:
+    """Write streams in processes that differ in threads, vector units and settings, and read them in others.
+
+    Exit code 1 if a single one comes out otherwise.
+    """
+    from vqcodec.benchmarks.common.environment import describe_run
+    from vqcodec.benchmarks.priors.portability import CASES, measure_portability
+
+    folder = find_model(model)
+    about = folder.card.entropy_prior
+    own = (about.prior, folder.path / ENTROPY_FILE) if about else None
+    with tqdm(total=2 * streams, unit="stream", disable=None) as bar:
+        found = measure_portability(streams, own, seed=seed, progress=bar.update)
+    click.echo(
+        f"{found.streams} streams ({found.tokens} tokens, {found.payload_bytes} bytes of payload), each written in one "
+        f"of {len(CASES)} kinds of process and read in another: {len(found.failures)} failures"
+    )
+    for line in found.failures[:20]:
+        click.echo(line)
+    if out is not None:
+        cases = {name: asdict(case) for name, case in CASES.items()}
+        out.write_text(json.dumps(describe_run() | {"cases": cases} | asdict(found), indent=1) + "\n", encoding="utf-8")
+    if found.failures:
+        raise SystemExit(1)

@@ -1,0 +1,242 @@
+"""vqcodec bench speed: how long encoding and decoding take, and where the time goes."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vqcodec.cards.finding import DEFAULT_MODEL
+from vqcodec.cli.common import options
+from vqcodec.cli.common.failures import is_about_memory, printable
+from vqcodec.cli.common.files import write_json
+
+if TYPE_CHECKING:
+    from vqcodec.benchmarks.speed.stages import Speed
+    from vqcodec.codec import Codec
+    from vqcodec.pictures.arrays import Pixels
+
+#: column -> least width and text; a column is as wide as its name at least
+_COLUMNS: dict[str, tuple[int, Callable[[Speed], str]]] = {
+    "size": (9, lambda speed: f"{speed.width}x{speed.height}"),
+    "batch": (5, lambda speed: str(speed.batch)),
+    "levels": (6, lambda speed: str(speed.levels)),
+    "work": (10, lambda speed: speed.work),
+    "ms": (8, lambda speed: f"{1000 * speed.seconds:.1f}"),
+    "MP/s": (7, lambda speed: f"{speed.megapixels_per_second:.2f}"),
+    "images/s": (8, lambda speed: f"{speed.images_per_second:.1f}"),
+    "bytes": (6, lambda speed: "-" if speed.bytes is None else str(speed.bytes)),
+    "network": (7, lambda speed: _share(speed, "network")),
+    "quantiser": (9, lambda speed: _share(speed, "quantiser")),
+    "coder": (5, lambda speed: _share(speed, "entropy coder")),
+    "rest": (4, lambda speed: _share(speed, "rest")),
+}
+
+
+def _sizes(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    """Each WIDTHxHEIGHT in pixels."""
+    return tuple(map(_size, values))
+
+
+def _size(value: str) -> tuple[int, int]:
+    width, _, height = value.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise click.BadParameter(f"{value!r} is not a size such as 768x512")
+    return int(width), int(height)
+
+
+@click.command()
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    callback=_sizes,
+    metavar="WIDTHxHEIGHT",
+    help="Of the picture, in pixels; may be given several times. [default: 768x512]",
+)
+@click.option(
+    "--image",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Measure this picture, at its own size. [default: a synthetic one]",
+)
+@click.option(
+    "--batch",
+    "batches",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="Pictures at a time; may be given several times. More than 1 measures tokenize and detokenize. [default: 1]",
+)
+@click.option(
+    "--dtype",
+    "dtype_names",
+    type=click.Choice(["float32", "bfloat16"]),
+    multiple=True,
+    help="Of the networks; may be given several times. [default: float32, and bfloat16 where the device multiplies it]",
+)
+@click.option(
+    "--entropy",
+    type=click.Choice(["prior", "static", "uniform"]),
+    help="Entropy model. [default: the first of these that the model has]",
+)
+@click.option(
+    "--repeat", type=click.IntRange(min=1), default=10, show_default=True, help="Times each measurement is taken."
+)
+@click.option("--every-level", is_flag=True, help="Measure every level count, not only all levels.")
+@click.option(
+    "--cold/--no-cold",
+    default=True,
+    show_default=True,
+    help="Measure whole commands in fresh processes, too, on the first picture.",
+)
+@click.option(
+    "--megapixels",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Measure time and peak memory of one picture of this size instead, in fresh processes.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch. [default: its own choice]")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the results to this JSON file.")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name, id or folder of the model.")
+@options.device
+@options.debug
+def speed(
+    sizes: tuple[tuple[int, int], ...],
+    image: Path | None,
+    batches: tuple[int, ...],
+    dtype_names: tuple[str, ...],
+    entropy: str | None,
+    repeat: int,
+    every_level: bool,
+    cold: bool,
+    megapixels: float | None,
+    threads: int | None,
+    out: Path | None,
+    model: str,
+    device: str,
+    debug: bool,
+) -> None:
+    """Milliseconds and megapixels a second, warm, with the share of network, quantiser and entropy coder.
+
+    From pixels to the bytes of a stream and back, or with --batch from tensors to tokens and back; and of whole
+    commands, cold. Exit code 1 when something could not be measured.
+    """
+    import torch
+
+    from vqcodec.benchmarks.common.environment import describe_model, describe_run
+    from vqcodec.benchmarks.speed.processes import measure_cold_start, measure_large
+    from vqcodec.benchmarks.speed.stages import dtypes_worth_measuring, synthetic_picture
+    from vqcodec.codec import Codec
+    from vqcodec.pictures.image import load_image, to_pil
+
+    if image and sizes:
+        raise click.UsageError("--image is measured at its own size: leave out --size")
+    if megapixels and (sizes or batches or dtype_names or every_level):
+        raise click.UsageError("--megapixels measures one picture: leave out --size, --batch, --dtype, --every-level")
+    if threads:
+        torch.set_num_threads(threads)
+    codec = Codec.load(model, device=device)
+    path = str(codec.model.path)
+    entropy = entropy or codec.default_entropy
+    values: dict[str, Any] = describe_run() | {"model": describe_model(codec), "entropy": entropy, "failures": []}
+    if megapixels:
+        values["large"] = asdict(
+            measure_large(path, megapixels, image=image, device=device, threads=threads, entropy=entropy)
+        )
+        _print_large(values["large"])
+    else:
+        values["speed"] = []
+        pictures = [load_image(image, alpha="drop").rgb] if image else []
+        pictures = pictures or [synthetic_picture(*size) for size in sizes or [(768, 512)]]
+        most = codec.card.autoencoder.levels
+        settings = list(product(pictures, batches or (1,), range(1 if every_level else most, most + 1)))
+        dtypes = [getattr(torch, name) for name in dtype_names] or dtypes_worth_measuring(codec.device)
+        for dtype in dtypes:
+            with _noted(str(dtype).removeprefix("torch."), values["failures"], debug=debug):
+                codec = Codec.load(path, device=device, dtype=dtype)
+                values["speed"] += _measure(
+                    codec, settings, values["failures"], repeat=repeat, entropy=entropy, debug=debug
+                )
+        if cold:
+            values["cold"] = asdict(measure_cold_start(path, to_pil(pictures[0]), device=device, entropy=entropy))
+            _print_cold(values["cold"], pictures[0])
+    if out:
+        write_json(out, values)
+    sys.exit(1 if values["failures"] else 0)
+
+
+def _measure(
+    codec: Codec,
+    settings: Iterable[tuple[Pixels, int, int]],
+    failures: list[str],
+    *,
+    repeat: int,
+    entropy: str,
+    debug: bool,
+) -> list[dict[str, Any]]:
+    """Measure and print each (picture, batch, level count); what cannot be measured goes to `failures`."""
+    import torch
+
+    from vqcodec.benchmarks.speed.stages import measure_batch, measure_speed
+
+    dtype, threads = str(codec.dtype).removeprefix("torch."), torch.get_num_threads()
+    click.echo(
+        f"{codec.card.name}, {entropy} coding, in {dtype} on {codec.device}, threads: {threads}, medians of {repeat}"
+    )
+    click.echo("  ".join(name.rjust(width) for name, (width, _) in _COLUMNS.items()))
+    measured = []
+    for rgb, batch, levels in settings:
+        with _noted(f"{rgb.shape[1]}x{rgb.shape[0]}, batch {batch}, {levels} levels, {dtype}", failures, debug=debug):
+            if batch == 1:
+                speeds = measure_speed(codec, rgb, levels=levels, repeat=repeat, entropy=entropy)
+            else:
+                speeds = measure_batch(codec, rgb, batch=batch, levels=levels, repeat=repeat)
+            for speed in speeds:
+                click.echo("  ".join(text(speed).rjust(width) for width, text in _COLUMNS.values()))
+            measured += [speed.to_dict() for speed in speeds]
+    if measured:
+        click.echo(f"peak memory {_megabytes(measured[-1]['peak_memory_bytes'])}, of the process")
+    return measured
+
+
+@contextmanager
+def _noted(name: str, failures: list[str], *, debug: bool) -> Iterator[None]:
+    """Too little memory, and what torch cannot do on a device, become one line on stderr and in `failures`."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, TypeError) as error:  # TypeError: of a type that the device does not know
+        if debug:
+            click.echo(traceback.format_exc(), err=True, nl=False)
+        if is_about_memory(error):
+            reason = "not enough memory: give a smaller --batch or --size, or close other programs"
+        else:
+            reason = f"torch cannot compute it here ({printable((str(error).splitlines() or [''])[0])})"
+        failures.append(f"{name}: {reason}")
+        click.echo(f"error: {failures[-1]}", err=True)
+
+
+def _share(speed: Speed, part: str) -> str:
+    return f"{speed.shares[part]:.0%}" if part in speed.shares else "-"
+
+
+def _print_cold(values: dict[str, Any], rgb: Pixels) -> None:
+    for name in ("encode", "decode", "info"):
+        seconds = values[f"{name}_seconds"]
+        click.echo(f"vqcodec {name}, {rgb.shape[1]}x{rgb.shape[0]}: {seconds:.2f} s, the whole process")
+
+
+def _print_large(values: dict[str, Any]) -> None:
+    click.echo(f"{values['width']} x {values['height']}: {values['bytes']} bytes, each in a fresh process")
+    for name in ("encode", "decode"):
+        memory = _megabytes(values[f"{name}_memory_bytes"])
+        click.echo(f"  {name} {values[f'{name}_seconds']:.2f} s, peak memory {memory}")
+    click.echo(f"  of which {_megabytes(values['loaded_memory_bytes'])} before encoding: Python, torch, model, picture")
+
+
+def _megabytes(count: int | None) -> str:
+    return "not known here" if count is None else f"{count / 1e6:.0f} MB"

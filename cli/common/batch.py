@@ -1,0 +1,88 @@
+"""Running a command over its tasks: one after another or `--jobs` at a time, told in the order of the input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from vqcodec.cli.common.failures import printable, report
+from vqcodec.cli.common.files import STANDARD, Task
+from vqcodec.cli.common.loading import LoadingError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task gave: `line` for people, `values` for --json, `warnings` for stderr."""
+
+    line: str
+    values: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What is told of a task that failed. Not the exception: its traceback would keep the picture in memory."""
+
+    text: str
+
+
+def run(tasks: list[Task], work: Callable[[Task], Outcome], *, jobs: int, as_json: bool, debug: bool) -> None:
+    """Do all tasks, tell each outcome, and leave with exit code 1 when one failed. Failures do not stop the others.
+
+    What is wrong with the options, the model or the device, or a closed stdout, stops everything.
+    """
+
+    def attempt(task: Task) -> Outcome | _Failure:
+        try:
+            return work(task)
+        except (click.ClickException, LoadingError, BrokenPipeError):
+            raise
+        except Exception as error:
+            return _Failure(report(error, task.source_name, task.target_name, debug=debug))
+
+    to_stderr = any(task.target == STANDARD for task in tasks)
+    failed = 0
+    quiet = len(tasks) == 1 or sys.stderr is None or not sys.stderr.isatty()
+    with (
+        tqdm(total=len(tasks), unit="file", disable=quiet, leave=False) as bar,
+        closing(_results(tasks, attempt, jobs)) as results,
+    ):
+        for task, result in zip(tasks, results, strict=True):
+            with tqdm.external_write_mode():
+                if isinstance(result, _Failure):
+                    failed += 1
+                    click.echo(result.text, err=True)
+                else:
+                    for warning in result.warnings:
+                        click.echo(f"warning: {printable(f'{task.source_name}: {warning}')}", err=True)
+                    click.echo(json.dumps(result.values) if as_json else printable(result.line), err=to_stderr)
+            bar.update()
+    if failed:
+        if len(tasks) > 1:
+            click.echo(f"error: {failed} of {len(tasks)} files failed", err=True)
+        sys.exit(1)
+
+
+def _results(
+    tasks: list[Task], attempt: Callable[[Task], Outcome | _Failure], jobs: int
+) -> Generator[Outcome | _Failure, None, None]:
+    """In the order of the tasks. A single job runs in this thread, so that Ctrl-C ends it at once."""
+    if jobs == 1 or len(tasks) == 1:
+        yield from map(attempt, tasks)
+        return
+    with ThreadPoolExecutor(max_workers=jobs) as threads:
+        futures = deque(threads.submit(attempt, task) for task in tasks)
+        try:
+            while futures:
+                yield futures.popleft().result()
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)

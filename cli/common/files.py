@@ -1,0 +1,199 @@
+"""Files of the commands: which input goes where, reading, and writing whole files or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+STANDARD = "-"
+PICTURE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".gif", ".ppm", ".pgm", ".tga"}
+)
+
+_PICTURE_STARTS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WebP", b"GIF8": "GIF", b"BM": "BMP"}
+
+
+class FileError(ValueError):
+    """An input or output file is in the way, missing or damaged."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One input and where it goes; `-` is stdin or stdout."""
+
+    source: str
+    target: str
+
+    @property
+    def source_name(self) -> str:
+        return "stdin" if self.source == STANDARD else self.source
+
+    @property
+    def target_name(self) -> str:
+        return "stdout" if self.target == STANDARD else self.target
+
+
+def plan(paths: Sequence[str], folder: Path | None, *, suffix: str, inputs: frozenset[str]) -> list[Task]:
+    """The tasks for the arguments of a command. Raises click.UsageError, or FileError for a folder without inputs.
+
+    Without `folder`: IN OUT. With it: any number of files, and folders that are searched for `inputs` (file suffixes);
+    results get `suffix` and keep their place below the folder that was given.
+    """
+    if folder is None:
+        if len(paths) != 2:
+            raise click.UsageError("expected IN OUT; for several inputs or a folder give -o DIR")
+        if paths[0] != STANDARD and Path(paths[0]).is_dir():
+            raise click.UsageError(f"{paths[0]} is a folder; give -o DIR for the results")
+        return [Task(paths[0], paths[1])]
+    if not paths:
+        raise click.UsageError("no input files given")
+    tasks: dict[Path, Task] = {}
+    for source, relative in _inputs(paths, inputs):
+        target = folder / relative.with_suffix(suffix)
+        if target in tasks:
+            raise click.UsageError(f"{tasks[target].source} and {source} would both become {target}; rename one")
+        tasks[target] = Task(str(source), str(target))
+    return list(tasks.values())
+
+
+def check_stream_names(tasks: Sequence[Task]) -> None:
+    """Raises click.UsageError for streams that would get a picture's name."""
+    for task in tasks:
+        if Path(task.target).suffix.lower() in PICTURE_SUFFIXES:
+            raise click.UsageError(
+                f"{task.target} is a picture's name; the stream goes into a .vq file, or give -o DIR"
+            )
+
+
+def _inputs(paths: Iterable[str], suffixes: frozenset[str]) -> Iterator[tuple[Path, Path]]:
+    for text in paths:
+        path = Path(text)
+        if text == STANDARD:
+            raise click.UsageError("stdin (-) cannot be combined with -o; give IN OUT")
+        if not path.is_dir():
+            yield path, Path(path.name)
+            continue
+        found = [child for child in sorted(path.rglob("*")) if child.suffix.lower() in suffixes and child.is_file()]
+        if not found:
+            raise FileError(f"{path}: no files there with one of the suffixes {', '.join(sorted(suffixes))}")
+        yield from ((child, child.relative_to(path)) for child in found)
+
+
+def read_standard(limit: int = -1) -> bytes:
+    """All bytes of stdin, or the first `limit`. Raises FileError."""
+    if sys.stdin is None:
+        raise FileError("stdin: is closed; name an input file")
+    return sys.stdin.buffer.read(limit)
+
+
+def read_stream_file(source: str) -> bytes:
+    """The bytes of a .vq file or of stdin. Raises FileError, also for a picture and for more than a stream can be."""
+    from vqcodec.bitstream.limits import MAX_STREAM_BYTES
+
+    try:
+        if source == STANDARD:
+            data = read_standard(MAX_STREAM_BYTES + 1)
+        else:
+            with open(source, "rb") as file:
+                data = file.read(MAX_STREAM_BYTES + 1)
+    except FileNotFoundError as error:
+        raise FileError(f"{source}: no such file: check the name") from error
+    except IsADirectoryError as error:
+        raise FileError(f"{source}: is a folder: name the files in it") from error
+    except OSError as error:
+        raise FileError(f"{source}: cannot be read ({error.strerror})") from error
+    name = "stdin" if source == STANDARD else source
+    for start, kind in _PICTURE_STARTS.items():
+        if data.startswith(start):
+            raise FileError(f"{name}: not a .vq stream but a {kind} picture: make a stream of it with vqcodec encode")
+    if len(data) > MAX_STREAM_BYTES:
+        raise FileError(f"{name}: over {MAX_STREAM_BYTES} bytes, more than a .vq stream can have: check the file")
+    return data
+
+
+def picture_type(target: str, format_: str | None = None) -> str:
+    """The type to write, in Pillow's word; PNG for stdout. Raises click.UsageError."""
+    from vqcodec.pictures.image import UnsupportedOutputError, check_output_type
+
+    try:
+        return check_output_type(target if target != STANDARD else "stdout.png", format_)
+    except UnsupportedOutputError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def check_target(task: Task, *, force: bool) -> None:
+    """Raises FileError when the target exists and may not be overwritten, or cannot be a file."""
+    target, path = task.target, Path(task.target)
+    if target == STANDARD:
+        if sys.stdout is None:
+            raise FileError("stdout: is closed; name an output file")
+        if sys.stdout.isatty() and not force:
+            raise FileError("stdout: is a terminal; redirect it, name a file, or give -f to write there all the same")
+        return
+    if path.is_dir() or target.endswith(("/", os.sep)):
+        raise FileError(f"{target}: is a folder; name a file, or give the folder with -o")
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise FileError(f"{target}: is not a regular file; give - to write to stdout")
+    if os.path.exists(task.source) and os.path.samefile(task.source, target):
+        raise FileError(f"{target}: is the input itself; name another output")
+    if not force:
+        raise FileError(f"{target}: exists already; give -f to overwrite it")
+
+
+def write_output(task: Task, data: bytes, *, force: bool, check: Callable[[bytes], object]) -> None:
+    """Write the target whole or not at all, and only if what was written reads back and `check` raises nothing."""
+    if task.target == STANDARD:
+        check(data)
+        try:
+            rest = memoryview(data)
+            while rest:  # under PYTHONUNBUFFERED one write may take a part only
+                rest = rest[sys.stdout.buffer.write(rest) :]
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise FileError(f"stdout: cannot be written ({error.strerror})") from error
+        return
+    with _replacing(task, force=force) as temporary:
+        temporary.write_bytes(data)
+        written = temporary.read_bytes()
+        if written != data:
+            raise FileError(f"{task.target}: reads back other bytes than were written; is the disk full or failing?")
+        check(written)
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write `values` whole or not at all, over what is there. Raises FileError, ValueError for NaN and infinity."""
+    text = json.dumps(values, indent=1, allow_nan=False) + "\n"
+    with _replacing(Task(STANDARD, str(path)), force=True) as temporary:  # made from no file
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _replacing(task: Task, *, force: bool) -> Iterator[Path]:
+    """A temporary file beside the target that becomes it when the block ends well, and is deleted when it does not."""
+    path = Path(os.path.realpath(task.target))
+    temporary = path.with_name(f".vqcodec-{secrets.token_hex(8)}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # created here, and not by tempfile, which would make it private to the user whatever the umask says
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield temporary
+        check_target(task, force=force)
+        temporary.replace(path)
+    except OSError as error:
+        raise FileError(f"{task.target}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

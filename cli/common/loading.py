@@ -1,0 +1,40 @@
+"""Codecs that are loaded once, when the first file needs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from vqcodec.cards.errors import ModelError
+from vqcodec.cards.model_card import ModelFolder
+
+if TYPE_CHECKING:
+    from vqcodec.codec import Codec
+
+
+class LoadingError(Exception):
+    """An installed model or the device cannot be used, so that no other file can be done either."""
+
+
+class Codecs:
+    """The codecs in use on one device, by model. Threads may share it."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._loaded: dict[Path, Codec] = {}
+        self._lock = Lock()
+
+    def get(self, model: ModelFolder) -> Codec:
+        """Raises LoadingError."""
+        with self._lock:
+            if model.path not in self._loaded:
+                from vqcodec.codec import Codec
+                from vqcodec.compute.devices import DeviceError, keep_freed_memory
+
+                keep_freed_memory()
+                try:
+                    self._loaded[model.path] = Codec.load(model.path, device=self._device)
+                except (DeviceError, ModelError) as error:
+                    raise LoadingError(str(error)) from error
+            return self._loaded[model.path]

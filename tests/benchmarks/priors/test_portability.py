@@ -1,0 +1,37 @@
+"""The run over kinds of processes finds nothing where there is nothing, and finds what differs."""
+
+from __future__ import annotations
+
+import pytest
+
+from vqcodec.benchmarks.priors import portability
+from vqcodec.benchmarks.priors.portability import Case, measure_portability
+from vqcodec.benchmarks.speed.processes import ProcessError
+
+#: as a library would be that rounds its products
+WRONG = "import vqcodec.prior.arithmetic as m; m.LARGEST_STATE = 100"
+
+
+def measured(monkeypatch: pytest.MonkeyPatch, **cases: Case) -> portability.Portability:
+    monkeypatch.setattr(portability, "CASES", cases)
+    return measure_portability(24, None)
+
+
+def test_processes_that_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measured(monkeypatch, one=Case(at_once=1), many=Case({"OPENBLAS_NUM_THREADS": "2"}, at_once=50))
+    assert found.streams == 24
+    assert found.payloads > 24
+    assert found.tokens > found.payloads
+    assert found.payload_bytes > 24
+    assert found.failures == ()
+
+
+def test_a_process_that_computes_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measured(monkeypatch, right=Case(), wrong=Case(settings=WRONG))
+    assert found.failures
+    assert all("written by case" in line for line in found.failures)
+
+
+def test_a_process_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ProcessError, match=r"the process of case 'bad' failed: .*no such thing"):
+        measured(monkeypatch, bad=Case(settings="raise RuntimeError('no such thing')"), good=Case())

@@ -1,0 +1,265 @@
+"""Model cards and the folders they lie in."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vqcodec.bitstream import FREQUENCY_TOTAL, STATIC_ID, UNIFORM_ID, UnknownModelError, WrongModelError
+from vqcodec.cards.errors import ModelError
+from vqcodec.cards.finding import MODELS_VARIABLE, check_model_id, find_model, find_model_by_id, installed_models
+from vqcodec.cards.model_card import CARD_FILE, ModelCard, load_model_folder
+from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
+
+CONFIG = AutoencoderConfig(
+    CompactConfig(
+        patch=4,
+        encoder_widths=(8, 16),
+        encoder_depths=(1, 1),
+        encoder_hidden=(0.5, 1.0),
+        decoder_widths=(8, 16),
+        decoder_depths=(1, 2),
+        decoder_hidden=(1.0, 1.0),
+        latent_channels=16,
+    ),
+    QuantizerConfig(codebook_sizes=(4, 2), code_dimension=4),
+)
+TABLES = ((FREQUENCY_TOTAL - 3, 1, 1, 1), (FREQUENCY_TOTAL // 2, FREQUENCY_TOTAL // 2))
+CARD = ModelCard("sample", CONFIG, TABLES, "ab" * 32, "MIT", training={"data": "none"})
+#: of CARD: when this changes, every stream that was ever written loses its model
+GOLDEN_FINGERPRINT = "b174e70b57a29a7d970fe2cd77a9596108310b27828f7d6ef003faf0608b4f33"
+
+
+pytestmark = pytest.mark.usefixtures("no_models")
+
+
+def changed(part: str, **values: Any) -> dict[str, Any]:
+    """CONFIG as a dictionary with some values of a part changed."""
+    shape = CONFIG.to_dict()
+    return shape | {part: shape[part] | values}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "models" / "sample"
+    made.mkdir(parents=True)
+    CARD.save(made)
+    return made
+
+
+def change(folder: Path, **values: Any) -> None:
+    path = folder / CARD_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+# ---- fingerprint ----
+
+
+def test_fingerprint_never_changes() -> None:
+    assert CARD.fingerprint == GOLDEN_FINGERPRINT
+    assert CARD.model_id.hex() == GOLDEN_FINGERPRINT[:8]
+
+
+OTHER_WORDS = {"padding": "zeros", "codebook": "sim", "lookup": "cosine", "gradient": "rotation"}
+PARTS = [
+    (part, field.name) for part in ("networks", "quantizer") for field in dataclasses.fields(getattr(CONFIG, part))
+]
+
+
+@pytest.mark.parametrize(("part", "name"), PARTS)
+def test_fingerprint_follows_every_field_of_the_networks(part: str, name: str) -> None:
+    present = getattr(CONFIG, part)
+    value = getattr(present, name)
+    other = OTHER_WORDS.get(name)
+    if name == "patch":
+        other = 2 * value
+    elif name == "level_strides":
+        other = (2, 1)
+    elif other is None:
+        other = (*value[:-1], value[-1] + 1) if isinstance(value, tuple) else value + 1
+    config = dataclasses.replace(CONFIG, **{part: dataclasses.replace(present, **{name: other})})
+    assert dataclasses.replace(CARD, autoencoder=config).fingerprint != CARD.fingerprint
+
+
+@pytest.mark.parametrize(
+    "changes", [{"static_frequencies": ()}, {"static_frequencies": TABLES[::-1]}, {"weights_sha256": "ac" * 32}]
+)
+def test_fingerprint_follows_frequencies_and_weights(changes: dict[str, Any]) -> None:
+    assert dataclasses.replace(CARD, **changes).fingerprint != CARD.fingerprint
+
+
+@pytest.mark.parametrize("changes", [{"name": "x"}, {"licence": "x"}, {"reads": ("01",)}, {"training": {"steps": 1}}])
+def test_fingerprint_ignores_what_is_for_people(changes: dict[str, Any]) -> None:
+    assert dataclasses.replace(CARD, **changes).fingerprint == CARD.fingerprint
+
+
+def test_stream_model() -> None:
+    model = CARD.stream_model
+    assert (model.model_id, model.name) == (CARD.model_id, "sample")
+    assert [(grid.downsampling_factor, grid.codebook_size) for grid in model.grids] == [(8, 4), (8, 2)]
+    assert set(model.entropy_models) == {UNIFORM_ID, STATIC_ID}
+    assert set(dataclasses.replace(CARD, static_frequencies=()).stream_model.entropy_models) == {UNIFORM_ID}
+
+
+# ---- a folder ----
+
+
+def test_save_and_load(folder: Path) -> None:
+    model = load_model_folder(folder)
+    assert model.card == CARD
+    assert model.path == folder
+    model.weights_path.write_bytes(bytes(10))
+    assert model.size_bytes == 10 + (folder / CARD_FILE).stat().st_size
+    lines = (folder / CARD_FILE).read_text().splitlines()
+    assert sum(str(TABLES[0][0]) in line for line in lines) == 1  # a table takes one line
+    assert json.loads((folder / CARD_FILE).read_text())["fingerprint"] == CARD.fingerprint
+
+
+def test_a_card_without_frequencies_survives(folder: Path) -> None:
+    card = dataclasses.replace(CARD, static_frequencies=())
+    card.save(folder)
+    assert load_model_folder(folder).card == card
+
+
+def failure(folder: Path) -> str:
+    with pytest.raises(ModelError) as caught:
+        load_model_folder(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(str(folder))
+    return message
+
+
+def test_no_card(tmp_path: Path) -> None:
+    assert "not a model folder, it has no card.json" in failure(tmp_path)
+    assert "not a model folder" in failure(tmp_path / "none")
+    (tmp_path / "file").touch()
+    assert "not a model folder" in failure(tmp_path / "file")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\xfa", b"[1]", b"null", b"{}", b'"text"', b"3"])
+def test_a_card_that_is_no_card(folder: Path, content: bytes) -> None:
+    (folder / CARD_FILE).write_bytes(content)
+    assert CARD_FILE in failure(folder)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"weights_sha256": "00" * 32},
+        {"static_frequencies": [[1, 2]]},
+        {"autoencoder": changed("networks", patch=2)},
+        {"fingerprint": "00" * 32},
+        {"fingerprint": None},
+    ],
+)
+def test_a_changed_field_does_not_match_the_fingerprint(folder: Path, values: dict[str, Any]) -> None:
+    change(folder, **values)
+    assert "fingerprint does not match" in failure(folder)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"autoencoder": {"pach": 4}},
+        {"autoencoder": [1, 2]},
+        {"autoencoder": "text"},
+        {"autoencoder": None},
+        {"autoencoder": changed("quantizer", codebook_sizes=[])},
+        {"autoencoder": changed("networks", encoder_widths=3)},
+        {"static_frequencies": 5},
+        {"static_frequencies": [5]},
+        {"unknown": 1},
+        {"schema_version": 2},
+        {"schema_version": "1"},
+    ],
+)
+def test_a_card_with_a_wrong_field(folder: Path, values: dict[str, Any]) -> None:
+    change(folder, **values)
+    assert "not a valid model card" in failure(folder)
+
+
+def test_a_later_schema_is_named(folder: Path) -> None:
+    change(folder, schema_version=7)
+    assert "schema version 7, this vqcodec reads 1" in failure(folder)
+
+
+def test_a_model_of_label_maps_survives_and_has_an_id_of_its_own(folder: Path) -> None:
+    card = dataclasses.replace(CARD, autoencoder=dataclasses.replace(CARD.autoencoder, label_map="edges"))
+    card.save(folder)
+    assert load_model_folder(folder).card == card
+    assert card.model_id != CARD.model_id
+
+
+# ---- installed models ----
+
+
+def test_models_are_found_by_name_path_and_id(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_model(folder).card == find_model(str(folder)).card == CARD
+    assert list(installed_models()) == []
+    monkeypatch.setenv(MODELS_VARIABLE, str(folder.parent))
+    assert [model.card.name for model in installed_models()] == ["sample"]
+    assert find_model("sample").path == folder
+    assert find_model(CARD.model_id.hex()).path == folder
+    (tmp_path / "here").mkdir()
+    shutil.copytree(folder, tmp_path / "here" / "sample")
+    monkeypatch.chdir(tmp_path / "here")
+    assert find_model("sample").path == folder
+    assert find_model("./sample").path == tmp_path / "here" / "sample"
+    monkeypatch.delenv(MODELS_VARIABLE)
+    assert find_model("sample").path == tmp_path / "here" / "sample"
+    monkeypatch.setenv(MODELS_VARIABLE, str(folder.parent))
+    assert find_model_by_id(CARD.model_id).path == folder
+
+
+def test_several_folders_of_models(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    second = tmp_path / "more"
+    shutil.copytree(folder, second / "b")
+    dataclasses.replace(CARD, name="other", weights_sha256="cd" * 32).save(second / "b")
+    monkeypatch.setenv(MODELS_VARIABLE, os.pathsep.join([str(folder.parent), "", str(second)]))
+    assert [model.card.name for model in installed_models()] == ["sample", "other"]
+    shutil.copytree(folder, tmp_path / "embedded" / "first")
+    assert [model.path.name for model in installed_models()] == ["first", "sample", "b"]
+
+
+def test_an_unknown_name_lists_what_is_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match=r"^photo-9: no such model folder.*\(installed: none\)"):
+        find_model("photo-9")
+    monkeypatch.setenv(MODELS_VARIABLE, str(folder.parent))
+    with pytest.raises(ModelError, match=r"\(installed: sample\)"):
+        find_model("photo-9")
+
+
+def test_an_unknown_id_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MODELS_VARIABLE, str(folder.parent))
+    with pytest.raises(UnknownModelError, match=rf"01020304.*sample \({CARD.model_id.hex()}\).*{MODELS_VARIABLE}"):
+        find_model_by_id(bytes([1, 2, 3, 4]))
+
+
+def test_the_variable_names_a_folder_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MODELS_VARIABLE, str(tmp_path / "none"))
+    with pytest.raises(ModelError, match=f"none: no such folder, but {MODELS_VARIABLE} names it"):
+        list(installed_models())
+
+
+def test_a_damaged_model_among_the_installed_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / CARD_FILE).write_text("{")
+    monkeypatch.setenv(MODELS_VARIABLE, str(folder.parent))
+    with pytest.raises(ModelError, match=r"sample.card\.json: cannot be read"):
+        find_model("sample")
+
+
+def test_a_wrong_model_names_both(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = dataclasses.replace(CARD, name="other", weights_sha256="cd" * 32)
+    check_model_id(other.model_id, other)
+    with pytest.raises(WrongModelError, match=rf"{CARD.model_id.hex()}, not with other \({other.model_id.hex()}\)"):
+        check_model_id(CARD.model_id, other)
+    monkeypatch.setenv(MODELS_VARIABLE, str(folder.parent))
+    with pytest.raises(WrongModelError, match=rf"model sample \({CARD.model_id.hex()}\), not with other"):
+        check_model_id(CARD.model_id, other)

@@ -1,0 +1,60 @@
+"""A small integer prior with random weights, and what it says of random tokens."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from prior_helpers import random_prior
+
+from vqcodec.bitstream import TokenGrid
+from vqcodec.bitstream.entropy_models import CodingContext, EntropyModel
+from vqcodec.prior.integer import IntegerPrior
+from vqcodec.prior.transformer import Prior
+from vqcodec.training.stage2.integer_export import integer_arrays
+
+SIZES = (40, 24, 9)
+
+
+@lru_cache
+def priors(order: str = "wavefront", **fields: Any) -> tuple[Prior, IntegerPrior]:
+    """In floating point and in whole numbers."""
+    prior = random_prior(codebook_sizes=SIZES, factors=(16,) * 3, orders=(order,) * 3, **fields)
+    tokens = [torch.from_numpy(draw(size, (8, 8), size)[None].astype(np.int64)) for size in SIZES]
+    return prior, IntegerPrior(prior.config, integer_arrays(prior, tokens))
+
+
+def draw(codes: int, shape: tuple[int, int], seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, codes, shape)
+
+
+def grids(shape: tuple[int, int], seed: int = 0) -> tuple[TokenGrid, ...]:
+    return tuple(TokenGrid(draw(size, shape, seed + size), size) for size in SIZES)
+
+
+def frequencies(
+    model: EntropyModel, pyramid: tuple[TokenGrid, ...], level: int, *, complete: bool = False
+) -> np.ndarray:
+    """(rows * cols, K): of all tokens of a level, in raster order; as a reader finds them, or a writer."""
+    grid = pyramid[level]
+    known = grid.indices.astype(np.int32) if complete else np.full(grid.shape, -1, np.int32)
+    context = CodingContext(level, grid.shape, grid.codebook_size, pyramid[:level], known, complete)
+    at_work = model.begin_level(context)
+    found = np.zeros((known.size, grid.codebook_size), np.int64)
+    for positions in at_work.groups():
+        found[positions] = at_work.frequencies(positions)
+        known.reshape(-1)[positions] = grid.indices.reshape(-1)[positions]
+    return found
+
+
+def digest(model: EntropyModel, shape: tuple[int, int] = (9, 13), seeds: int = 3) -> str:
+    """sha256 of the frequencies of all tokens of a few random streams."""
+    total = hashlib.sha256()
+    for seed in range(seeds):
+        pyramid = grids(shape, seed)
+        for level in range(len(pyramid)):
+            total.update(frequencies(model, pyramid, level).astype("<i8").tobytes())
+    return total.hexdigest()

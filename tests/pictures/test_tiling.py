@@ -1,0 +1,44 @@
+"""Tiles cover a picture exactly once, and their halos stay inside it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vqcodec.pictures.tiling import TILE_TOKENS, scaled, spans, tiles
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 3000), st.integers(0, 40), st.integers(1, 200))
+def test_spans_cover_a_length_exactly_once(length: int, halo: int, tile: int) -> None:
+    made = spans(length, halo, tile)
+    assert [place for span in made for place in range(span.inner.start, span.inner.stop)] == list(range(length))
+    for span in made:
+        assert span.outer.start == max(0, span.inner.start - halo)
+        assert span.outer.stop == min(length, span.inner.stop + halo)
+        outer = range(length)[span.outer]
+        assert outer[span.kept] == range(length)[span.inner]
+    sizes = [span.inner.stop - span.inner.start for span in made]
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= 1.5 * tile + 1
+    assert len(made) == 1 or min(sizes) >= tile // 2
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 9), st.integers(1, 20))
+def test_tiles_cover_a_grid_exactly_once(rows: int, cols: int, halo: int, tile: int) -> None:
+    times = np.zeros((rows, cols), int)
+    for row, col in tiles(rows, cols, halo, tile):
+        times[row.inner, col.inner] += 1
+    assert (times == 1).all()
+
+
+@pytest.mark.parametrize(("length", "count"), [(1, 1), (TILE_TOKENS, 1), (143, 1), (145, 2), (192, 2), (300, 3)])
+def test_a_picture_is_cut_only_when_it_is_large(length: int, count: int) -> None:
+    assert len(spans(length, 4)) == count
+
+
+def test_scaled_is_in_pixels() -> None:
+    assert scaled(slice(3, 5), 16) == slice(48, 80)

@@ -1,0 +1,149 @@
+"""Tokens by what they cost: fewer bits for more weight, every limit kept, every model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from integer_helpers import SIZES, priors
+
+from vqcodec.bitstream import EntropyModel, StaticModel, UniformModel, quantise_frequencies, read_header
+from vqcodec.bitstream.coder import decode_level, encode_level
+from vqcodec.codec import Codec
+from vqcodec.models.config import QuantizerConfig
+from vqcodec.models.quantizer import ResidualQuantizer
+from vqcodec.pictures.image import LoadedImage
+from vqcodec.rates.rate import OperatingPoint, RateError
+from vqcodec.rates.token_choice import TokenChooser
+
+PICTURE = LoadedImage(np.random.default_rng(2).integers(0, 256, (90, 130, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def codec(coding_model: Path) -> Codec:
+    return Codec.load(coding_model, device="cpu")
+
+
+def quantizer(**fields: object) -> ResidualQuantizer:
+    torch.manual_seed(4)
+    config = replace(QuantizerConfig(SIZES, 4), **fields)  # type: ignore[arg-type]
+    made = ResidualQuantizer(6, config).eval()
+    with torch.no_grad():
+        made.start_levels(torch.randn(1, 6, 16, 16), torch.Generator().manual_seed(0))
+    return made
+
+
+def chooser(entropy_model: EntropyModel | None = None, **fields: object) -> TokenChooser:
+    latent = torch.randn(1, 6, 7, 9, generator=torch.Generator().manual_seed(1))
+    return TokenChooser(quantizer(**fields), latent, entropy_model or priors()[1])
+
+
+STATIC = StaticModel([quantise_frequencies(np.arange(size) ** 2 + 1) for size in SIZES])
+KINDS = [
+    {},
+    {"lookup": "cosine"},
+    {"lookup": "euclidean"},
+    {"codebook": "gumbel"},
+    {"codebook": "sim"},
+    {"level_strides": (2, 1, 1)},
+]
+
+
+@pytest.mark.parametrize("fields", KINDS, ids=str)
+def test_without_weight_they_are_those_of_the_nearest_codes(fields: dict[str, object]) -> None:
+    made = chooser(STATIC, **fields)
+    expected = made._quantizer.tokens(made._latent, 3)
+    for grid, tokens in zip(made.at(OperatingPoint(3)).levels, expected, strict=True):
+        assert np.array_equal(grid.indices, tokens[0].numpy())
+    level, vectors = made._quantizer.each()[0], torch.randn(20, 6)
+    distances = level.distances(vectors)
+    assert torch.equal(distances.argmin(dim=1), level.choose(vectors))
+    assert distances.min() >= 0
+
+
+@pytest.mark.parametrize("fields", KINDS, ids=str)
+def test_more_weight_is_fewer_bytes_and_more_distance(fields: dict[str, object]) -> None:
+    made = chooser(STATIC, **fields)
+    weights = (0.0, 0.02, 0.1, 0.4, 3.0)
+    sizes = [made.payload_bytes(OperatingPoint(1, weight)) for weight in weights]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < sizes[0]
+    level = made._quantizer.each()[0]
+    vectors = made._latent if "level_strides" not in fields else torch.nn.functional.avg_pool2d(
+        made._latent, 2, ceil_mode=True, count_include_pad=False
+    )  # fmt: skip
+    by_position = level.distances(vectors[0].permute(1, 2, 0).reshape(-1, 6)).detach().numpy()
+    far = [
+        by_position[np.arange(len(by_position)), made.at(OperatingPoint(1, w)).levels[0].indices.ravel()].sum()
+        for w in weights
+    ]
+    assert far == sorted(far)
+
+
+@pytest.mark.parametrize("entropy_model", [UniformModel(), STATIC, priors()[1]], ids=lambda model: model.name)
+def test_what_is_chosen_takes_what_was_foretold(entropy_model: EntropyModel) -> None:
+    made = chooser(entropy_model)
+    for point in (OperatingPoint(1), OperatingPoint(3), OperatingPoint(1, 0.3), OperatingPoint(3, 0.1)):
+        levels = made.at(point).levels
+        assert len(levels) == point.levels
+        total = 0
+        for number, grid in enumerate(levels):
+            payload = encode_level(grid, entropy_model, level=number, coarser=levels[:number])
+            read = decode_level(
+                payload,
+                entropy_model,
+                level=number,
+                shape=grid.shape,
+                codebook_size=SIZES[number],
+                coarser=levels[:number],
+            )
+            assert read == grid
+            total += len(payload) + 1
+        assert total == made.payload_bytes(point)
+
+
+def test_equal_costs_leave_the_nearest(codec: Codec) -> None:
+    assert codec.encode(PICTURE, weight=0.4, entropy="uniform") == codec.encode(PICTURE, entropy="uniform")
+
+
+# ---- through the codec ----
+
+
+@pytest.mark.parametrize("entropy", ["prior", "static"])
+def test_limits_are_kept_and_streams_come_back(codec: Codec, entropy: str) -> None:
+    whole, first = (len(codec.encode(PICTURE, levels=levels, entropy=entropy)) for levels in (2, 1))
+    sizes = []
+    for limit in (first, (first + whole) // 2, whole - 1, whole, 10 * whole):
+        stream = codec.encode(PICTURE, max_bytes=limit, entropy=entropy)
+        assert len(stream) <= limit
+        assert codec.decode(stream).size == (130, 90)
+        assert codec.encode(PICTURE, bits_per_pixel=8 * limit / (130 * 90) + 1e-9, entropy=entropy) == stream
+        sizes.append(len(stream))
+    assert sizes == sorted(sizes)
+    assert sizes[-1] <= whole
+    alone = codec.encode(PICTURE, max_bytes=10 * whole, levels=1, entropy=entropy)
+    assert read_header(alone).header.level_count == 1
+
+
+def test_boxes_count(codec: Codec) -> None:
+    alpha = np.random.default_rng(0).integers(0, 256, (90, 130), dtype=np.uint8)
+    with pytest.raises(RateError, match=r"2000 bytes are too few: .* has 11.* bytes are alpha"):
+        codec.encode(LoadedImage(PICTURE.rgb, alpha=alpha), max_bytes=2000)
+
+
+def test_quality_is_the_smaller_the_lower(codec: Codec) -> None:
+    sizes = [len(codec.encode(PICTURE, quality=quality)) for quality in (0, 30, 50, 80, 100)]
+    assert sizes == sorted(sizes)
+    assert codec.encode(PICTURE, quality=100) == codec.encode(PICTURE)
+    assert codec.encode(PICTURE, quality=50) == codec.encode(PICTURE, levels=1)
+
+
+def test_a_picture_in_tiles_has_the_latent_of_the_whole(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.rand(1, 3, 16 * 40, 16 * 24) * 2 - 1
+    whole = codec.latent(images)
+    monkeypatch.setattr("vqcodec.pictures.tiling.TILE_TOKENS", 16)
+    torch.testing.assert_close(codec.latent(images), whole, atol=1e-4, rtol=1e-4)
+    assert whole.shape == (1, codec.card.autoencoder.latent_channels, 40, 24)

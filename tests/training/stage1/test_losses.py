@@ -1,0 +1,114 @@
+"""The reconstruction losses of stage 1."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from vqcodec.perceptual.networks import LPIPS, PerceptualWeightsError
+from vqcodec.training.stage1.losses import LossWeights, MapLoss, ReconstructionLoss
+from vqcodec.training.stage1.trainer import SMALLEST_LPIPS_CROP
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def images(seed: int, size: int = 48) -> Tensor:
+    return torch.rand(3, 3, size, size, generator=seeded(seed)) * 2 - 1
+
+
+@pytest.mark.parametrize(
+    ("weights", "names"),
+    [
+        (LossWeights(), {"l1", "colour", "lpips_alex", "lpips_vgg"}),
+        (LossWeights(lpips_alex=0), {"l1", "colour", "lpips_vgg"}),
+        (LossWeights(lpips_vgg=0, colour=0), {"l1", "lpips_alex"}),
+        (LossWeights(l2=1).without_networks(), {"l1", "l2", "colour"}),
+    ],
+)
+def test_terms_that_weigh_nothing_are_not_computed(
+    weights: LossWeights, names: set[str], perceptual_weights: Path
+) -> None:
+    loss = ReconstructionLoss(perceptual_weights, weights)
+    terms = loss(images(0), images(1), seeded())
+    assert set(terms) == names
+    assert all(float(term) > 0 and term.shape == () for term in terms.values())
+    assert [float(term) for term in loss(images(0), images(0), seeded()).values()] == [0.0] * len(names)
+
+
+def test_terms_are_what_they_say(perceptual_weights: Path) -> None:
+    """The generator draws the shift first: all windows are then of the size of the picture."""
+    real, made = images(0), images(1)
+    loss = ReconstructionLoss(perceptual_weights, LossWeights(vgg_crops=3, vgg_crop_size=48))
+    terms = loss(real, made, seeded(7))
+    top, left = torch.randint(4, (2,), generator=seeded(7)).tolist()
+    unit_real, unit_made = (real + 1) / 2, (made + 1) / 2
+    alex, vgg = LPIPS(perceptual_weights, "alex"), LPIPS(perceptual_weights, "vgg")
+    torch.testing.assert_close(terms["l1"], (real - made).abs().mean())
+    shifted = alex(unit_made[:, :, top:, left:], unit_real[:, :, top:, left:])
+    torch.testing.assert_close(terms["lpips_alex"], shifted.mean())
+    torch.testing.assert_close(terms["lpips_vgg"], vgg(unit_made, unit_real).mean())
+    whole = ReconstructionLoss(perceptual_weights, LossWeights(vgg_crops=0))(real, made, seeded(7))
+    torch.testing.assert_close(whole["lpips_vgg"], terms["lpips_vgg"])
+    difference = (real - made).unfold(2, 8, 8).unfold(3, 8, 8).mean(dim=(4, 5))
+    torch.testing.assert_close(terms["colour"], difference.abs().mean())
+
+
+def test_the_generator_decides_alone(perceptual_weights: Path) -> None:
+    loss = ReconstructionLoss(perceptual_weights, LossWeights(vgg_crops=1, vgg_crop_size=16))
+    runs = [loss(images(0), images(1), seeded(seed)) for seed in (1, 1, 2)]
+    assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+    assert float(runs[0]["lpips_vgg"]) != float(runs[2]["lpips_vgg"])
+
+
+def test_the_gradient_reaches_the_reconstruction_and_no_weights(perceptual_weights: Path) -> None:
+    loss = ReconstructionLoss(perceptual_weights, LossWeights())
+    assert list(loss.parameters()) == []
+    for name in ("l1", "colour", "lpips_alex", "lpips_vgg"):
+        made = images(1).requires_grad_()
+        loss(images(0), made, seeded())[name].backward()
+        assert made.grad is not None
+        assert torch.isfinite(made.grad).all()
+        assert float(made.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_smallest_crops_survive_every_shift(perceptual_weights: Path, seed: int) -> None:
+    loss = ReconstructionLoss(perceptual_weights, LossWeights())
+    terms = loss(images(0, SMALLEST_LPIPS_CROP), images(1, SMALLEST_LPIPS_CROP), seeded(seed))
+    assert all(torch.isfinite(term) for term in terms.values())
+
+
+def test_missing_perceptual_weights_are_named(tmp_path: Path) -> None:
+    with pytest.raises(PerceptualWeightsError, match=r"alexnet_conv_fp16\.safetensors: no such file"):
+        ReconstructionLoss(tmp_path, LossWeights())
+    with pytest.raises(ValueError, match="give --no-perceptual to train without"):
+        ReconstructionLoss(None, LossWeights())
+    assert ReconstructionLoss(None, LossWeights().without_networks()).alex is None
+
+
+# ---- label maps ----
+
+
+@pytest.mark.parametrize("scale", [1.0, 6.0])
+def test_the_loss_of_maps_is_the_cross_entropy_of_the_right_classes(scale: float) -> None:
+    logits = torch.randn(2, 4, 3, 5, generator=seeded(1))
+    labels = torch.randint(4, (2, 3, 5), generator=seeded(2))
+    maps = scale * torch.nn.functional.one_hot(labels, 4).permute(0, 3, 1, 2)
+    (value,) = (terms := MapLoss()(maps, logits, seeded())).values()
+    assert list(terms) == ["cross_entropy"]
+    chances = logits.softmax(dim=1)
+    right = [float(chances[b, labels[b, y, x], y, x]) for b in range(2) for y in range(3) for x in range(5)]
+    torch.testing.assert_close(value, -torch.tensor(right).log().mean())
+
+
+def test_which_weights_are_of_pictures() -> None:
+    none = LossWeights(l1=0, colour=0, cross_entropy=1).without_networks()
+    assert not none.of_pictures
+    for name in ("l1", "l2", "colour", "lpips_alex", "lpips_vgg"):
+        assert replace(none, **{name: 0.1}).of_pictures

@@ -1,0 +1,66 @@
+"""The integer prior in the folder of a model: what its card says of it, and reading it when a stream needs it.
+
+Imports no torch; the prior itself, and what reads its file, are imported with the first stream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqcodec.bitstream.entropy_models import PRIOR_ID, CodingContext
+from vqcodec.cards.errors import ModelError
+from vqcodec.prior.config import PriorConfig
+
+if TYPE_CHECKING:
+    from vqcodec.prior.integer import IntegerLevel, IntegerPrior
+
+
+@dataclass(frozen=True)
+class EntropyPrior:
+    """The integer prior of a model: the shape of its transformer, and the sha256 of its file."""
+
+    prior: PriorConfig
+    sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {"prior": self.prior.to_dict(), "sha256": self.sha256}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> EntropyPrior:
+        """From `to_dict`. Raises TypeError or KeyError."""
+        return cls(**values | {"prior": PriorConfig.from_dict(values["prior"])})
+
+
+class StoredPrior:
+    """The integer prior in the folder of a model, read when it is first needed. about: as in the model's card."""
+
+    entropy_id: int = PRIOR_ID
+    name: str = "prior"
+
+    def __init__(self, path: Path, about: EntropyPrior, model_name: str) -> None:
+        self._path, self._about, self._model_name = path, about, model_name
+
+    def begin_level(self, context: CodingContext) -> IntegerLevel:
+        """As `IntegerPrior.begin_level`. Raises ModelError for a missing or damaged file."""
+        return self._loaded.begin_level(context)
+
+    @cached_property
+    def _loaded(self) -> IntegerPrior:
+        from safetensors.numpy import load
+
+        from vqcodec.prior.integer import IntegerPrior
+
+        try:
+            raw = self._path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"{self._path}: the prior of model {self._model_name} cannot be read ({error})") from error
+        if hashlib.sha256(raw).hexdigest() != self._about.sha256:
+            raise ModelError(
+                f"{self._path}: damaged, or not the prior of model {self._model_name}; get the model again"
+            )
+        return IntegerPrior(self._about.prior, load(raw))

@@ -1,0 +1,122 @@
+"""Priors on disk: a folder with prior.json and prior.safetensors. Imports no torch.
+
+A model folder may hold one, in `prior/`, which is then its default, and one for each condition, as in `prior-low-4/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from vqcodec.cards.errors import ModelError
+from vqcodec.cards.model_card import ModelCard, ModelFolder
+from vqcodec.prior.config import PriorConfig
+
+if TYPE_CHECKING:
+    from vqcodec.prior.transformer import Prior
+
+PRIOR_CARD_FILE: Final = "prior.json"
+PRIOR_WEIGHTS_FILE: Final = "prior.safetensors"
+#: in a model folder; a prior that is told a condition lies in a folder of its own, as prior-low-4
+PRIOR_FOLDER: Final = "prior"
+PRIOR_SCHEMA_VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class PriorCard:
+    """What a prior is. model_id, model_name: of the model whose tokens it predicts.
+
+    classes: names of the classes by label, () for a prior without. condition_model_id: of the model that makes the
+    tokens of its condition, "" where there is none. training: on what and how, for people.
+    """
+
+    name: str
+    model_id: str
+    model_name: str
+    prior: PriorConfig
+    weights_sha256: str
+    licence: str = ""
+    classes: tuple[str, ...] = ()
+    condition_model_id: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    schema_version: int = PRIOR_SCHEMA_VERSION
+
+    @property
+    def condition(self) -> str:
+        """The kind of what it is told, see `vqcodec.generation.conditions`; "" for nothing."""
+        return self.prior.condition.kind if self.prior.condition else ""
+
+    def save(self, folder: Path) -> None:
+        """Write folder/prior.json."""
+        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        text = json.dumps(values | {"prior": self.prior.to_dict()}, indent=1)
+        (folder / PRIOR_CARD_FILE).write_text(text + "\n", encoding="utf-8")
+
+    def check_model(self, card: ModelCard) -> None:
+        """Raises ModelError unless it is for the tokens of this model, or of one whose streams this one reads."""
+        if self.model_id not in (card.model_id.hex(), *card.reads):
+            raise ModelError(
+                f"prior {self.name} is for the tokens of model {self.model_name} ({self.model_id}), "
+                f"not of {card.name} ({card.model_id.hex()}); use that model, or train a prior with --model {card.name}"
+            )
+
+
+@dataclass(frozen=True)
+class PriorFolder:
+    """A prior on disk: where it lies and its card."""
+
+    path: Path
+    card: PriorCard
+
+    def load(self) -> Prior:
+        """The network, float32, on the CPU. Raises ModelError for missing, damaged or other weights."""
+        from vqcodec.cards.weight_files import load_weights
+        from vqcodec.prior.transformer import Prior
+
+        card = self.card
+        network = load_weights(
+            self.path / PRIOR_WEIGHTS_FILE, card.weights_sha256, f"prior {card.name}", lambda: Prior(card.prior)
+        )
+        return network.eval().requires_grad_(False)
+
+
+def find_prior(model: ModelFolder, given: Path | None = None, *, condition: str = "") -> PriorFolder:
+    """The prior in the folder `given`, or else the model's own, for a kind of condition or for none.
+
+    Raises ModelError, also for another model's, or one without this condition.
+    """
+    path = given or model.path / (f"{PRIOR_FOLDER}-{condition}" if condition else PRIOR_FOLDER)
+    name = model.card.name
+    if given is None and not path.is_dir():
+        raise ModelError(
+            f"model {name} has no prior{f' for {condition}' if condition else ''}; train one with `vqcodec train "
+            f"stage2 --model {name}{f' --condition {condition}' if condition else ''}` and give its folder with --prior"
+        )
+    prior = load_prior_folder(path)
+    prior.card.check_model(model.card)
+    if condition and prior.card.condition != condition:
+        told = prior.card.condition or "nothing"
+        remedy = f"; it takes --factor {told.removeprefix('low-')}" if told.startswith("low-") else ""
+        raise ModelError(f"prior {prior.card.name} is told {told}, not {condition}{remedy}")
+    return prior
+
+
+def load_prior_folder(path: Path) -> PriorFolder:
+    """Read the card of a prior; the weights are not looked at. Raises ModelError."""
+    card_path = path / PRIOR_CARD_FILE
+    try:
+        values = json.loads(card_path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ModelError(f"{path}: not the folder of a prior, it has no {PRIOR_CARD_FILE}") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{card_path}: cannot be read ({error})") from error
+    try:
+        if values["schema_version"] != PRIOR_SCHEMA_VERSION:
+            raise ValueError(f"schema version {values['schema_version']}, this vqcodec reads {PRIOR_SCHEMA_VERSION}")
+        changed = {"prior": PriorConfig.from_dict(values["prior"]), "classes": tuple(values["classes"])}
+        return PriorFolder(path, PriorCard(**values | changed))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{card_path}: not a valid card of a prior ({error})") from error

@@ -1,0 +1,309 @@
+"""A model and a prior together: pictures that never were, and pictures of which a part is filled anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vqcodec.cards.errors import ModelError
+from vqcodec.cards.finding import DEFAULT_MODEL, find_model
+from vqcodec.cards.prior_card import PriorCard, PriorFolder, find_prior
+from vqcodec.codec import Codec
+from vqcodec.generation.conditions import LOW_RESOLUTIONS, Condition, enlarged, like_when_shrunk
+from vqcodec.generation.config import FOR_UPSCALING
+from vqcodec.generation.drawing import SamplingConfig, count_tokens, grid_shapes, picture_seed, sample_tokens
+from vqcodec.generation.masks import Mask, token_mask, without_masked
+from vqcodec.pictures.image import checked_pixels, from_tensor, to_tensor
+from vqcodec.prior.transformer import Conditions
+
+#: pictures that are sampled at a time
+DEFAULT_BATCH_SIZE = 8
+
+
+@dataclass(frozen=True)
+class SampledPicture:
+    """number: in the series, from 0. rgb: (H, W, 3) uint8. tokens: (1, h, w) int64 of each level.
+
+    filled: how many tokens were drawn. bits: -log2 of the probability that the prior gives those, each after what comes
+    before it; kept_bits: of the others in the same way, so less where what was filled goes well with what comes after.
+    """
+
+    number: int
+    rgb: NDArray[np.uint8]
+    tokens: list[Tensor]
+    filled: int
+    bits: float
+    kept_bits: float = 0.0
+
+
+class Sampler:
+    """Makes pictures with the prior of a model. Make one with `Sampler.load`."""
+
+    def __init__(self, codec: Codec, prior: PriorFolder, condition: Condition | None = None) -> None:
+        """condition: what makes the tokens that the prior is told, where it is told any.
+
+        Raises ModelError for a prior of another model or another condition, or with damaged weights.
+        """
+        card: PriorCard = prior.card
+        codec.check_pictures()
+        card.check_model(codec.card)
+        if condition and not (card.condition == condition.kind and condition.is_of(card.condition_model_id)):
+            raise ModelError(
+                f"prior {card.name} is told {card.condition or 'nothing'} (model {card.condition_model_id or 'none'}), "
+                f"not {condition.kind} (model {condition.model_id})"
+            )
+        self.codec, self.card, self.condition = codec, card, condition
+        self.prior = prior.load().to(codec.device, codec.dtype)
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | Path = DEFAULT_MODEL,
+        prior: Path | None = None,
+        *,
+        condition: str = "",
+        condition_model: str | Path | None = None,
+        device: str = "auto",
+        dtype: torch.dtype | None = None,
+    ) -> Sampler:
+        """A model as `Codec.load` finds it, and the prior in a folder, by default the model's own.
+
+        condition: the kind that the prior must be told, "" for any or none. condition_model: what makes its tokens, by
+        default the installed model of the id that the prior names. dtype: of all networks. Raises ModelError or
+        DeviceError.
+        """
+        codec = Codec.load(name_or_path, device=device, dtype=dtype)
+        found = find_prior(codec.model, prior, condition=condition)
+        return cls(codec, found, load_condition(found.card, codec, condition_model))
+
+    def condition_of(self, rgb: NDArray[np.uint8]) -> Tensor:
+        """What the prior is told of a picture (H, W, 3), for `generate`: (1, C, h, w). Raises ValueError."""
+        return self._known_condition()(checked_pixels(rgb)[None])
+
+    def condition_from_map(self, rgb: NDArray[np.uint8]) -> Tensor:
+        """The same, where `rgb` shows the condition itself: drawn edges, areas of colour, a blurred picture."""
+        return self._known_condition().of_map(checked_pixels(rgb))
+
+    def _check_condition(self, condition: Tensor | None, size: tuple[int, int]) -> None:
+        """Raises ValueError for the condition of a picture of another size."""
+        told = self.card.prior.condition
+        if condition is None or told is None:
+            return  # for a prior that is told nothing, it says so itself
+        expected = (1, len(told.codebook_sizes), *(-(-side // told.factor) for side in reversed(size)))
+        if tuple(condition.shape) != expected:
+            raise ValueError(
+                f"the condition of {size[0]} x {size[1]} pixels is {expected}, not {tuple(condition.shape)}"
+            )
+
+    def _known_condition(self) -> Condition:
+        if self.condition is None:
+            raise ValueError(f"prior {self.card.name} is told nothing of a picture")
+        return self.condition
+
+    @property
+    def levels(self) -> int:
+        """How many levels the prior predicts, from the coarsest."""
+        return self.card.prior.levels
+
+    def count_tokens(self, size: tuple[int, int], levels: int | None = None) -> int:
+        """Of a picture of size (width, height) in pixels. Raises ValueError."""
+        return count_tokens(self.card.prior, size, levels)
+
+    def generate(
+        self,
+        count: int,
+        *,
+        size: tuple[int, int],
+        labels: Sequence[int] | None = None,
+        condition: Tensor | None = None,
+        seed: int = 0,
+        config: SamplingConfig | None = None,
+        levels: int | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[SampledPicture]:
+        """`count` pictures of size (width, height) in pixels, `batch_size` at a time.
+
+        labels: of each, for a prior with classes. condition: for one that is told any, see `condition_of`, of a picture
+        of this size, the same for all. Picture number i depends on the seed and i alone, but for rounding,
+        see `vqcodec.generation.drawing`. levels: with fewer it is the same picture with less detail. progress: as in
+        `sample_tokens`. Raises ValueError for arguments that the prior does not take.
+        """
+        grid_shapes(self.card.prior, size, levels)
+        self._check_condition(condition, size)
+        series = _Series(count, seed, self._checked_labels(labels, count), batch_size, condition)
+        return self._draw(series, size, config=config, levels=levels, progress=progress)
+
+    def upscale(
+        self,
+        rgb: NDArray[np.uint8],
+        *,
+        count: int = 1,
+        labels: Sequence[int] | None = None,
+        seed: int = 0,
+        config: SamplingConfig | None = None,
+        levels: int | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        keep: bool = True,
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[SampledPicture]:
+        """`count` pictures that a picture (H, W, 3) may be of at low resolution, larger by `upscaling`.
+
+        keep: move the colours of each so that, shrunk, it is `rgb` again to about a level of 255. config:
+        `FOR_UPSCALING` by default. The rest is as in `generate`. Raises ValueError for a prior that is told no low
+        resolution.
+        """
+        factor, rgb = self.upscaling, checked_pixels(rgb)
+        size = rgb.shape[1] * factor, rgb.shape[0] * factor
+        condition = self.condition_from_map(enlarged(rgb[None], factor)[0])
+        grid_shapes(self.card.prior, size, levels)
+        series = _Series(count, seed, self._checked_labels(labels, count), batch_size, condition)
+        drawn = self._draw(series, size, config=config or FOR_UPSCALING, levels=levels, progress=progress)
+        return (self.kept(each, rgb) for each in drawn) if keep else drawn
+
+    def kept(self, drawn: SampledPicture, low: NDArray[np.uint8]) -> SampledPicture:
+        """What `upscale` makes of a picture (H, W, 3) with `keep`, of what it makes without."""
+        return replace(drawn, rgb=like_when_shrunk(drawn.rgb, low, self.upscaling))
+
+    @property
+    def upscaling(self) -> int:
+        """By how much `upscale` enlarges. Raises ValueError for a prior that is told no low resolution."""
+        if self.card.condition not in LOW_RESOLUTIONS:
+            raise ValueError(f"prior {self.card.name} is told no picture at low resolution")
+        return LOW_RESOLUTIONS[self.card.condition]
+
+    def complete(
+        self,
+        rgb: NDArray[np.uint8],
+        mask: Mask,
+        *,
+        count: int = 1,
+        labels: Sequence[int] | None = None,
+        seed: int = 0,
+        config: SamplingConfig | None = None,
+        levels: int | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        paste: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[SampledPicture]:
+        """`count` ways to fill the part of a picture (H, W, 3) that the mask (H, W) marks with True.
+
+        Each token with a pixel there is drawn, all others stay as the picture's are; what was under the mask has no
+        influence. The whole picture is decoded from tokens; `paste` puts the original pixels back where the mask is
+        False. The rest is as in `generate`. Raises ValueError, also for a mask of another size or without any True.
+        """
+        if mask.dtype != np.bool_ or mask.shape != rgb.shape[:2] or not mask.any():
+            raise ValueError(
+                f"expected a bool mask {rgb.shape[:2]}, True where to fill, got {mask.dtype} {mask.shape} "
+                f"with {np.count_nonzero(mask)} True"
+            )
+        size = rgb.shape[1], rgb.shape[0]
+        used = len(grid_shapes(self.card.prior, size, levels))
+        series = _Series(count, seed, self._checked_labels(labels, count), batch_size)
+        images = to_tensor(without_masked(rgb, mask), self.codec.card.autoencoder.downsampling_factor)
+        drawn = self._draw(
+            series,
+            size,
+            config=config,
+            levels=used,
+            given=self.codec.tokenize(images, levels=used),
+            masks=[token_mask(mask, factor) for factor in self.card.prior.factors[:used]],
+            progress=progress,
+        )
+        if not paste:
+            return drawn
+        return (replace(each, rgb=np.where(mask[..., None], each.rgb, rgb)) for each in drawn)
+
+    def _draw(
+        self,
+        series: _Series,
+        size: tuple[int, int],
+        *,
+        given: Sequence[Tensor] = (),
+        masks: Sequence[Tensor] | None = None,
+        config: SamplingConfig | None,
+        levels: int | None,
+        progress: Callable[[int], object] | None,
+    ) -> Iterator[SampledPicture]:
+        """The pictures of a series, sampled in batches; each is decoded alone, as `Codec.decode` does."""
+        for start in range(0, series.count, series.batch_size):
+            numbers = range(start, min(start + series.batch_size, series.count))
+            labels = None if series.labels is None else torch.tensor(series.labels[start : numbers.stop])
+            grid = None if series.condition is None else series.condition.expand(len(numbers), -1, -1, -1)
+            sampled = sample_tokens(
+                self.prior,
+                size,
+                seeds=[picture_seed(series.seed, number) for number in numbers],
+                conditions=Conditions(labels=labels, grid=grid),
+                config=config,
+                levels=levels,
+                given=given,
+                masks=masks,
+                progress=progress,
+            )
+            filled = masks or [torch.ones(grid.shape[1:], dtype=torch.bool) for grid in sampled.tokens]
+            for index, number in enumerate(numbers):
+                tokens = [grid[index : index + 1] for grid in sampled.tokens]
+                bits = [grid[index] for grid in sampled.bits]
+                yield SampledPicture(
+                    number=number,
+                    rgb=from_tensor(self.codec.detokenize(tokens), *size),
+                    tokens=tokens,
+                    filled=sum(int(mask.sum()) for mask in filled),
+                    bits=sum(float(grid[mask].sum()) for grid, mask in zip(bits, filled, strict=True)),
+                    kept_bits=sum(float(grid[~mask].sum()) for grid, mask in zip(bits, filled, strict=True)),
+                )
+
+    def _checked_labels(self, labels: Sequence[int] | None, count: int) -> list[int] | None:
+        """Raises ValueError for labels that the prior does not know, or another number of them than of pictures."""
+        if labels is None:
+            return None
+        classes = self.card.prior.classes
+        if not classes:
+            raise ValueError(f"prior {self.card.name} knows no classes")
+        if len(labels) != count:
+            raise ValueError(f"{len(labels)} labels for {count} pictures")
+        if wrong := [label for label in labels if not 0 <= label < classes]:
+            raise ValueError(f"label {wrong[0]}: prior {self.card.name} has 0 to {classes - 1}")
+        return list(labels)
+
+
+@dataclass(frozen=True)
+class _Series:
+    """Pictures of one seed. labels: of each, or None. condition: (1, C, h, w), of all, or None."""
+
+    count: int
+    seed: int
+    labels: list[int] | None
+    batch_size: int
+    condition: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.count, self.batch_size) < 1 or self.seed < 0:
+            raise ValueError(
+                f"count {self.count} and batch size {self.batch_size} are 1 or more, seed {self.seed} 0 or more"
+            )
+
+
+def load_condition(card: PriorCard, codec: Codec, model: str | Path | None = None) -> Condition | None:
+    """What makes the tokens that a prior is told, or None for one that is told nothing.
+
+    codec: of the prior's own model, which is not loaded again. model: name, id or folder, by default the installed one
+    of the id that the prior names. Raises ModelError.
+    """
+    if not card.condition:
+        if model:
+            raise ModelError(f"prior {card.name} is told nothing of a picture; leave the model of its condition out")
+        return None
+    if not model and codec.card.can_read(bytes.fromhex(card.condition_model_id)):  # which need not be installed
+        return Condition(card.condition, codec)
+    found = find_model(model or card.condition_model_id)
+    loaded = found.card.model_id == codec.card.model_id
+    maker = codec if loaded else Codec.load(found.path, device=str(codec.device), dtype=codec.dtype)
+    return Condition(card.condition, maker)

@@ -1,0 +1,131 @@
+"""What every trainer does: step after step, checkpoints, validation, and an end when asked to."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from vqcodec.compute.distributed import is_first_process, process_count, sum_over_processes, wait_for_all
+from vqcodec.training.common.checkpoint import DEFAULT_KEEP, save_checkpoint
+from vqcodec.training.common.interruption import StopRequest
+
+Batch = TypeVar("Batch")
+Network = TypeVar("Network", bound=torch.nn.Module)
+
+#: steps in a row without a finite gradient that end a run
+_MOST_SKIPPED_IN_A_ROW = 10
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on."""
+
+
+class Measured(Protocol):
+    """What a validation gives: figures by name after so many steps."""
+
+    step: int
+    values: dict[str, float]
+
+
+class Validator(Protocol):
+    """What measures the averaged network."""
+
+    def run(self, model: Any, step: int) -> Any:
+        """Measure, and write down."""
+
+
+class Trainer(ABC, Generic[Batch, Network]):
+    """Holds the state of a run: `average`, the averaged network, and `step`, how many steps are done."""
+
+    average: Network
+    device: torch.device
+    out: Path
+    step: int = 0
+    _skipped: int = 0
+    _skipped_in_a_row: int = 0
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """After how many steps the run ends."""
+
+    @abstractmethod
+    def batches_ahead(self, first: int, last: int) -> Iterator[tuple[int, Batch]]:
+        """(step, batch) for the steps first..last-1."""
+
+    @abstractmethod
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step; returns values for the log by name."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint, without the step."""
+
+    def begin(self) -> None:
+        """Called before the very first step."""
+
+    def save(self, *, keep: int = DEFAULT_KEEP) -> None:
+        """Write a checkpoint of the present state, in the first process."""
+        if is_first_process():
+            save_checkpoint(self.out, self.step, self.state(), keep=keep)
+        wait_for_all()
+
+    def run(
+        self,
+        *,
+        checkpoint_every: int = 1000,
+        keep: int = DEFAULT_KEEP,
+        validation: Validator | None = None,
+        until: int | None = None,
+        stop: StopRequest | None = None,
+        report: Callable[[int, dict[str, float]], None] = lambda step, values: None,
+        report_validation: Callable[[Any], None] = lambda result: None,
+    ) -> None:
+        """Train from the present step to `until` (by default the end), then write a checkpoint.
+
+        Every `checkpoint_every` steps, and when `stop` asks for the end, a checkpoint is written, the newest `keep` of
+        which stay; `validation` runs with it, but not when stopping. `report` gets every step's values.
+        """
+        last = self.steps if until is None else min(until, self.steps)
+        for step, batch in self.batches_ahead(self.step, last):
+            started = time.perf_counter()
+            if step == 0:
+                self.begin()
+            values = self.train_step(batch)
+            self.step = step + 1
+            values["seconds"] = time.perf_counter() - started
+            report(step, values)
+            if self._must_stop(stop):
+                self.save(keep=keep)
+                return
+            if self.step % checkpoint_every == 0 or self.step == last:
+                self.save(keep=keep)
+                if validation is not None and is_first_process():
+                    report_validation(validation.run(self.average, self.step))
+                wait_for_all()
+
+    def _must_stop(self, stop: StopRequest | None) -> bool:
+        """Whether any process was asked to stop."""
+        asked = stop is not None and stop.requested is not None
+        if process_count() == 1:
+            return asked
+        return bool(sum_over_processes(torch.tensor(float(asked), device=self.device)) > 0)
+
+    def _take(self, norm: Tensor) -> bool:
+        """Whether the step is finite; ten in a row that are not stop the run, with a checkpoint."""
+        finite = bool(torch.isfinite(norm))
+        self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
+        self._skipped += not finite
+        if self._skipped_in_a_row == _MOST_SKIPPED_IN_A_ROW:
+            self.save()
+            raise TrainingError(
+                f"step {self.step}: ten steps in a row gave no finite gradient. There is a checkpoint; "
+                "go on with --resume and a lower --learning-rate"
+            )
+        return finite

@@ -1,0 +1,131 @@
+"""Everything that decides the result of a stage-1 run, apart from the data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from vqcodec.models.config import PARTS, AutoencoderConfig
+from vqcodec.training.common.checkpoint import CheckpointError
+from vqcodec.training.common.schedule import learning_rate_share
+from vqcodec.training.data.crops import CropConfig
+from vqcodec.training.stage1.discriminator import AdversaryConfig
+from vqcodec.training.stage1.losses import LossWeights
+
+
+@dataclass(frozen=True)
+class Stage1Config:
+    """The settings of the trainer. Where a tuple pairs a step with a value, the value holds from that step on."""
+
+    steps: int = 20_000
+    batch_size: int = 8
+    #: parts that a batch is cut into, one after the other through the networks, to save memory
+    accumulate: int = 1
+    crop: CropConfig = field(default_factory=CropConfig)
+    #: (step, side in pixels): larger crops later
+    crop_sizes: tuple[tuple[int, int], ...] = ()
+    learning_rate: float = 4e-4
+    warmup_steps: int = 200
+    #: what starts near its goal, the linear maps and the quantizer's projections, learns at this share of the rate
+    slow_share: float = 0.1
+    #: the learning rate falls to zero over this last share of the steps
+    decay_share: float = 0.4
+    gradient_clip: float = 1.0
+    #: quantizer dropout: how often 1, 2, ... levels are used, in any unit; () for 2 : 1 : 1 ...
+    level_shares: tuple[float, ...] = ()
+    ema_decay: float = 0.999
+    #: steps between two looks for dead codes; 0 for none
+    revival_interval: int = 50
+    #: of Gumbel quantisation, from the first to the last step, falling by the same factor at each
+    temperatures: tuple[float, float] = (1.0, 0.0625)
+    #: parts that stay as they are, of encoder, codebooks and decoder: with the codebooks and their projections, streams
+    #: of the model that training starts from stay readable
+    held: tuple[str, ...] = ()
+    seed: int = 0
+    weights: LossWeights = field(default_factory=LossWeights)
+    #: the perceptual weights rise from a tenth to their full value over these steps: colours first, then texture
+    perceptual_rise_steps: int = 150
+    adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"a batch of {self.batch_size} cannot be cut into {self.accumulate} equal parts")
+        if self.level_shares and (min(self.level_shares) < 0 or not any(self.level_shares)):
+            raise ValueError(f"level shares {self.level_shares}: take 0 or more, and one above 0")
+        if not set(self.held) < set(PARTS):
+            raise ValueError(f"held {', '.join(self.held)}: take one or two of {', '.join(PARTS)}")
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Stage1Config:
+        """From `to_dict`. Raises TypeError or KeyError for settings that this version does not have."""
+        nested = {
+            "crop": CropConfig(**values["crop"]),
+            "weights": LossWeights(**values["weights"]),
+            "adversary": AdversaryConfig(**values["adversary"]),
+        }
+        return Stage1Config(**{key: _tuple(value) for key, value in values.items()} | nested)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return values
+
+    def learning_rate_share(self, step: int) -> float:
+        """Of the highest rate; see `vqcodec.training.common.schedule`."""
+        return learning_rate_share(step, steps=self.steps, warmup_steps=self.warmup_steps, decay_share=self.decay_share)
+
+    def learning_rate_at(self, step: int) -> float:
+        """Of the deep networks."""
+        return self.learning_rate * self.learning_rate_share(step)
+
+    def temperature_at(self, step: int) -> float:
+        """Of Gumbel quantisation."""
+        first, last = self.temperatures
+        return first * math.pow(last / first, min(1.0, step / max(1, self.steps)))
+
+    def crop_at(self, step: int) -> CropConfig:
+        """The crops of a step's batch."""
+        sizes = [size for start, size in sorted(self.crop_sizes) if start <= step]
+        return dataclasses.replace(self.crop, size=sizes[-1]) if sizes else self.crop
+
+    def shares_of(self, levels: int) -> tuple[float, ...]:
+        """Of 1, 2, ... `levels` levels. Raises ValueError when the shares are for another number of levels."""
+        shares = self.level_shares or (2.0, *[1.0] * (levels - 1))
+        if len(shares) != levels:
+            raise ValueError(f"{len(shares)} level shares for {levels} levels")
+        return shares
+
+
+@dataclass(frozen=True)
+class Stage1Recipe:
+    """A model to train, and how: what a preset is."""
+
+    model: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    training: Stage1Config = field(default_factory=Stage1Config)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {"model": self.model.to_dict(), "training": self.training.to_dict()}
+
+
+def recipe_of(state: dict[str, Any]) -> Stage1Recipe:
+    """The model and the settings of a checkpoint. Raises CheckpointError."""
+    try:
+        return Stage1Recipe(model_config(state), Stage1Config.from_dict(state["config"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the checkpoint has other settings than this version of vqcodec ({error})") from error
+
+
+def model_config(state: dict[str, Any]) -> AutoencoderConfig:
+    """The shape of a checkpoint's networks. Raises CheckpointError."""
+    try:
+        return AutoencoderConfig.from_dict(state["model_config"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(f"not a checkpoint of stage 1 of this version ({error})") from error
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(_tuple(item) for item in value) if isinstance(value, list) else value
