@@ -17,8 +17,8 @@ from vqcodec.bitstream import quantise_frequencies
 from vqcodec.cards import finding
 from vqcodec.cards.finding import MODELS_VARIABLE
 from vqcodec.cards.model_card import WEIGHTS_FILE, ModelCard, load_model_folder
-from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
+from vqcodec.models.single_latent import VQAutoencoder
 
 _REFERENCE = Path(__file__).parent / "helpers" / "perceptual_reference.py"
 

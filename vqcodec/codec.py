@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -30,8 +30,10 @@ from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import DEFAULT_MODEL, check_model_id, find_model, find_model_by_id
 from vqcodec.cards.model_card import ModelCard, ModelFolder
 from vqcodec.cards.weight_files import load_weights
-from vqcodec.compute.devices import choose_device, fast_dtype, to_channels_last
-from vqcodec.models.autoencoder import VQAutoencoder
+from vqcodec.compute.devices import choose_device, fast_dtype
+from vqcodec.models.autoencoder import Analysis, Autoencoder
+from vqcodec.models.building import build_autoencoder
+from vqcodec.models.tiled import TiledAutoencoder
 from vqcodec.pictures.image import (
     DEFAULT_MAX_PIXELS,
     LoadedImage,
@@ -44,14 +46,13 @@ from vqcodec.pictures.image import (
     to_tensor,
     unpack_alpha,
 )
-from vqcodec.pictures.tiling import reduced, scaled, tiles
 from vqcodec.rates.rate import OperatingPoint, Rate, RateError
 from vqcodec.rates.token_choice import TokenChooser
 
 ImageLike: TypeAlias = "LoadedImage | Image.Image | NDArray[np.uint8] | str | Path | bytes | BinaryIO"
 
-#: codec, pixels (H, W, 3) and number of levels to a latent (1, C, h, w) float32 on the codec's device
-Refine: TypeAlias = "Callable[[Codec, NDArray[np.uint8], int], Tensor]"
+#: codec, pixels (H, W, 3) and number of levels to what tokens are chosen from, on the codec's device
+Refine: TypeAlias = "Callable[[Codec, NDArray[np.uint8], int], Analysis]"
 
 #: names of the entropy models on the command line and in `Codec.encode`
 ENTROPY_IDS = {"uniform": UNIFORM_ID, "static": STATIC_ID, "prior": PRIOR_ID}
@@ -72,18 +73,12 @@ class DecodedStream:
 class Codec:
     """A model ready to encode and decode. Make one with `Codec.load`; calls from several threads are safe."""
 
-    def __init__(self, model: ModelFolder, network: VQAutoencoder, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, model: ModelFolder, network: Autoencoder, device: torch.device, dtype: torch.dtype) -> None:
         self.model = model
         self.device = device
         self.dtype = dtype
-        self.network = to_channels_last(network.eval().requires_grad_(False), device)
-        self.network.encoder.to(dtype)
-        self.network.decoder.to(dtype)
-        factor = self.card.autoencoder.downsampling_factor
-        radii = network.receptive_radius()
-        self._encoder_halo = -(-radii[0] // factor) if radii else None
-        self._decoder_halo = -(-radii[1] // factor) if radii else None
-        self._strides = self.card.autoencoder.quantizer.strides
+        self._tiled = TiledAutoencoder(network, device, dtype)
+        self.network = self._tiled.network
 
     @classmethod
     def load(
@@ -165,12 +160,12 @@ class Codec:
         pixels = loaded.width * loaded.height
         levels = self.card.autoencoder.levels
 
-        def choose(latent: Tensor) -> tuple[TokenChooser, OperatingPoint]:
-            chooser = TokenChooser(self.network.quantizer, latent, model.entropy_models[entropy_id])
+        def choose(analysis: Analysis) -> tuple[TokenChooser, OperatingPoint]:
+            chooser = TokenChooser(self.network, analysis, model.entropy_models[entropy_id])
             return chooser, rate.point(pixels, levels, lambda point: around + chooser.payload_bytes(point))
 
         try:
-            chooser, point = choose(self.latent(tensor))
+            chooser, point = choose(self.analyse(tensor))
             if refine is not None:
                 chooser, point = choose(refine(self, loaded.rgb, point.levels))
         except RateError as error:
@@ -249,46 +244,17 @@ class Codec:
         """The tokens of a stream, without running the networks. Raises a StreamError."""
         return read_stream(data, self._expect_model, allow_partial=allow_partial, max_pixels=max_pixels)
 
-    @torch.inference_mode()
     def tokenize(self, images: Tensor, *, levels: int | None = None) -> list[Tensor]:
         """Images (B, 3, H, W) in [-1, 1], H and W multiples of f, to tokens: (B, H / f, W / f) int64 for each level.
 
-        A level of stride s has (B, ceil(H / f / s), ceil(W / f / s)).
-        Large pictures go through the Encoder in tiles. Raises ValueError for other shapes.
+        A level of stride s has (B, ceil(H / f / s), ceil(W / f / s)). Raises ValueError for other shapes.
         """
-        count = self._check_levels(levels)
-        batch, rows, cols = self._latent_shape(images)
-        strides = self._strides[:count]
-        tokens = [torch.empty((batch, -(-rows // s), -(-cols // s)), dtype=torch.int64) for s in strides]
-        for row, col, latent in self._encoded(images):
-            for grid, s, part in zip(tokens, strides, self.network.quantizer.tokens(latent, count), strict=True):
-                grid[:, reduced(row, s), reduced(col, s)] = part.cpu()
-        return tokens
+        return self._tiled.tokenize(images, self._check_levels(levels))
 
-    @torch.inference_mode()
-    def latent(self, images: Tensor) -> Tensor:
-        """Images as `tokenize` takes them to what is quantised: (B, C, H / f, W / f) float32, on the codec's device."""
-        batch, rows, cols = self._latent_shape(images)
-        whole = torch.empty((batch, self.card.autoencoder.latent_channels, rows, cols), device=self.device)
-        for row, col, latent in self._encoded(images):
-            whole[:, :, row, col] = latent
-        return whole
+    def analyse(self, images: Tensor) -> Analysis:
+        """Images as `tokenize` takes them to what tokens are chosen from, on the codec's device."""
+        return self._tiled.analyse(images)
 
-    def _encoded(self, images: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
-        """The latent tile by tile, with the rows and columns that it is of."""
-        factor = self.card.autoencoder.downsampling_factor
-        _, rows, cols = self._latent_shape(images)
-        for row, col in tiles(rows, cols, self._encoder_halo, align=self._strides[0]):
-            tile = images[:, :, scaled(row.outer, factor), scaled(col.outer, factor)]
-            yield row.inner, col.inner, self.network.encoder(self._ready(tile))[:, :, row.kept, col.kept].float()
-
-    def _latent_shape(self, images: Tensor) -> tuple[int, int, int]:
-        """(B, h, w). Raises ValueError for images of other shapes than `tokenize` takes."""
-        factor = self.card.autoencoder.downsampling_factor
-        batch, height, width = _check_images(images, self.card.autoencoder.channels, factor)
-        return batch, height // factor, width // factor
-
-    @torch.inference_mode()
     def detokenize(self, tokens: list[Tensor]) -> Tensor:
         """Tokens of the first levels, (B, h, w) each, to images (B, 3, f h, f w) float32, about in [-1, 1].
 
@@ -296,30 +262,7 @@ class Codec:
         ceil(w / s) columns. Raises ValueError for no levels, too many, or shapes that do not go together.
         """
         self._check_levels(len(tokens))
-        strides = self._strides[: len(tokens)]
-        batch, rows, cols = self._check_grids(tokens, strides)
-        factor = self.card.autoencoder.downsampling_factor
-        shape = (batch, self.card.autoencoder.channels, rows * factor, cols * factor)
-        images = torch.empty(shape, memory_format=torch.channels_last)
-        for row, col in tiles(rows, cols, self._decoder_halo, align=strides[0]):
-            parts = [g[:, reduced(row.outer, s), reduced(col.outer, s)] for g, s in zip(tokens, strides, strict=True)]
-            latent = self.network.latent([part.to(self.device) for part in parts])
-            made = self.network.decoder(self._ready(latent))
-            kept = made[:, :, scaled(row.kept, factor), scaled(col.kept, factor)]
-            images[:, :, scaled(row.inner, factor), scaled(col.inner, factor)] = kept.cpu()
-        return images
-
-    def _check_grids(self, tokens: list[Tensor], strides: tuple[int, ...]) -> tuple[int, int, int]:
-        """(B, h, w) of the latents of these token grids."""
-        shapes = [tuple(grid.shape) for grid in tokens]
-        if len(shapes[-1]) == 3:
-            batch, rows, cols = shapes[-1][0], shapes[-1][1] * strides[-1], shapes[-1][2] * strides[-1]
-            if shapes == [(batch, -(-rows // s), -(-cols // s)) for s in strides]:
-                return batch, rows, cols
-        raise ValueError(f"expected token grids (B, h, w) of one picture, got {shapes}")
-
-    def _ready(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+        return self._tiled.detokenize(tokens)
 
     def _as_pyramid(self, tokens: list[Tensor]) -> TokenPyramid:
         sizes = self.card.autoencoder.quantizer.codebook_sizes
@@ -350,11 +293,11 @@ class Codec:
         return levels
 
 
-def load_network(model: ModelFolder) -> VQAutoencoder:
+def load_network(model: ModelFolder) -> Autoencoder:
     """The networks of a model, float32, on the CPU. Raises ModelError for missing, damaged or other weights."""
     card = model.card
     return load_weights(
-        model.weights_path, card.weights_sha256, f"model {card.name}", lambda: VQAutoencoder(card.autoencoder)
+        model.weights_path, card.weights_sha256, f"model {card.name}", lambda: build_autoencoder(card.autoencoder)
     )
 
 
@@ -366,13 +309,6 @@ def _as_loaded(image: ImageLike, max_pixels: int) -> LoadedImage:
     if isinstance(image, np.ndarray):
         return from_array(image)
     return load_image(image, max_pixels=max_pixels)
-
-
-def _check_images(images: Tensor, channels: int, factor: int) -> tuple[int, int, int]:
-    shape = tuple(images.shape)
-    if images.ndim != 4 or shape[1] != channels or shape[2] % factor or shape[3] % factor or 0 in shape:
-        raise ValueError(f"expected (B, {channels}, H, W) with sides that are multiples of {factor}, got {shape}")
-    return shape[0], shape[2], shape[3]
 
 
 def _partial_warnings(stream: Stream) -> tuple[str, ...]:

@@ -22,8 +22,9 @@ import torch
 from vqcodec.benchmarks.ablation.rows import Row, append_row, read_rows
 from vqcodec.benchmarks.common.environment import describe_run
 from vqcodec.benchmarks.common.example_sets import ExampleSets
-from vqcodec.models.autoencoder import VQAutoencoder
+from vqcodec.models.autoencoder import Autoencoder
 from vqcodec.models.compact import Decoder, Encoder
+from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.perceptual.networks import LPIPS
 from vqcodec.pictures.image import scale_pixels
 from vqcodec.training.stage1.discriminator import AdversaryConfig
@@ -270,9 +271,9 @@ def _patches_alone(start: VQAutoencoder) -> VQAutoencoder:
 
 
 @torch.no_grad()
-def _choices(model: VQAutoencoder, images: torch.Tensor) -> tuple[float, float]:
+def _choices(model: Autoencoder, images: torch.Tensor) -> tuple[float, float]:
     """Usage (0..1) and perplexity (1..K) of the codes that images (N, 3, H, W) in [-1, 1] choose."""
-    device = model.level_embedding.device
+    device = next(model.parameters()).device
     [codes] = model.config.quantizer.codebook_sizes
     tokens = [model.tokenize(part.to(device))[0].flatten() for part in images.split(_MEASURED_AT_ONCE)]
     counts = torch.bincount(torch.cat(tokens), minlength=codes)

@@ -36,13 +36,13 @@ def _without_gradients() -> Iterator[None]:
 
 
 def test_encoder(benchmark: BenchmarkFixture, codec: Codec, images: Tensor) -> None:
-    latent = benchmark(codec.network.encoder, images)
-    assert latent.shape[2] == 256 // codec.card.autoencoder.downsampling_factor
+    analysis = benchmark(codec.network.analyse, images)
+    assert analysis.tensors[-1].shape[0] == len(images)
 
 
 def test_decoder(benchmark: BenchmarkFixture, codec: Codec, images: Tensor) -> None:
-    latent = codec.network.latent(codec.tokenize(images)).contiguous(memory_format=torch.channels_last)
-    assert benchmark(codec.network.decoder, latent).shape == images.shape
+    tokens = codec.tokenize(images)
+    assert benchmark(codec.network.detokenize, tokens).shape == images.shape
 
 
 @pytest.mark.parametrize("count", [1536, 24576])

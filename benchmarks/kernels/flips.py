@@ -13,7 +13,8 @@ from torch import Tensor
 from vqcodec.codec import Codec
 from vqcodec.kernels import nearest_codes
 from vqcodec.kernels.contract import exact_nearest
-from vqcodec.models.quantizer import VectorQuantizer, as_vectors
+from vqcodec.models.level import Level
+from vqcodec.models.quantizer import VectorQuantizer, as_vectors, nearest
 from vqcodec.pictures.image import to_tensor
 from vqcodec.training.data.types import Pictures
 
@@ -66,15 +67,18 @@ def latent_flips(codec: Codec, pictures: Pictures, *, progress: Callable[[int], 
 
 
 @torch.inference_mode()
-def _looked_up(codec: Codec, picture: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of each level the vectors (N, D) and the codes (K, D), for a picture (1, 3, H, W). Of levels of one size."""
-    left = codec.network.encoder(picture.to(codec.device, codec.dtype)).float()
-    for level in codec.network.quantizer.each():
+def _looked_up(codec: Codec, picture: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Of each level the vectors (N, D) and the codes (K, D), for a picture (1, 3, H, W)."""
+    looked_up: list[tuple[Tensor, Tensor]] = []
+
+    def choose(level: Level, seen: Tensor, coarser: list[Tensor]) -> Tensor:
         if not isinstance(level, VectorQuantizer):
             raise ValueError(f"model {codec.card.name} does not look for nearest codes")
-        rows = as_vectors(left)
-        yield level.vectors(rows), level.codebook.codes().detach()
-        left = left - level.reconstruct(level.choose(rows)).view(1, *left.shape[2:], -1).permute(0, 3, 1, 2)
+        looked_up.append((level.vectors(as_vectors(seen)), level.codebook.codes().detach()))
+        return nearest(level, seen, coarser)
+
+    codec.network.choose_tokens(codec.analyse(picture), codec.card.autoencoder.levels, choose)
+    return looked_up
 
 
 def _count(source: str, pieces: Iterator[Tensor], codebook: Tensor, progress: Callable[[int], object]) -> Flips:

@@ -24,14 +24,14 @@ from vqcodec.pictures.image import to_tensor
 #: what is measured -> its steps in their order; what is left of the whole is "other": tiles, copies, checks
 STEPS: Final = {
     "encode": ("tensor conversion", "Encoder", "quantisation", "entropy coding"),
-    "decode": ("entropy decoding", "look-up", "Decoder", "pixel conversion"),
+    "decode": ("entropy decoding", "Decoder", "pixel conversion"),
     "tokenize": ("Encoder", "quantisation"),
-    "detokenize": ("look-up", "Decoder"),
+    "detokenize": ("Decoder",),
 }
 #: parts of the codec -> their steps; conversions and "other" are the rest
 PARTS: Final = {
     "network": {"Encoder", "Decoder"},
-    "quantiser": {"quantisation", "look-up"},
+    "quantiser": {"quantisation"},
     "entropy coder": {"entropy coding", "entropy decoding"},
 }
 
@@ -199,12 +199,11 @@ def _stopwatch(codec: Codec) -> Iterator[dict[str, float]]:
     network = codec.network
     timed: list[tuple[Any, str, str]] = [
         (vqcodec.codec, "to_tensor", "tensor conversion"),
-        (network.encoder, "forward", "Encoder"),
-        (network.quantizer, "tokens", "quantisation"),
+        (network, "analyse", "Encoder"),
+        (network, "choose_tokens", "quantisation"),
         (vqcodec.codec, "write_stream", "entropy coding"),
         (vqcodec.codec, "read_stream", "entropy decoding"),
-        (network, "latent", "look-up"),
-        (network.decoder, "forward", "Decoder"),
+        (network, "detokenize", "Decoder"),
         (vqcodec.codec, "from_tensor", "pixel conversion"),
     ]
     with ExitStack() as stack:

@@ -26,8 +26,8 @@ from vqcodec.generation.guidance import (
     optimize_tokens,
 )
 from vqcodec.generation.scores import _Clamp
-from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.models.config import QuantizerConfig
+from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.perceptual.networks import MissingWeightsError
 from vqcodec.pictures.image import ImageError, from_tensor, to_tensor, to_unit_range
 

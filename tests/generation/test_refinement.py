@@ -14,8 +14,8 @@ from vqcodec.codec import Codec
 from vqcodec.generation import refinement
 from vqcodec.generation.guidance import lpips_to
 from vqcodec.generation.refinement import RefinementError, Refiner
-from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.models.config import QuantizerConfig
+from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.perceptual.networks import MissingWeightsError
 from vqcodec.pictures.image import to_tensor, to_unit_range
 
@@ -54,11 +54,11 @@ def test_tile_by_tile(codec: Codec, perceptual_weights: Path, monkeypatch: pytes
     rgb = picture(10 * 16, 37)
     told: list[tuple[int, int]] = []
     refiner = Refiner(perceptual_weights, steps=2, report=lambda done, total: told.append((done, total)))
-    latent = refiner(codec, rgb, 2)
-    assert latent.shape == (1, codec.card.autoencoder.latent_channels, 3, 10)
+    (latent,) = refiner(codec, rgb, 2).tensors
+    assert latent.shape == (1, codec.card.autoencoder.networks.latent_channels, 3, 10)
     assert told == [(0, 4), (1, 4), (2, 4), (2, 4), (3, 4), (4, 4)]
     monkeypatch.setattr(refinement, "_TILE_TOKENS", 48)
-    alone = Refiner(perceptual_weights, steps=2)(codec, rgb[:, : 7 * 16], 2)
+    (alone,) = Refiner(perceptual_weights, steps=2)(codec, rgb[:, : 7 * 16], 2).tensors
     torch.testing.assert_close(latent[:, :, :, :5], alone[:, :, :, :5])
 
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vqcodec.models.autoencoder import VQAutoencoder
-from vqcodec.models.compact import Decoder, Encoder, ResidualBlock
+from vqcodec.models.compact import Decoder, Encoder
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
+from vqcodec.models.layers import ResidualBlock
+from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.models.taming_config import TamingConfig
 
 
@@ -79,7 +80,7 @@ def test_the_configuration_of_a_model_of_pictures_says_nothing_of_label_maps() -
 def test_label_maps_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="label map 'depth': there are edges, colours"):
         AutoencoderConfig(label_map="depth")
-    with pytest.raises(ValueError, match="label maps need the default networks; the paper's take pictures only"):
+    with pytest.raises(ValueError, match="label maps need the compact networks; all others take pictures only"):
         AutoencoderConfig(TamingConfig(), label_map="edges")
 
 
@@ -120,7 +121,7 @@ def test_any_size_goes_through(network: VQAutoencoder, size: tuple[int, int]) ->
     assert network.detokenize(tokens).shape == images.shape
     output = network(images, torch.tensor([1, levels]))
     assert output.reconstruction.shape == images.shape
-    assert output.latent.shape == (2, network.config.latent_channels, *size)
+    assert output.latents[0].shape == (2, network.config.networks.latent_channels, *size)
     first = network.tokenize(images, 1)
     assert len(first) == 1
     assert torch.equal(first[0], tokens[0])
@@ -231,9 +232,11 @@ def test_decoder_radius_is_what_a_token_reaches(network: VQAutoencoder) -> None:
     assert radii is not None
     radius = radii[1]
     middle = -(-radius // factor) + 1
-    latent = torch.randn(1, network.config.latent_channels, 2 * middle + 1, 2 * middle + 1, dtype=torch.float64)
+    latent = torch.randn(
+        1, network.config.networks.latent_channels, 2 * middle + 1, 2 * middle + 1, dtype=torch.float64
+    )
     changed = latent.clone()
-    changed[0, :, middle, middle] += torch.randn(network.config.latent_channels, dtype=torch.float64)
+    changed[0, :, middle, middle] += torch.randn(network.config.networks.latent_channels, dtype=torch.float64)
     decoder = network.decoder.double()
     assert isinstance(decoder, Decoder)
     touched = (decoder(latent) != decoder(changed))[0].any(dim=0)

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from vqcodec.models.compact import ResidualBlock
+from vqcodec.models.layers import ResidualBlock
 
 needs_a_compiler = pytest.mark.skipif(
     not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler on a CPU"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
 from vqcodec.models.deepening import deepened
+from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.models.taming_config import TamingConfig
 
 SMALL = CompactConfig(
@@ -50,7 +50,7 @@ def test_it_gives_what_the_model_gives_and_can_learn(network: VQAutoencoder, fie
     found = made(images, levels)
     # a block that adds nothing may hand on another memory order, for which a convolution sums in another order
     torch.testing.assert_close(found.reconstruction, expected.reconstruction, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(found.latent, expected.latent, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.latents, expected.latents, rtol=1e-5, atol=1e-6)
     assert all(map(torch.equal, made.tokenize(images), network.tokenize(images)))
     found.reconstruction.square().mean().backward()
     silent = [name for name, value in made.named_parameters() if name.endswith("narrow.weight") and not value.any()]

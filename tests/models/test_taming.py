@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcodec.models.autoencoder import from_official
+from vqcodec.models.single_latent import from_official
 from vqcodec.models.taming import AttentionBlock, TamingDecoder, TamingEncoder, taming_config, taming_state
 from vqcodec.models.taming_config import TamingConfig
 

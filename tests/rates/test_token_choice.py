@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from integer_helpers import SIZES, priors
 from vqcodec.bitstream import EntropyModel, StaticModel, UniformModel, quantise_frequencies, read_header
 from vqcodec.bitstream.coder import decode_level, encode_level
 from vqcodec.codec import Codec
-from vqcodec.models.config import QuantizerConfig
+from vqcodec.models.autoencoder import Analysis
+from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
 from vqcodec.models.quantizer import ResidualQuantizer
+from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.pictures.image import LoadedImage
 from vqcodec.rates.rate import OperatingPoint, RateError
 from vqcodec.rates.token_choice import TokenChooser
@@ -38,7 +41,10 @@ def quantizer(**fields: object) -> ResidualQuantizer:
 
 def chooser(entropy_model: EntropyModel | None = None, **fields: object) -> TokenChooser:
     latent = torch.randn(1, 6, 7, 9, generator=torch.Generator().manual_seed(1))
-    return TokenChooser(quantizer(**fields), latent, entropy_model or priors()[1])
+    levels = quantizer(**fields)
+    network = VQAutoencoder(AutoencoderConfig(CompactConfig(latent_channels=6), levels.config))
+    network.quantizer = levels
+    return TokenChooser(network, Analysis((latent,), (Fraction(1),)), entropy_model or priors()[1])
 
 
 STATIC = StaticModel([quantise_frequencies(np.arange(size) ** 2 + 1) for size in SIZES])
@@ -55,10 +61,10 @@ KINDS = [
 @pytest.mark.parametrize("fields", KINDS, ids=str)
 def test_without_weight_they_are_those_of_the_nearest_codes(fields: dict[str, object]) -> None:
     made = chooser(STATIC, **fields)
-    expected = made._quantizer.tokens(made._latent, 3)
+    expected = made._network.choose_tokens(made._analysis, 3)
     for grid, tokens in zip(made.at(OperatingPoint(3)).levels, expected, strict=True):
         assert np.array_equal(grid.indices, tokens[0].numpy())
-    level, vectors = made._quantizer.each()[0], torch.randn(20, 6)
+    level, vectors = made._network.each_level()[0], torch.randn(20, 6)
     distances = level.distances(vectors)
     assert torch.equal(distances.argmin(dim=1), level.choose(vectors))
     assert distances.min() >= 0
@@ -71,9 +77,9 @@ def test_more_weight_is_fewer_bytes_and_more_distance(fields: dict[str, object])
     sizes = [made.payload_bytes(OperatingPoint(1, weight)) for weight in weights]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < sizes[0]
-    level = made._quantizer.each()[0]
-    vectors = made._latent if "level_strides" not in fields else torch.nn.functional.avg_pool2d(
-        made._latent, 2, ceil_mode=True, count_include_pad=False
+    level, (latent,) = made._network.each_level()[0], made._analysis.tensors
+    vectors = latent if "level_strides" not in fields else torch.nn.functional.avg_pool2d(
+        latent, 2, ceil_mode=True, count_include_pad=False
     )  # fmt: skip
     by_position = level.distances(vectors[0].permute(1, 2, 0).reshape(-1, 6)).detach().numpy()
     far = [
@@ -143,7 +149,7 @@ def test_quality_is_the_smaller_the_lower(codec: Codec) -> None:
 
 def test_a_picture_in_tiles_has_the_latent_of_the_whole(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.rand(1, 3, 16 * 40, 16 * 24) * 2 - 1
-    whole = codec.latent(images)
+    (whole,) = codec.analyse(images).tensors
     monkeypatch.setattr("vqcodec.pictures.tiling.TILE_TOKENS", 16)
-    torch.testing.assert_close(codec.latent(images), whole, atol=1e-4, rtol=1e-4)
-    assert whole.shape == (1, codec.card.autoencoder.latent_channels, 40, 24)
+    torch.testing.assert_close(codec.analyse(images).tensors[0], whole, atol=1e-4, rtol=1e-4)
+    assert whole.shape == (1, codec.card.autoencoder.networks.latent_channels, 40, 24)

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from vqcodec.codec import Codec, ImageLike, _as_loaded
 from vqcodec.generation.scores import Judge, Score, ScoreError, lpips_to
-from vqcodec.models.autoencoder import VQAutoencoder
+from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.pictures.image import DEFAULT_MAX_PIXELS, to_tensor
 
 __all__ = ["GuidedPicture", "Report", "Score", "ScoreError", "Start", "lpips_to", "optimize_latents", "optimize_tokens"]
@@ -95,8 +95,8 @@ def optimize_latents(
     if codec.card.autoencoder.quantizer.codebook == "gumbel":
         raise ValueError(f"model {codec.card.name} chooses codes by logits, without a gradient: take optimize_tokens")
     with torch.inference_mode(False), torch.enable_grad():
-        begin = _begin(codec, start, steps, levels, seed)
-        judge, latent = Judge(codec, score, (begin.width, begin.height)), _latent(codec, begin)
+        network, begin = _single_latent(codec), _begin(codec, start, steps, levels, seed)
+        judge, latent = Judge(codec, score, (begin.width, begin.height)), _latent(codec, network, begin)
         scale = latent.std(dim=(1, 2, 3), keepdim=True)
         offset = torch.zeros_like(latent, requires_grad=True)
         optimizer = torch.optim.Adam([offset], learning_rate, eps=_ADAM_EPS)
@@ -104,9 +104,9 @@ def optimize_latents(
         best = torch.full_like(latent[:, 0, 0, 0], -torch.inf)
         for step in range(steps + 1):
             moved = latent + scale * offset
-            passed, found = _quantise(codec.network, moved, len(tokens))
+            passed, found = _quantise(network, moved, len(tokens))
             tried = found if step else begin.tokens
-            scores, gradient = judge.gradient(codec.network.latent(tried))
+            scores, gradient = judge.gradient(network.latent(tried))
             better = (scores > best)[:, None, None]
             tokens = [torch.where(better, new, old) for new, old in zip(tried, tokens, strict=True)]
             latents = torch.where(better[:, None], moved.detach(), latents)
@@ -150,10 +150,10 @@ def optimize_tokens(
     if candidates < 1:
         raise ValueError(f"candidates {candidates}: there must be 1 or more")
     with torch.inference_mode(False), torch.enable_grad():
-        begin = _begin(codec, start, steps, levels, seed)
+        network, begin = _single_latent(codec), _begin(codec, start, steps, levels, seed)
         judge = Judge(codec, score, (begin.width, begin.height))
         searches = [
-            _Search(codec.network, judge, [grid[number : number + 1] for grid in begin.tokens], candidates, seed)
+            _Search(network, judge, [grid[number : number + 1] for grid in begin.tokens], candidates, seed)
             for number in range(len(begin.tokens[0]))
         ]
         history = [torch.stack([search.score for search in searches])]
@@ -164,7 +164,7 @@ def optimize_tokens(
             history.append(torch.stack([search.score for search in searches]))
             report(step, history[-1])
     grids = [torch.cat(grids) for grids in zip(*(search.tokens for search in searches), strict=True)]
-    return _result(codec, grids, codec.network.latent(grids), history, begin)
+    return _result(codec, grids, network.latent(grids), history, begin)
 
 
 # ---- the start ----
@@ -243,13 +243,20 @@ def _check_levels(codec: Codec, levels: int) -> int:
 
 
 @torch.no_grad()
-def _latent(codec: Codec, begin: _Start) -> Tensor:
+def _latent(codec: Codec, network: VQAutoencoder, begin: _Start) -> Tensor:
     """(B, C, h, w) float32: what the Encoder makes of the picture, or the quantised latent of the tokens."""
     if begin.images is None:
-        return codec.network.quantizer.latent(begin.tokens)
+        return network.quantizer.latent(begin.tokens)
     images = begin.images.to(codec.device, codec.dtype).contiguous(memory_format=torch.channels_last)
-    latent: Tensor = codec.network.encoder(images).float()
+    latent: Tensor = network.encoder(images).float()
     return latent
+
+
+def _single_latent(codec: Codec) -> VQAutoencoder:
+    """The codec's network, whose latents are moved. Raises ValueError for one with two latents."""
+    if not isinstance(codec.network, VQAutoencoder):
+        raise ValueError(f"model {codec.card.name} has levels of two resolutions: it cannot be guided yet")
+    return codec.network
 
 
 def _quantise(network: VQAutoencoder, latent: Tensor, levels: int) -> tuple[Tensor, list[Tensor]]:

@@ -10,6 +10,7 @@ a second.
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,8 @@ from torch import Tensor
 
 from vqcodec.generation.guidance import optimize_latents
 from vqcodec.generation.scores import closeness
+from vqcodec.models.autoencoder import Analysis
+from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.perceptual.networks import LPIPS
 from vqcodec.pictures.tiling import scaled, tiles
 
@@ -61,11 +64,11 @@ class Refiner:
         self._networks = [LPIPS(weights_folder, "alex"), LPIPS(weights_folder, "vgg")]
         self._report = report
 
-    def __call__(self, codec: Codec, rgb: NDArray[np.uint8], levels: int) -> Tensor:
-        """The latent (1, C, h, w) float32, for `levels` levels, of pixels (H, W, 3), on the codec's device.
+    def __call__(self, codec: Codec, rgb: NDArray[np.uint8], levels: int) -> Analysis:
+        """The latent, for `levels` levels, of pixels (H, W, 3), on the codec's device.
 
         Raises RefinementError for a picture of less than 31 pixels a side, and for a model that chooses codes by
-        logits.
+        logits or has two latents.
         """
         self._check(codec, rgb)
         card = codec.card.autoencoder
@@ -73,7 +76,7 @@ class Refiner:
         height, width = rgb.shape[:2]
         rows, cols = -(-height // factor), -(-width // factor)
         parts = list(tiles(rows, cols, _HALO_TOKENS, _TILE_TOKENS, align=card.quantizer.strides[0]))
-        latent = torch.empty((1, card.latent_channels, rows, cols), device=codec.device)
+        latent: Tensor | None = None
         for number, (row, col) in enumerate(parts):
             pixels = rgb[scaled(row.outer, factor), scaled(col.outer, factor)]
 
@@ -82,12 +85,17 @@ class Refiner:
 
             score = closeness(self._networks, pixels)
             found = optimize_latents(codec, score, start=pixels, steps=self.steps, levels=levels, report=report)
+            if latent is None:
+                latent = torch.empty((1, found.latents.shape[1], rows, cols), device=codec.device)
             latent[:, :, row.inner, col.inner] = found.latents[:, :, row.kept, col.kept].to(codec.device)
-        return latent
+        assert latent is not None
+        return Analysis((latent,), (Fraction(1),))
 
     def _check(self, codec: Codec, rgb: NDArray[np.uint8]) -> None:
         if codec.card.autoencoder.quantizer.codebook == "gumbel":
             raise RefinementError(f"model {codec.card.name} chooses codes by logits, which cannot be refined")
+        if not isinstance(codec.network, VQAutoencoder):
+            raise RefinementError(f"model {codec.card.name} has levels of two resolutions, which are not refined yet")
         height, width = rgb.shape[:2]
         if min(height, width) < _LEAST_SIDE:
             raise RefinementError(

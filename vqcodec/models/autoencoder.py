@@ -1,113 +1,130 @@
-"""The stage-1 autoencoder: an Encoder, quantisation in levels, a Decoder.
+"""What every stage-1 autoencoder is to the rest: an Encoder, levels of quantisation, a Decoder.
 
-Shapes: B batch, H W pixels, h w rows and columns of the latent, C latent channels, L levels, s the stride of a
+The codec, the trainer and the rate control know this interface alone; the kinds are `vqcodec.models.single_latent` and
+`vqcodec.models.two_resolutions`, and `vqcodec.models.building` makes the one that a configuration names.
+
+Shapes: B batch, H W pixels, h w rows and columns of the (finest) latent, C latent channels, L levels, s the stride of a
 level in positions of the latent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
 
-from vqcodec.models import compact
-from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
-from vqcodec.models.quantizer import QuantizeResult, ResidualQuantizer
-from vqcodec.models.taming import TamingDecoder, TamingEncoder, taming_config, taming_state
-
-EncoderNetwork: TypeAlias = compact.Encoder | TamingEncoder
-DecoderNetwork: TypeAlias = compact.Decoder | TamingDecoder
+from vqcodec.models.config import AutoencoderConfig
+from vqcodec.models.level import Level
+from vqcodec.models.quantizer import Choice, QuantizeResult, ResidualQuantizer, nearest
 
 
 @dataclass(frozen=True)
 class AutoencoderOutput:
-    """reconstruction: (B, 3, H, W), about in [-1, 1]. latent: (B, C, h, w) before quantisation."""
+    """reconstruction: (B, 3, H, W), about in [-1, 1]. latents: (B, C, h, w) before quantisation, one a quantizer."""
 
     reconstruction: Tensor
-    latent: Tensor
+    latents: tuple[Tensor, ...]
     quantization: QuantizeResult
 
 
-class VQAutoencoder(nn.Module):
-    """Encoder, residual quantisation and Decoder.
+@dataclass(frozen=True)
+class Analysis:
+    """What the Encoder makes of pictures before any token is chosen: (B, C, rows, columns) each.
 
-    A model of label maps takes scaled one-hot maps (`vqcodec.models.network_input.one_hot`) where others take pictures,
-    with as many channels as there are classes, and gives logits.
+    strides: of each tensor, in positions of the latent; 1 / f for pixels.
     """
+
+    tensors: tuple[Tensor, ...]
+    strides: tuple[Fraction, ...]
+
+
+class Autoencoder(nn.Module, ABC):
+    """A stage-1 model of one configuration.
+
+    encoder, decoder: the convolutions, which may compute in another type than float32; quantisation always is float32.
+    quantizers: the levels, coarse to fine, by the latent that they are of.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder: EncoderNetwork
-        self.decoder: DecoderNetwork
-        if isinstance(config.networks, CompactConfig):
-            self.encoder = compact.Encoder(config.networks, config.channels)
-            self.decoder = compact.Decoder(config.networks, config.channels)
-        else:
-            self.encoder, self.decoder = TamingEncoder(config.networks), TamingDecoder(config.networks)
-        self.quantizer = ResidualQuantizer(config.latent_channels, config.quantizer)
-        #: tells the Decoder how many levels it gets: one vector (C,) for each count of levels
-        self.level_embedding = nn.Parameter(torch.zeros(config.levels, config.latent_channels))
 
-    def tokenize(self, images: Tensor, levels: int | None = None) -> list[Tensor]:
-        """Images (B, 3, H, W) in [-1, 1], sides multiples of f -> tokens (B, h / s, w / s) int64 for each level."""
-        return self.quantizer.tokens(self.encoder(images).float(), levels or self.config.levels)
+    @property
+    @abstractmethod
+    def quantizers(self) -> list[ResidualQuantizer]:
+        """The levels, coarse to fine, by the latent that they are of."""
 
-    def latent(self, tokens: list[Tensor]) -> Tensor:
-        """Tokens (B, h / s, w / s) of the first levels -> what the Decoder takes, (B, C, h, w) float32."""
-        return self.quantizer.latent(tokens) + self.level_embedding[len(tokens) - 1][:, None, None]
+    @property
+    @abstractmethod
+    def last_layer(self) -> nn.Conv2d:
+        """The convolution that gives the pixels: what the adaptive weight of the adversarial loss looks at."""
 
-    def detokenize(self, tokens: list[Tensor]) -> Tensor:
-        """Tokens (B, h / s, w / s) of the first levels -> images (B, 3, H, W), about in [-1, 1], not clamped."""
-        image: Tensor = self.decoder(self.latent(tokens))
-        return image
+    @abstractmethod
+    def analyse(self, images: Tensor) -> Analysis:
+        """Images (B, 3, H, W) in [-1, 1], sides multiples of f, of the Encoder's type."""
 
+    @abstractmethod
+    def choose_tokens(self, analysis: Analysis, levels: int, choose: Choice = nearest) -> list[Tensor]:
+        """Tokens (B, ceil(h / s), ceil(w / s)) int64 of the first `levels` levels, as `choose` takes them."""
+
+    @abstractmethod
+    def detokenize(self, tokens: Sequence[Tensor]) -> Tensor:
+        """Tokens (B, ceil(h / s), ceil(w / s)) of the first levels -> images (B, 3, H, W), about in [-1, 1].
+
+        The images are not clamped, and of the Decoder's type. h, w are those of the finest level that is there, times
+        its stride.
+        """
+
+    @abstractmethod
     def forward(self, images: Tensor, levels: Tensor) -> AutoencoderOutput:
         """Training pass: images (B, 3, H, W) in [-1, 1], levels (B,) in 1..L: how many levels each picture uses."""
-        latent = self.encoder(images)
-        quantization = self.quantizer(latent, levels)
-        conditioned = quantization.quantized + self.level_embedding[levels - 1][:, :, None, None]
-        return AutoencoderOutput(self.decoder(conditioned), latent, quantization)
 
-    @torch.no_grad()
+    @abstractmethod
     def start(self, images: Tensor, generator: torch.Generator) -> None:
-        """Start from images (B, 3, H, W) in [-1, 1]: the default networks from their patches, the levels by k-means.
+        """Start from images (B, 3, H, W) in [-1, 1]: networks, projections and codes.
 
         Raises ValueError when the images have fewer positions than a level has codes.
         """
-        if isinstance(self.encoder, compact.Encoder) and isinstance(self.decoder, compact.Decoder):
-            compact.start_from_patches(self.encoder, self.decoder, images)
-            latent = self.encoder.linear(images)
-        else:
-            latent = torch.cat([self.encoder(part) for part in images.split(8)])
-        self.quantizer.start_levels(latent.float(), generator)
 
+    @abstractmethod
     def receptive_radius(self) -> tuple[int, int] | None:
-        """Pixels that the Encoder sees beyond a token's own, and pixels that a token reaches beyond its own.
+        """Pixels that a token depends on beyond its own, and pixels that a token reaches beyond its own.
 
         None for networks that look at the whole picture, by attention or normalisation: these cannot work in tiles.
         """
-        if isinstance(self.encoder, compact.Encoder) and isinstance(self.decoder, compact.Decoder):
-            factor = self.config.downsampling_factor
-            return compact.receptive_radius(self.encoder, factor), compact.receptive_radius(self.decoder, factor)
-        return None
 
+    @abstractmethod
+    def parts(self) -> dict[str, list[nn.Module | nn.Parameter]]:
+        """What belongs to each of `vqcodec.models.config.PARTS`."""
 
-def from_official(state_dict: Mapping[str, Tensor]) -> VQAutoencoder:
-    """The autoencoder of an official VQGAN checkpoint (a Lightning file's entry "state_dict"), float32, on the CPU.
+    @abstractmethod
+    def linear_parts(self) -> list[nn.Module]:
+        """The linear maps and the quantizers, which start near their goal."""
 
-    Raises ValueError for other state dicts, see `vqcodec.models.taming.taming_state`.
-    """
-    state = taming_state(state_dict)
-    codes, dimension = state.quantizer["code_vectors"].shape
-    quantizer = QuantizerConfig((codes,), dimension, codebook="gradient", lookup="euclidean")
-    made = VQAutoencoder(AutoencoderConfig(taming_config(state_dict), quantizer))
-    made.encoder.load_state_dict(state.encoder)
-    made.decoder.load_state_dict(state.decoder)
-    level = dict(state.quantizer)
-    level["codebook.code_vectors"] = level.pop("code_vectors")
-    made.quantizer.each()[0].load_state_dict(level)
-    return made
+    def tokenize(self, images: Tensor, levels: int | None = None) -> list[Tensor]:
+        """Images (B, 3, H, W) in [-1, 1] -> tokens (B, ceil(h / s), ceil(w / s)) int64 for each level."""
+        return self.choose_tokens(self.analyse(images), levels or self.config.levels)
+
+    def each_level(self) -> list[Level]:
+        """All levels, coarse to fine."""
+        return [level for quantizer in self.quantizers for level in quantizer.each()]
+
+    def begin_learning(self) -> None:
+        """Prepare every codebook for training passes."""
+        for level in self.each_level():
+            level.codebook.begin_learning()
+
+    @torch.no_grad()
+    def revive_dead_codes(self, latents: Sequence[Tensor], generator: torch.Generator) -> int:
+        """Revive dead codes of every level from the latents of a batch, one a quantizer; returns how many in all."""
+        return sum(
+            quantizer.revive_dead_codes(latent.float(), generator)
+            for quantizer, latent in zip(self.quantizers, latents, strict=True)
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from vqcodec.models.taming_config import TamingConfig
 from vqcodec.pictures.label_maps import LABEL_MAPS
@@ -20,7 +20,11 @@ LARGEST_FACTOR: Final = 32
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return {key: _as_tuple(value) for key, value in values.items()}
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,42 @@ class CompactConfig:
 
 
 @dataclass(frozen=True)
+class HierarchicalConfig:
+    """Networks with coarse levels at 2 f and fine ones at f, see `vqcodec.models.hierarchical`.
+
+    Widths, depths and hidden shares are of strides patch, f and 2 f, where f is twice `patch`. decoder_depths: at
+    stride patch before and after the picture of the linear maps comes in. merging_depth: blocks of the Encoder that see
+    what the coarse tokens decode to. latent_channels, laps: of the coarse and of the fine levels; a patch of pixels
+    laps so many pixels over its neighbours. start_chroma: what chroma counts where training starts from the data.
+    """
+
+    patch: int = 4
+    widths: tuple[int, int, int] = (64, 160, 320)
+    encoder_depths: tuple[int, int, int] = (0, 1, 2)
+    merging_depth: int = 1
+    decoder_depths: tuple[tuple[int, int], int, int] = ((1, 1), 3, 2)
+    decoder_hidden: tuple[float, float, float] = (1.0, 0.5, 0.5)
+    latent_channels: tuple[int, int] = (128, 96)
+    laps: tuple[int, int] = (8, 4)
+    start_chroma: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.patch not in (1, 2, 4, 8):
+            raise ValueError(f"patch {self.patch}: take 1, 2, 4 or 8")
+        for lap, side in zip(self.laps, (2 * self.downsampling_factor, self.downsampling_factor), strict=True):
+            if not 0 <= lap <= side // 2:
+                raise ValueError(f"a lap of {lap} pixels: take 0 to {side // 2}, half of a patch")
+
+    @property
+    def downsampling_factor(self) -> int:
+        """f: pixels along a side for a position of the fine latent."""
+        return 2 * self.patch
+
+
+NetworksConfig: TypeAlias = CompactConfig | TamingConfig | HierarchicalConfig
+
+
+@dataclass(frozen=True)
 class AutoencoderConfig:
     """Encoder and Decoder, and what lies between them.
 
@@ -99,15 +139,19 @@ class AutoencoderConfig:
     `vqcodec.pictures.label_maps.LABEL_MAPS`.
     """
 
-    networks: CompactConfig | TamingConfig = field(default_factory=CompactConfig)
+    networks: NetworksConfig = field(default_factory=CompactConfig)
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
     label_map: str = ""
 
     def __post_init__(self) -> None:
         if self.label_map:
             _one_of("label map", self.label_map, tuple(LABEL_MAPS))
-            if isinstance(self.networks, TamingConfig):
-                raise ValueError("label maps need the default networks; the paper's take pictures only")
+            if not isinstance(self.networks, CompactConfig):
+                raise ValueError("label maps need the compact networks; all others take pictures only")
+        if isinstance(self.networks, HierarchicalConfig):
+            strides = self.quantizer.strides
+            if set(strides) != {1, 2} or len(strides) < 2:
+                raise ValueError(f"level strides {strides}: hierarchical networks take coarse levels, 2, then fine, 1")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> AutoencoderConfig:
@@ -142,9 +186,9 @@ class AutoencoderConfig:
         return tuple(self.downsampling_factor * stride for stride in self.quantizer.strides)
 
     @property
-    def latent_channels(self) -> int:
-        """C."""
-        return self.networks.latent_channels
+    def coarse_levels(self) -> int:
+        """How many levels have tokens of 2 f pixels, where there are two resolutions of latents; else 0."""
+        return self.quantizer.strides.count(2) if isinstance(self.networks, HierarchicalConfig) else 0
 
     @property
     def levels(self) -> int:
@@ -157,7 +201,11 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
         raise ValueError(f"{name} {value!r}: there are {', '.join(known)}")
 
 
-_NETWORKS: Final[dict[str, type[CompactConfig | TamingConfig]]] = {"compact": CompactConfig, "taming": TamingConfig}
+_NETWORKS: Final[dict[str, type[CompactConfig | TamingConfig | HierarchicalConfig]]] = {
+    "compact": CompactConfig,
+    "hierarchical": HierarchicalConfig,
+    "taming": TamingConfig,
+}
 _STAGE_FIELDS: Final = (
     "encoder_widths",
     "encoder_depths",

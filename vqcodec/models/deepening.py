@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from vqcodec.models.autoencoder import VQAutoencoder
-from vqcodec.models.compact import Decoder, Encoder, ResidualBlock
+from vqcodec.models.autoencoder import Autoencoder
+from vqcodec.models.compact import Decoder, Encoder
 from vqcodec.models.config import AutoencoderConfig, CompactConfig
+from vqcodec.models.layers import ResidualBlock
+from vqcodec.models.single_latent import VQAutoencoder
 
 
-def deepened(network: VQAutoencoder, config: AutoencoderConfig) -> VQAutoencoder:
+def deepened(network: Autoencoder, config: AutoencoderConfig) -> Autoencoder:
     """The model of `config` that gives what `network` gives, but for rounding: new blocks follow those of their stage,
     and add nothing.
 

@@ -12,7 +12,7 @@ L levels.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
@@ -204,7 +204,7 @@ class ResidualQuantizer(nn.Module):
                 latent = latent - _enlarged(_as_grid(level.reconstruct(indices), seen), stride, *latent.shape[2:])
         return tokens
 
-    def latent(self, tokens: list[Tensor]) -> Tensor:
+    def latent(self, tokens: Sequence[Tensor]) -> Tensor:
         """Token tensors (B, h / s, w / s) of the first levels -> latent (B, C, h, w).
 
         h, w are those of the finest level that is there, in units of its stride.

@@ -22,20 +22,21 @@ from vqcodec.bitstream import EntropyModel, TokenGrid, TokenPyramid
 from vqcodec.bitstream.coder import choose_level, encode_level
 from vqcodec.bitstream.frequencies import IntegerArray
 from vqcodec.bitstream.wire import encode_varint
+from vqcodec.models.autoencoder import Analysis, Autoencoder
 from vqcodec.models.level import Level
-from vqcodec.models.quantizer import ResidualQuantizer, as_vectors, nearest
+from vqcodec.models.quantizer import as_vectors, nearest
 from vqcodec.rates.rate import OperatingPoint
 
 
 class TokenChooser:
     """The tokens of one picture at any point, and what they take.
 
-    latent: (1, C, h, w) float32 of the Encoder, on the quantizer's device.
+    analysis: of the Encoder, on the network's device.
     """
 
-    def __init__(self, quantizer: ResidualQuantizer, latent: Tensor, entropy_model: EntropyModel) -> None:
-        self._quantizer, self._latent, self._entropy_model = quantizer, latent, entropy_model
-        self._sizes = quantizer.config.codebook_sizes
+    def __init__(self, network: Autoencoder, analysis: Analysis, entropy_model: EntropyModel) -> None:
+        self._network, self._analysis, self._entropy_model = network, analysis, entropy_model
+        self._sizes = network.config.quantizer.codebook_sizes
         self._levels: dict[float, list[_Chosen]] = {}
 
     def at(self, point: OperatingPoint) -> TokenPyramid:
@@ -57,7 +58,7 @@ class TokenChooser:
             grid = levels[len(coarser)].grid
             return torch.from_numpy(grid.indices.astype(np.int64))[None].to(seen.device)
 
-        self._quantizer.tokens(self._latent, point.levels, choose)
+        self._network.choose_tokens(self._analysis, point.levels, choose)
         return levels[: point.levels]
 
     def _choose(self, level: Level, seen: Tensor, coarser: tuple[TokenGrid, ...], weight: float) -> _Chosen:

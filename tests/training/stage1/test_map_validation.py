@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from stage1_helpers import MODEL
 
-from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.models.network_input import ONE_HOT
+from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.pictures.label_maps import LABEL_MAPS
 from vqcodec.training.data.pictures import PictureSet
 from vqcodec.training.data.types import DataError

@@ -14,7 +14,7 @@ from PIL import Image
 from stage1_helpers import MODEL, Trainers, assert_same_checkpoint
 from torch import Tensor
 
-from vqcodec.models.autoencoder import VQAutoencoder
+from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.perceptual.networks import DISTS, LPIPS, PerceptualWeightsError
 from vqcodec.training.common.checkpoint import checkpoints
 from vqcodec.training.data.crops import CropConfig, random_crop

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vqcodec.models.autoencoder import VQAutoencoder
+from vqcodec.models.autoencoder import Autoencoder
 from vqcodec.models.config import AutoencoderConfig
 from vqcodec.models.network_input import network_input
 from vqcodec.pictures.arrays import Pixels
@@ -29,8 +29,8 @@ class MapValidation(Validation):
     def _prepare(self, crops: Pixels) -> Tensor:
         return network_input(self._config, crops)
 
-    def _measure(self, model: VQAutoencoder, images: Tensor, figures: dict[str, list[Tensor]]) -> list[Tensor]:
-        images = images.to(model.level_embedding.device)
+    def _measure(self, model: Autoencoder, images: Tensor, figures: dict[str, list[Tensor]]) -> list[Tensor]:
+        images = images.to(next(model.parameters()).device)
         labels = images.argmax(dim=1)
         columns = [self._render(labels)]
         for levels in range(1, model.config.levels + 1):

@@ -25,7 +25,8 @@ from vqcodec.compute.distributed import (
     process_count,
     process_rank,
 )
-from vqcodec.models.autoencoder import AutoencoderOutput, VQAutoencoder
+from vqcodec.models.autoencoder import Autoencoder, AutoencoderOutput
+from vqcodec.models.building import build_autoencoder
 from vqcodec.models.codebooks import Codebook
 from vqcodec.models.deepening import deepened
 from vqcodec.models.gumbel import GumbelQuantizer
@@ -45,7 +46,7 @@ _START_VECTORS_PER_CODE, _LEAST_START_VECTORS_PER_CODE, _START_VECTORS = 24, 4, 
 SMALLEST_LPIPS_CROP = 34
 
 
-class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
+class Stage1Trainer(Trainer[Pixels, Autoencoder]):
     """Holds the state of a run. `run()` trains until `recipe.training.steps` and writes checkpoints into `out`.
 
     perceptual_weights: folder with the networks of LPIPS; None where no loss needs them. compile: whether Encoder and
@@ -68,10 +69,10 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
         torch.manual_seed(config.seed)
         self.device = choose_device(device)
         self.dtype = fast_dtype(self.device)
-        self.model = to_channels_last(VQAutoencoder(recipe.model), self.device)
-        self.average = to_channels_last(VQAutoencoder(recipe.model), self.device).eval()
+        self.model = to_channels_last(build_autoencoder(recipe.model), self.device)
+        self.average = to_channels_last(build_autoencoder(recipe.model), self.device).eval()
         self.average.load_state_dict(self.model.state_dict())
-        self.model.quantizer.begin_learning()
+        self.model.begin_learning()
         for part in config.held:
             _hold(self.model, part)
         self._codebooks_learn = "codebooks" not in config.held
@@ -99,7 +100,7 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
         self.origin: dict[str, Any] = {}
         self._is_started = False
 
-    def start_from(self, network: VQAutoencoder) -> None:
+    def start_from(self, network: Autoencoder) -> None:
         """Go on from the weights of a finished model, in the place of a start from the data.
 
         Raises TrainingError when its configuration is another than that of this run, but for fewer residual blocks.
@@ -110,7 +111,7 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
             raise TrainingError(str(error)) from error
         self.average.load_state_dict(weights)
         self.model.load_state_dict(weights, strict=False)  # the codebooks' moving averages are not in a model
-        self.model.quantizer.begin_learning()
+        self.model.begin_learning()
         self._is_started = True
 
     def resume(self) -> None:
@@ -183,23 +184,23 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
             self.optimizer.step()
             self._update_average()
             if config.revival_interval and step and step % config.revival_interval == 0 and self._codebooks_learn:
-                latent = parts[-1][1].detach().float()
-                values["revived"] = float(self.model.quantizer.revive_dead_codes(latent, generator))
+                latents = [latent.detach() for latent in parts[-1][1]]
+                values["revived"] = float(self.model.revive_dead_codes(latents, generator))
             if self.adversary is not None and self.adversary.is_active(step):
                 self.adversary.learn(config.learning_rate_share(step))
-        return values | _codebook_values([level.codebook for level in self.model.quantizer.each()])
+        return values | _codebook_values([level.codebook for level in self.model.each_level()])
 
     def _set_schedules(self, step: int) -> None:
         for group, share in zip(self.optimizer.param_groups, (1.0, self.config.slow_share), strict=True):
             group["lr"] = share * self.config.learning_rate_at(step)
-        for level in self.model.quantizer.each():
+        for level in self.model.each_level():
             if isinstance(level, GumbelQuantizer):
                 level.temperature = self.config.temperature_at(step)
 
     def _learn_from(
         self, images: Tensor, levels: Tensor, share: float, generator: torch.Generator
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Add the gradients of a part of the batch, `share` of it. Returns the loss terms and the latent."""
+    ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+        """Add the gradients of a part of the batch, `share` of it. Returns the loss terms and the latents."""
         with self._autocast():
             output: AutoencoderOutput = self.model(images, levels)
         made = output.reconstruction.float()
@@ -215,7 +216,7 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
             torch.autograd.backward([made, latent_loss], [share * gradient, torch.full_like(latent_loss, share)])
         else:  # only the Decoder learns
             made.backward(share * gradient)
-        return {name: value.detach() for name, value in terms.items()}, output.latent
+        return {name: value.detach() for name, value in terms.items()}, output.latents
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
@@ -235,7 +236,7 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
         assert self.adversary is not None
         with self._autocast():
             loss, gradient = self.adversary.gradient(made)
-        last = self.model.decoder.last_layer.weight
+        last = self.model.last_layer.weight
         norms = [
             torch.autograd.grad(made, last, grad_outputs=by_pixels, retain_graph=True)[0]
             for by_pixels in (reconstruction, gradient)
@@ -257,7 +258,7 @@ class Stage1Trainer(Trainer[Pixels, VQAutoencoder]):
         # codes and statistics too: averaged networks need codebooks that lag behind just as far
         names, averages = zip(*self.average.state_dict().items(), strict=True)
         torch._foreach_lerp_(list(averages), [currents[name] for name in names], 1 - decay)
-        for level in self.average.quantizer.each() if self._codebooks_learn else []:
+        for level in self.average.each_level() if self._codebooks_learn else []:
             if level.codebook.unit:
                 level.codebook.code_vectors.copy_(F.normalize(level.codebook.code_vectors, dim=1))
 
@@ -307,12 +308,12 @@ def _check(recipe: Stage1Recipe) -> None:
         )
 
 
-def _hold(model: VQAutoencoder, part: str) -> None:
+def _hold(model: Autoencoder, part: str) -> None:
     """Keep a part, of `PARTS`, from learning."""
-    network = {"encoder": model.encoder, "codebooks": model.quantizer, "decoder": model.decoder}[part]
-    network.requires_grad_(False).eval()
-    if part == "decoder":
-        model.level_embedding.requires_grad_(False)
+    for held in model.parts()[part]:
+        held.requires_grad_(False)
+        if isinstance(held, torch.nn.Module):
+            held.eval()
 
 
 def _loss(recipe: Stage1Recipe, perceptual_weights: Path | None) -> torch.nn.Module:
@@ -328,10 +329,9 @@ def _codebook_values(codebooks: list[Codebook]) -> dict[str, float]:
     return values
 
 
-def _parameter_groups(model: VQAutoencoder) -> list[dict[str, Any]]:
+def _parameter_groups(model: Autoencoder) -> list[dict[str, Any]]:
     """The deep networks' parameters, then those that start near their goal."""
-    fast: list[Tensor] = []
-    slow: list[Tensor] = []
-    for name, parameter in model.named_parameters():
-        (slow if name.startswith("quantizer.") or ".linear." in name else fast).append(parameter)
+    near_goal = {parameter for part in model.linear_parts() for parameter in part.parameters()}
+    fast = [parameter for parameter in model.parameters() if parameter not in near_goal]
+    slow = [parameter for parameter in model.parameters() if parameter in near_goal]
     return [{"params": fast}, {"params": slow}]

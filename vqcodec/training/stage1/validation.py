@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqcodec.models.autoencoder import VQAutoencoder
+from vqcodec.models.autoencoder import Autoencoder
 from vqcodec.models.config import AutoencoderConfig
 from vqcodec.perceptual.networks import DISTS, LPIPS, MissingWeightsError
 from vqcodec.pictures.arrays import Pixels
@@ -97,7 +97,7 @@ class Validation:
         return Validation(pictures, out, lpips, dists=dists, crop_size=crop_size, pad=pad)
 
     @torch.no_grad()
-    def run(self, model: VQAutoencoder, step: int) -> ValidationResult:
+    def run(self, model: Autoencoder, step: int) -> ValidationResult:
         """Measure `model`, write the line and the sheet. Raises DataError when the crops do not suit the model."""
         factor, side = max(model.config.level_factors), self.images.shape[-1]
         if side % factor:
@@ -118,12 +118,12 @@ class Validation:
         """What the Encoder takes of crops (B, H, W, 3)."""
         return scale_pixels(torch.from_numpy(crops))
 
-    def _measure(self, model: VQAutoencoder, images: Tensor, figures: dict[str, list[Tensor]]) -> list[Tensor]:
+    def _measure(self, model: Autoencoder, images: Tensor, figures: dict[str, list[Tensor]]) -> list[Tensor]:
         """Add the figures of each picture. Returns what is shown, (B, 3, H, W) in [0, 1].
 
         These are the pictures, then their reconstructions by 1..L levels.
         """
-        images = images.to(model.level_embedding.device)
+        images = images.to(next(model.parameters()).device)
         real = to_unit_range(images)
         described = {name: network.describe(real) for name, network in self.distances.items()}
         columns = [real.cpu()]

@@ -1,0 +1,127 @@
+"""An autoencoder on a device, in a type, for pictures of any size: large ones go through it in tiles.
+
+Each tile has a halo as wide as the receptive field, see `vqcodec.pictures.tiling`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from vqcodec.compute.devices import to_channels_last
+from vqcodec.models.autoencoder import Analysis, Autoencoder
+from vqcodec.pictures import tiling
+from vqcodec.pictures.tiling import Span, reduced, scaled, tiles
+
+#: downsampling factor that the size of tiles is meant for
+_USUAL_FACTOR = 16
+
+
+class TiledAutoencoder:
+    """`network` on `device`, its convolutions in `dtype`; not for training."""
+
+    def __init__(self, network: Autoencoder, device: torch.device, dtype: torch.dtype) -> None:
+        self.network = to_channels_last(network.eval().requires_grad_(False), device)
+        self.device, self.dtype = device, dtype
+        network.encoder.to(dtype)
+        network.decoder.to(dtype)
+        config = network.config
+        self._factor, self._strides, self._channels = (
+            config.downsampling_factor,
+            config.quantizer.strides,
+            config.channels,
+        )
+        radii = network.receptive_radius()
+        self.encoder_halo = -(-radii[0] // self._factor) if radii else None
+        self.decoder_halo = -(-radii[1] // self._factor) if radii else None
+
+    @torch.inference_mode()
+    def tokenize(self, images: Tensor, levels: int) -> list[Tensor]:
+        """Images (B, 3, H, W) in [-1, 1] to tokens (B, ceil(h / s), ceil(w / s)) int64 on the CPU, for each level.
+
+        s: the stride of a level. Raises ValueError for other shapes.
+        """
+        batch, rows, cols = self._latent_shape(images)
+        strides = self._strides[:levels]
+        tokens = [torch.empty((batch, -(-rows // s), -(-cols // s)), dtype=torch.int64) for s in strides]
+        for row, col, analysis in self._analysed(images):
+            for grid, s, part in zip(tokens, strides, self.network.choose_tokens(analysis, levels), strict=True):
+                inside = part[:, reduced(row.kept, s), reduced(col.kept, s)]
+                grid[:, reduced(row.inner, s), reduced(col.inner, s)] = inside.cpu()
+        return tokens
+
+    @torch.inference_mode()
+    def analyse(self, images: Tensor) -> Analysis:
+        """Images as `tokenize` takes them to what tokens are chosen from, on the device. Raises ValueError."""
+        batch, rows, cols = self._latent_shape(images)
+        whole: tuple[Tensor, ...] = ()
+        strides: tuple[Fraction, ...] = ()
+        for row, col, analysis in self._analysed(images):
+            if not whole:
+                strides = analysis.strides
+                whole = tuple(
+                    part.new_empty((batch, part.shape[1], math.ceil(rows / stride), math.ceil(cols / stride)))
+                    for part, stride in zip(analysis.tensors, strides, strict=True)
+                )
+            for target, part, stride in zip(whole, analysis.tensors, strides, strict=True):
+                inside = part[:, :, _places(row.kept, stride), _places(col.kept, stride)]
+                target[:, :, _places(row.inner, stride), _places(col.inner, stride)] = inside
+        return Analysis(whole, strides)
+
+    @torch.inference_mode()
+    def detokenize(self, tokens: list[Tensor]) -> Tensor:
+        """Tokens of the first levels to images (B, 3, f h, f w) float32 on the CPU, about in [-1, 1].
+
+        h and w are those of the finest level given, times its stride; a level of stride s has ceil(h / s) rows and
+        ceil(w / s) columns. Raises ValueError for shapes that do not go together.
+        """
+        strides = self._strides[: len(tokens)]
+        batch, rows, cols = _check_grids(tokens, strides)
+        factor = self._factor
+        images = torch.empty((batch, self._channels, rows * factor, cols * factor), memory_format=torch.channels_last)
+        for row, col in self._tiles(rows, cols, self.decoder_halo):
+            parts = [g[:, reduced(row.outer, s), reduced(col.outer, s)] for g, s in zip(tokens, strides, strict=True)]
+            decoded = self.network.detokenize([part.to(self.device) for part in parts])
+            kept = decoded[:, :, scaled(row.kept, factor), scaled(col.kept, factor)]
+            images[:, :, scaled(row.inner, factor), scaled(col.inner, factor)] = kept.cpu()
+        return images
+
+    def _analysed(self, images: Tensor) -> Iterator[tuple[Span, Span, Analysis]]:
+        """Tile by tile, with the rows and columns of the latent that it is of."""
+        _, rows, cols = self._latent_shape(images)
+        for row, col in self._tiles(rows, cols, self.encoder_halo):
+            tile = images[:, :, scaled(row.outer, self._factor), scaled(col.outer, self._factor)]
+            ready = tile.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+            yield row, col, self.network.analyse(ready)
+
+    def _tiles(self, rows: int, cols: int, halo: int | None) -> Iterator[tuple[Span, Span]]:
+        side = max(1, tiling.TILE_TOKENS * _USUAL_FACTOR // self._factor)
+        return tiles(rows, cols, halo, side, align=self._strides[0])
+
+    def _latent_shape(self, images: Tensor) -> tuple[int, int, int]:
+        """(B, h, w). Raises ValueError for images of other shapes than `tokenize` takes."""
+        factor, shape = self._factor, tuple(images.shape)
+        if images.ndim != 4 or shape[1] != self._channels or shape[2] % factor or shape[3] % factor or 0 in shape:
+            raise ValueError(
+                f"expected (B, {self._channels}, H, W) with sides that are multiples of {factor}, got {shape}"
+            )
+        return shape[0], shape[2] // factor, shape[3] // factor
+
+
+def _places(span: slice, stride: Fraction) -> slice:
+    """Rows or columns of a tensor of this stride, 1 / f for pixels, of a span of rows or columns of the latent."""
+    return slice(math.floor(span.start / stride), math.ceil(span.stop / stride))
+
+
+def _check_grids(tokens: list[Tensor], strides: tuple[int, ...]) -> tuple[int, int, int]:
+    """(B, h, w) of the latents of these token grids."""
+    shapes = [tuple(grid.shape) for grid in tokens]
+    if len(shapes[-1]) == 3:
+        batch, rows, cols = shapes[-1][0], shapes[-1][1] * strides[-1], shapes[-1][2] * strides[-1]
+        if shapes == [(batch, -(-rows // s), -(-cols // s)) for s in strides]:
+            return batch, rows, cols
+    raise ValueError(f"expected token grids (B, h, w) of one picture, got {shapes}")
