@@ -220,7 +220,8 @@ def test_perceptual_losses_need_their_weights(pictures: Path, tmp_path: Path) ->
     result = CliRunner().invoke(main, given)
     assert result.exit_code == 1
     assert result.stderr == (
-        "error: perceptual losses need --perceptual-weights; give --no-perceptual to train without them\n"
+        "error: perceptual losses and a discriminator on features need --perceptual-weights; give --no-perceptual to "
+        "train without them\n"
     )
     quick = ["--no-perceptual", "--steps", "1", "--batch-size", "2", "--crop-size", "48"]
     assert CliRunner().invoke(main, [*given, *quick]).exit_code == 0

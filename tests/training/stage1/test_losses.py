@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqcodec.perceptual.networks import LPIPS, PerceptualWeightsError
-from vqcodec.training.stage1.losses import LossWeights, MapLoss, ReconstructionLoss
+from vqcodec.training.stage1.losses import Compared, LossWeights, MapLoss, ReconstructionLoss, by_level, chroma
 from vqcodec.training.stage1.trainer import SMALLEST_LPIPS_CROP
 
 
@@ -22,6 +22,11 @@ def images(seed: int, size: int = 48) -> Tensor:
     return torch.rand(3, 3, size, size, generator=seeded(seed)) * 2 - 1
 
 
+def terms_of(loss: nn.Module, real: Tensor, made: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    compared: Compared = loss(real, made, torch.ones(len(real), dtype=torch.int64), generator)
+    return compared.terms
+
+
 @pytest.mark.parametrize(
     ("weights", "names"),
     [
@@ -29,23 +34,24 @@ def images(seed: int, size: int = 48) -> Tensor:
         (LossWeights(lpips_alex=0), {"l1", "colour", "lpips_vgg"}),
         (LossWeights(lpips_vgg=0, colour=0), {"l1", "lpips_alex"}),
         (LossWeights(l2=1).without_networks(), {"l1", "l2", "colour"}),
+        (LossWeights(chroma=1).without_networks(), {"l1", "colour", "chroma"}),
     ],
 )
 def test_terms_that_weigh_nothing_are_not_computed(
     weights: LossWeights, names: set[str], perceptual_weights: Path
 ) -> None:
     loss = ReconstructionLoss(perceptual_weights, weights)
-    terms = loss(images(0), images(1), seeded())
+    terms = terms_of(loss, images(0), images(1), seeded())
     assert set(terms) == names
     assert all(float(term) > 0 and term.shape == () for term in terms.values())
-    assert [float(term) for term in loss(images(0), images(0), seeded()).values()] == [0.0] * len(names)
+    assert [float(term) for term in terms_of(loss, images(0), images(0), seeded()).values()] == [0.0] * len(names)
 
 
 def test_terms_are_what_they_say(perceptual_weights: Path) -> None:
     """The generator draws the shift first: all windows are then of the size of the picture."""
     real, made = images(0), images(1)
     loss = ReconstructionLoss(perceptual_weights, LossWeights(vgg_crops=3, vgg_crop_size=48))
-    terms = loss(real, made, seeded(7))
+    terms = terms_of(loss, real, made, seeded(7))
     top, left = torch.randint(4, (2,), generator=seeded(7)).tolist()
     unit_real, unit_made = (real + 1) / 2, (made + 1) / 2
     alex, vgg = LPIPS(perceptual_weights, "alex"), LPIPS(perceptual_weights, "vgg")
@@ -53,7 +59,7 @@ def test_terms_are_what_they_say(perceptual_weights: Path) -> None:
     shifted = alex(unit_made[:, :, top:, left:], unit_real[:, :, top:, left:])
     torch.testing.assert_close(terms["lpips_alex"], shifted.mean())
     torch.testing.assert_close(terms["lpips_vgg"], vgg(unit_made, unit_real).mean())
-    whole = ReconstructionLoss(perceptual_weights, LossWeights(vgg_crops=0))(real, made, seeded(7))
+    whole = terms_of(ReconstructionLoss(perceptual_weights, LossWeights(vgg_crops=0)), real, made, seeded(7))
     torch.testing.assert_close(whole["lpips_vgg"], terms["lpips_vgg"])
     difference = (real - made).unfold(2, 8, 8).unfold(3, 8, 8).mean(dim=(4, 5))
     torch.testing.assert_close(terms["colour"], difference.abs().mean())
@@ -61,7 +67,7 @@ def test_terms_are_what_they_say(perceptual_weights: Path) -> None:
 
 def test_the_generator_decides_alone(perceptual_weights: Path) -> None:
     loss = ReconstructionLoss(perceptual_weights, LossWeights(vgg_crops=1, vgg_crop_size=16))
-    runs = [loss(images(0), images(1), seeded(seed)) for seed in (1, 1, 2)]
+    runs = [terms_of(loss, images(0), images(1), seeded(seed)) for seed in (1, 1, 2)]
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
     assert float(runs[0]["lpips_vgg"]) != float(runs[2]["lpips_vgg"])
 
@@ -71,7 +77,7 @@ def test_the_gradient_reaches_the_reconstruction_and_no_weights(perceptual_weigh
     assert list(loss.parameters()) == []
     for name in ("l1", "colour", "lpips_alex", "lpips_vgg"):
         made = images(1).requires_grad_()
-        loss(images(0), made, seeded())[name].backward()
+        terms_of(loss, images(0), made, seeded())[name].backward()
         assert made.grad is not None
         assert torch.isfinite(made.grad).all()
         assert float(made.grad.abs().sum()) > 0
@@ -80,7 +86,7 @@ def test_the_gradient_reaches_the_reconstruction_and_no_weights(perceptual_weigh
 @pytest.mark.parametrize("seed", range(8))
 def test_the_smallest_crops_survive_every_shift(perceptual_weights: Path, seed: int) -> None:
     loss = ReconstructionLoss(perceptual_weights, LossWeights())
-    terms = loss(images(0, SMALLEST_LPIPS_CROP), images(1, SMALLEST_LPIPS_CROP), seeded(seed))
+    terms = terms_of(loss, images(0, SMALLEST_LPIPS_CROP), images(1, SMALLEST_LPIPS_CROP), seeded(seed))
     assert all(torch.isfinite(term) for term in terms.values())
 
 
@@ -92,6 +98,37 @@ def test_missing_perceptual_weights_are_named(tmp_path: Path) -> None:
     assert ReconstructionLoss(None, LossWeights().without_networks()).alex is None
 
 
+def test_distortion_weighs_by_the_number_of_levels() -> None:
+    weights = LossWeights(l2=1, distortion_by_level=(0.5, 2.0)).without_networks()
+    real, made = images(0), images(1)
+    terms = ReconstructionLoss(None, weights)(real, made, torch.tensor([1, 2, 2]), seeded()).terms
+    errors = (real - made).abs().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(terms["l1"], (0.5 * errors[0] + 2 * errors[1] + 2 * errors[2]) / 3)
+    squares = (real - made).square().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(terms["l2"], (0.5 * squares[0] + 2 * squares[1] + 2 * squares[2]) / 3)
+    assert by_level((), torch.tensor([3, 1])).tolist() == [1, 1]
+
+
+def test_chroma_is_that_of_jfif() -> None:
+    rgb = torch.tensor([[1.0, 1, 1], [1, 0, 0], [0, 0, 1]])[:, :, None, None]
+    expected = torch.tensor([[0, 0], [-0.1687, 0.5], [0.5, -0.0813]])
+    torch.testing.assert_close(chroma(rgb)[:, :, 0, 0], expected, atol=1e-4, rtol=0)
+
+
+def test_features_are_of_the_windows_of_both(perceptual_weights: Path) -> None:
+    """For a discriminator, with no weight for LPIPS itself; levels are those of the pictures that windows are in."""
+    weights = LossWeights(vgg_crops=2, vgg_crop_size=16).without_networks()
+    loss = ReconstructionLoss(perceptual_weights, weights, needs_features=True)
+    real, levels = images(0), torch.tensor([1, 2, 3])
+    compared = loss(real, real.flip(0), levels, seeded(3))
+    assert len(compared.levels) == len(compared.real[0]) == len(compared.made[0]) == 2
+    assert set(compared.levels.tolist()) < {1, 2, 3}
+    same = loss(real, real, levels, seeded(3))
+    assert all(map(torch.equal, same.real, same.made))
+    assert all(map(torch.equal, same.real, compared.real))
+    assert not compared.real[0].requires_grad
+
+
 # ---- label maps ----
 
 
@@ -100,7 +137,7 @@ def test_the_loss_of_maps_is_the_cross_entropy_of_the_right_classes(scale: float
     logits = torch.randn(2, 4, 3, 5, generator=seeded(1))
     labels = torch.randint(4, (2, 3, 5), generator=seeded(2))
     maps = scale * torch.nn.functional.one_hot(labels, 4).permute(0, 3, 1, 2)
-    (value,) = (terms := MapLoss()(maps, logits, seeded())).values()
+    (value,) = (terms := terms_of(MapLoss(), maps, logits, seeded())).values()
     assert list(terms) == ["cross_entropy"]
     chances = logits.softmax(dim=1)
     right = [float(chances[b, labels[b, y, x], y, x]) for b in range(2) for y in range(3) for x in range(5)]
@@ -110,5 +147,5 @@ def test_the_loss_of_maps_is_the_cross_entropy_of_the_right_classes(scale: float
 def test_which_weights_are_of_pictures() -> None:
     none = LossWeights(l1=0, colour=0, cross_entropy=1).without_networks()
     assert not none.of_pictures
-    for name in ("l1", "l2", "colour", "lpips_alex", "lpips_vgg"):
+    for name in ("l1", "l2", "colour", "chroma", "lpips_alex", "lpips_vgg"):
         assert replace(none, **{name: 0.1}).of_pictures

@@ -15,14 +15,14 @@ import torch
 from stage1_helpers import CONFIG, MODEL, Trainers, assert_same_checkpoint
 from torch import Tensor, nn
 
+from vqcodec.models.config import AutoencoderConfig, HierarchicalConfig, QuantizerConfig
 from vqcodec.training.common.checkpoint import CheckpointError, checkpoints, load_checkpoint, newest_checkpoint
 from vqcodec.training.common.interruption import stop_on_signals
 from vqcodec.training.common.loop import TrainingError
 from vqcodec.training.data.crops import CropConfig
-from vqcodec.training.stage1 import discriminator as discriminator_module
 from vqcodec.training.stage1 import trainer as stage1_module
-from vqcodec.training.stage1.discriminator import AdversaryConfig, adaptive_weight, adversarial_loss
-from vqcodec.training.stage1.losses import LossWeights
+from vqcodec.training.stage1.discriminator import AdversaryConfig, adaptive_weight, adversarial_losses
+from vqcodec.training.stage1.losses import Compared, LossWeights
 from vqcodec.training.stage1.recipe import Stage1Config, Stage1Recipe, recipe_of
 
 # ---- learning ----
@@ -87,15 +87,16 @@ def test_the_optimiser_follows_the_schedule(trainer: Trainers) -> None:
 def test_the_discriminator_takes_part_from_its_start_on(trainer: Trainers) -> None:
     history: list[dict[str, float]] = []
     made = trainer()
-    assert made.adversary is not None
-    before = [value.clone() for value in made.adversary.network.parameters()]
+    adversary = made.losses.adversary
+    assert adversary is not None
+    before = [value.clone() for value in adversary.network.parameters()]
     made.run(until=3, report=lambda step, values: history.append(values))
-    assert all(torch.equal(a, b) for a, b in zip(before, made.adversary.network.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, adversary.network.parameters(), strict=True))
     made.run(report=lambda step, values: history.append(values))
-    assert not all(torch.equal(a, b) for a, b in zip(before, made.adversary.network.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(before, adversary.network.parameters(), strict=True))
     assert ["discriminator" in values for values in history] == [False] * 3 + [True] * 3
     assert all({"adversarial", "adaptive_weight", "logits_real", "logits_made"} <= set(v) for v in history[3:])
-    assert trainer("without", adversary=AdversaryConfig(weight=0.0)).adversary is None
+    assert trainer("without", adversary=AdversaryConfig(weight=0.0)).losses.adversary is None
 
 
 def test_the_gradient_is_that_of_the_whole_loss_at_once(trainer: Trainers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,14 +110,14 @@ def test_the_gradient_is_that_of_the_whole_loss_at_once(trainer: Trainers, monke
         torch.multinomial(torch.tensor(CONFIG.level_shares), len(images), replacement=True, generator=generator) + 1
     )
     state = {name: value.clone() for name, value in made.model.state_dict().items()}
-    adversary = made.adversary
+    adversary = made.losses.adversary
     assert adversary is not None
     adversary.network.eval()  # no power iteration, which would go on between the two passes
     output = made.model(images, levels)
-    terms = made.loss(images, output.reconstruction, generator)
-    reconstruction = sum(made._weight(name) * value for name, value in terms.items())
-    adversarial = adversarial_loss(adversary.network(output.reconstruction))
-    last = made.model.decoder.last_layer.weight
+    terms = made.losses.loss(images, output.reconstruction, levels, generator).terms
+    reconstruction = sum(made.losses._weight(name, 2) * value for name, value in terms.items())
+    adversarial = adversarial_losses(adversary.network(output.reconstruction)).mean()
+    last = made.model.last_layer.weight
     norms = [torch.autograd.grad(loss, last, retain_graph=True)[0] for loss in (reconstruction, adversarial)]
     quantization = output.quantization
     total = reconstruction + 0.8 * adaptive_weight(norms[0], norms[1]) * adversarial
@@ -151,19 +152,48 @@ def test_resuming_gives_the_same_bits(
     assert_same_checkpoint(checkpoints(whole.out)[-1], checkpoints(rest.out)[-1])
 
 
-def test_resuming_with_a_discriminator_on_features_gives_the_same_bits(
-    trainer: Trainers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(discriminator_module, "_VGG16_CHANNELS", (4, 5, 6, 7))  # of the weights of these tests
-    adversary = AdversaryConfig(start=1, kind="features", width=4, windows=1)
-    whole, part, rest = (trainer(out, adversary=adversary) for out in ("whole", "parts", "parts"))
+def test_resuming_with_a_discriminator_on_features_gives_the_same_bits(trainer: Trainers) -> None:
+    """And with what follows earlier steps: the adaptive weight, and the quantile that gradients are clipped at."""
+    changes = {
+        "adversary": AdversaryConfig(start=1, kind="features", width=4, weight_interval=2, by_level=(1.0, 0.5)),
+        "clip_quantile": 0.5,
+        "betas": (0.8, 0.9),
+    }
+    whole, part, rest = (trainer(out, **changes) for out in ("whole", "parts", "parts"))
     whole.run(until=4)
     part.run(until=2)
     rest.resume()
     rest.run(until=4)
     assert_same_checkpoint(checkpoints(whole.out)[-1], checkpoints(rest.out)[-1])
-    assert rest.adversary is not None
-    assert (rest.adversary.network.get_buffer("scales") > 0).all()
+    assert rest.losses.adversary is not None
+    assert (rest.losses.adversary.network.get_buffer("scales") > 0).all()
+
+
+def test_a_branch_goes_on_from_another_run_with_a_falling_rate(trainer: Trainers) -> None:
+    trunk = trainer("trunk", decay_share=0.0)
+    trunk.run(until=3)
+    branch = trainer("branch", decay_from=3, steps=7)
+    branch.branch_off(checkpoints(trunk.out)[-1])
+    assert branch.step == 3
+    assert all(map(torch.equal, branch.model.parameters(), trunk.model.parameters()))
+    rates: list[float] = []
+    branch.run(report=lambda step, values: rates.append(branch.optimizer.param_groups[0]["lr"]))
+    assert rates == pytest.approx([branch.config.learning_rate * share for share in (1, 0.75, 0.5, 0.25)])
+    assert checkpoints(branch.out)[-1].name == "checkpoint-00000007.pt"
+
+
+def test_a_hierarchical_model_trains_and_resumes(trainer: Trainers) -> None:
+    networks = HierarchicalConfig(patch=2, widths=(4, 6, 8), latent_channels=(9, 7), laps=(4, 2))
+    quantizer = QuantizerConfig((16, 8), 4, lookup="euclidean", level_strides=(2, 1))
+    model = AutoencoderConfig(networks, quantizer)
+    whole, part, rest = (trainer(out, model=model) for out in ("whole", "parts", "parts"))
+    history: list[dict[str, float]] = []
+    whole.run(report=lambda step, values: history.append(values))
+    part.run(until=4)
+    rest.resume()
+    rest.run()
+    assert_same_checkpoint(checkpoints(whole.out)[-1], checkpoints(rest.out)[-1])
+    assert {"usage_1", "usage_2", "dead_2", "discriminator"} <= set(history[-1])
 
 
 def test_resuming_before_the_first_step_is_starting(trainer: Trainers) -> None:
@@ -250,17 +280,17 @@ class Spoilt(nn.Module):
         super().__init__()
         self.loss, self.spoilt, self.calls = loss, spoilt, 0
 
-    def forward(self, *given: Any) -> dict[str, Tensor]:
-        terms: dict[str, Tensor] = self.loss(*given)
+    def forward(self, *given: Any) -> Compared:
+        compared: Compared = self.loss(*given)
         if self.spoilt(self.calls):
-            terms["l1"] = terms["l1"] * float("nan")
+            compared.terms["l1"] = compared.terms["l1"] * float("nan")
         self.calls += 1
-        return terms
+        return compared
 
 
 def test_a_step_without_a_finite_gradient_is_skipped(trainer: Trainers) -> None:
     made = trainer()
-    made.loss = Spoilt(made.loss, lambda call: call == 2)  # type: ignore[assignment]
+    made.losses.loss = Spoilt(made.losses.loss, lambda call: call == 2)
     snapshots: list[dict[str, Tensor]] = []
     skipped: list[float] = []
 
@@ -277,7 +307,7 @@ def test_a_step_without_a_finite_gradient_is_skipped(trainer: Trainers) -> None:
 
 def test_ten_such_steps_in_a_row_end_the_run(trainer: Trainers) -> None:
     made = trainer(steps=40)
-    made.loss = Spoilt(made.loss, lambda call: call not in (0, 9))  # type: ignore[assignment]
+    made.losses.loss = Spoilt(made.losses.loss, lambda call: call not in (0, 9))
     with pytest.raises(TrainingError, match="step 19: ten steps in a row gave no finite gradient"):
         made.run()
     assert all(torch.isfinite(value).all() for value in made.model.state_dict().values())

@@ -6,9 +6,9 @@ Converge Faster", NeurIPS 2021.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
@@ -17,15 +17,11 @@ from torch import Tensor, nn
 
 from vqcodec.compute.devices import to_channels_last
 from vqcodec.compute.distributed import average_gradients, process_count, sum_over_processes
-from vqcodec.perceptual.networks import LPIPS
-from vqcodec.pictures.image import to_unit_range
-from vqcodec.training.stage1.windows import cut_windows, random_windows
+from vqcodec.training.stage1.losses import by_level
 
 #: the least norm that the Decoder's gradient is divided by, and the most that the adversarial loss may weigh
 _DELTA: Final = 1e-6
 MAXIMUM_ADAPTIVE_WEIGHT: Final = 1e4
-#: side in pixels of what the discriminator on features looks at
-_WINDOW_SIZE: Final = 64
 #: channels of VGG16's relu1_2, 2_2, 3_3 and 4_3
 _VGG16_CHANNELS: Final = (64, 128, 256, 512)
 
@@ -53,25 +49,24 @@ class PatchDiscriminator(nn.Module):
 
 
 class FeatureDiscriminator(nn.Module):
-    """forward(images): (B, 3, H, W) in [-1, 1] -> logits (B, 4, H / 2, W / 2), above 0 where a patch looks real.
+    """forward(features): the first four outputs of VGG16 for pictures -> logits (B, 4, H / 2, W / 2), above 0 where a
+    patch looks real.
 
-    A small head on each of the first four outputs of a frozen VGG16, which knows textures already: it is of use after
-    hundreds of steps, where a PatchGAN takes many thousands. The heads' logits have strides of 2, 4, 8 and 16 pixels
-    and are repeated, so that each head weighs the same.
+    A small head on each, which knows textures already: it is of use after hundreds of steps, where a PatchGAN takes
+    many thousands. The heads' logits have strides of 2, 4, 8 and 16 pixels and are repeated, so that each head weighs
+    the same.
     """
 
     scales: Tensor
 
-    def __init__(self, weights_folder: Path, width: int = 64) -> None:
-        """`weights_folder` holds the networks of LPIPS. Raises PerceptualWeightsError."""
+    def __init__(self, channels: Sequence[int] = _VGG16_CHANNELS, width: int = 64) -> None:
         super().__init__()
-        self.trunk = LPIPS(weights_folder, "vgg")
-        self.heads = nn.ModuleList(_head(channels, width) for channels in _VGG16_CHANNELS)
+        self.heads = nn.ModuleList(_head(count, width) for count in channels)
         #: root mean square of each output in the first pictures seen
         self.register_buffer("scales", torch.zeros(len(self.heads)))
 
-    def forward(self, images: Tensor) -> Tensor:
-        features = self.trunk.describe(to_unit_range(images))[: len(self.heads)]
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        features = features[: len(self.heads)]
         if not bool((self.scales > 0).all()):  # or the first ones were not finite
             powers = torch.stack([value.detach().float().square().mean() for value in features])
             self.scales.copy_((sum_over_processes(powers) / process_count()).sqrt())
@@ -94,12 +89,12 @@ def _convolution(before: int, after: int, stride: int) -> nn.Conv2d:
 
 def discriminator_loss(real: Tensor, made: Tensor) -> Tensor:
     """Hinge loss of the logits of real and of made pictures (Lim and Ye, 2017): what the discriminator lowers."""
-    return 0.5 * (F.relu(1.0 - real).mean() + F.relu(1.0 + made).mean())
+    return 0.5 * (F.relu(1.0 - real.float()).mean() + F.relu(1.0 + made.float()).mean())
 
 
-def adversarial_loss(made: Tensor) -> Tensor:
-    """Of the logits of made pictures: what the Decoder lowers."""
-    return -made.mean()
+def adversarial_losses(made: Tensor) -> Tensor:
+    """Of the logits of made pictures (B, n, h, w), (B,): what the Decoder lowers."""
+    return -made.float().mean(dim=(1, 2, 3))
 
 
 def adaptive_weight(reconstruction_gradient: Tensor, adversarial_gradient: Tensor) -> Tensor:
@@ -116,31 +111,33 @@ class AdversaryConfig:
     """weight: of the adversarial loss, on top of the adaptive weight; 0 for no discriminator.
 
     start: the step from which on the discriminator learns and is listened to, counted in steps of the trainer.
-    kind: "patch", PatchGAN on all pixels, or "features", on VGG16's features of `windows` windows of 64 pixels.
+    kind: "patch", PatchGAN on all pixels, or "features", on what VGG16 sees for LPIPS, see `LossWeights.vgg_crops`.
+    by_level: factors of pictures with 1, 2, ... levels, () for 1. weight_interval: steps between two computations of
+    the adaptive weight; with more than 1 it follows them smoothly.
     """
 
     weight: float = 0.8
     start: int = 10_000
     kind: Literal["patch", "features"] = "patch"
     width: int = 64
-    windows: int = 4
     learning_rate: float = 2e-4
+    by_level: tuple[float, ...] = ()
+    weight_interval: int = 1
 
 
 class Adversary:
-    """The discriminator, its optimiser, and what it asks of the Decoder."""
+    """The discriminator and its optimiser.
 
-    def __init__(self, config: AdversaryConfig, device: torch.device, perceptual_weights: Path | None = None) -> None:
-        """Raises ValueError for features without weights, PerceptualWeightsError for weights that do not fit."""
+    It looks at pictures (B, 3, H, W) in [-1, 1], or, of kind "features", at what VGG16 sees in them. channels: of that.
+    """
+
+    def __init__(
+        self, config: AdversaryConfig, device: torch.device, *, channels: Sequence[int] = _VGG16_CHANNELS
+    ) -> None:
         self.config = config
-        network: nn.Module
-        if config.kind == "patch":
-            network = PatchDiscriminator(config.width)
-        elif perceptual_weights is None:
-            raise ValueError("a discriminator on features needs --perceptual-weights")
-        else:
-            network = FeatureDiscriminator(perceptual_weights, config.width)
-        self.network = to_channels_last(network, device)
+        is_patch = config.kind == "patch"
+        network = PatchDiscriminator(config.width) if is_patch else FeatureDiscriminator(channels, config.width)
+        self.network: nn.Module = to_channels_last(network, device)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, betas=(0.5, 0.9), weight_decay=0.0, fused=True
         )
@@ -149,26 +146,23 @@ class Adversary:
         """Whether it takes part in this step."""
         return self.config.weight > 0 and step >= self.config.start
 
-    def gradient(self, made: Tensor) -> tuple[Tensor, Tensor]:
-        """The adversarial loss of made pictures (B, 3, H, W), and its gradient by their pixels."""
-        pixels = made.detach().requires_grad_()
-        loss = adversarial_loss(self.network(self._part(pixels)[0]))
-        return loss.detach(), torch.autograd.grad(loss, pixels)[0]
+    def adversarial_loss(self, made: Tensor | list[Tensor], levels: Tensor) -> Tensor:
+        """What the Decoder lowers, of pictures or their features; levels (B,): of each, for `by_level`."""
+        parameters = list(self.network.parameters())
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        logits: Tensor = self.network(made)
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        return (adversarial_losses(logits) * by_level(self.config.by_level, levels)).mean()
 
-    def look(self, real: Tensor, made: Tensor, share: float) -> dict[str, Tensor]:
+    def look(self, real: Tensor | list[Tensor], made: Tensor | list[Tensor], share: float) -> dict[str, Tensor]:
         """Add the gradient of `share` of the loss of a part of a batch. Returns the loss and the mean logits."""
-        logits_real, logits_made = (self.network(images) for images in self._part(real, made.detach()))
+        logits_real, logits_made = (self.network(_detached(seen)) for seen in (real, made))
         loss = discriminator_loss(logits_real, logits_made)
         (share * loss).backward()
         named = {"discriminator": loss, "logits_real": logits_real.mean(), "logits_made": logits_made.mean()}
         return {name: value.detach() for name, value in named.items()}
-
-    def _part(self, *batches: Tensor) -> list[Tensor]:
-        """What the network looks at: the same windows of each batch, or everything."""
-        if self.config.kind == "patch":
-            return list(batches)
-        windows = random_windows(batches[0].shape, self.config.windows, _WINDOW_SIZE)
-        return [cut_windows(images, windows) for images in batches]
 
     def learn(self, share: float) -> None:
         """One step by the gradients that `look` has added, at `share` of the learning rate; they are zero afterwards.
@@ -191,3 +185,7 @@ class Adversary:
         """From a checkpoint."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _detached(seen: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    return seen.detach() if isinstance(seen, Tensor) else [each.detach() for each in seen]

@@ -5,7 +5,8 @@ Of pictures: L1, squared error, colours and LPIPS. Of label maps: cross-entropy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,15 +26,18 @@ COLOUR_BLOCK: Final = 8
 class LossWeights:
     """Weights of the terms. L1 and L2 are taken on pixels in [-1, 1], the perceptual distances are LPIPS v0.1.
 
-    `colour` weighs L1 on the means of 8 x 8 pixels: LPIPS hardly minds a wrong colour.
-    VGG16 costs as much as the codec itself: its terms are taken on `vgg_crops` windows of `vgg_crop_size` pixels, or
-    on everything where `vgg_crops` is 0. `cross_entropy` is of label maps, which take no other reconstruction term.
-    `commitment` is beta of VQ-VAE's equation 3: it weighs what the Encoder gets.
+    `colour` weighs L1 on the means of 8 x 8 pixels: LPIPS hardly minds a wrong colour; `chroma` weighs L1 on the Cb and
+    Cr of these means. VGG16 costs as much as the codec itself: its terms, and a discriminator on its features, look at
+    `vgg_crops` windows of `vgg_crop_size` pixels, each in a picture of its own, or at everything where `vgg_crops` is
+    0. `distortion_by_level` multiplies L1 and L2 of pictures with 1, 2, ... levels, () for 1: at low rates a picture
+    that looks right is wanted, at high ones this very picture. `cross_entropy` is of label maps, which take no other
+    reconstruction term. `commitment` is beta of VQ-VAE's equation 3: it weighs what the Encoder gets.
     """
 
     l1: float = 0.5
     l2: float = 0.0
     colour: float = 3.0
+    chroma: float = 0.0
     lpips_alex: float = 2.0
     lpips_vgg: float = 1.5
     commitment: float = 0.1
@@ -41,6 +45,7 @@ class LossWeights:
     cross_entropy: float = 0.0
     vgg_crops: int = 2
     vgg_crop_size: int = 64
+    distortion_by_level: tuple[float, ...] = ()
 
     def without_networks(self) -> LossWeights:
         """The same, with no perceptual term."""
@@ -49,55 +54,100 @@ class LossWeights:
     @property
     def of_pictures(self) -> bool:
         """Whether there is a term that looks at pixels."""
-        return any((self.l1, self.l2, self.colour, self.lpips_alex, self.lpips_vgg))
+        return any((self.l1, self.l2, self.colour, self.chroma, self.lpips_alex, self.lpips_vgg))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """terms: by name, unweighted scalars. real, made: what VGG16 sees in the same windows of both, where it looks.
+
+    levels: of the pictures that these windows are in.
+    """
+
+    terms: dict[str, Tensor]
+    levels: Tensor
+    real: list[Tensor] = field(default_factory=list)
+    made: list[Tensor] = field(default_factory=list)
 
 
 class ReconstructionLoss(nn.Module):
-    """forward(images, reconstructions, generator), both (B, 3, H, W) in [-1, 1], gives the terms, unweighted.
+    """forward(images, reconstructions, levels, generator): pictures (B, 3, H, W) in [-1, 1], levels (B,) in 1..L.
 
     The pictures are shifted by 0..3 random pixels before LPIPS: AlexNet's first layer has stride 4 and is blind to
     patterns of that period, which then show as a faint grid on flat areas.
     """
 
-    def __init__(self, weights_folder: Path | None, weights: LossWeights) -> None:
-        """`weights_folder` holds the networks of LPIPS. Raises ValueError when it is None and a term needs it."""
+    def __init__(self, weights_folder: Path | None, weights: LossWeights, *, needs_features: bool = False) -> None:
+        """`weights_folder` holds the networks of LPIPS; needs_features: VGG16's, for a discriminator.
+
+        Raises ValueError when the folder is None and a network is needed, PerceptualWeightsError for wrong weights.
+        """
         super().__init__()
         self.weights = weights
         self.alex: LPIPS | None = None
         self.vgg: LPIPS | None = None
-        if not (weights.lpips_alex or weights.lpips_vgg):
+        needs_vgg = bool(weights.lpips_vgg) or needs_features
+        if not (weights.lpips_alex or needs_vgg):
             return
         if weights_folder is None:
-            raise ValueError("perceptual losses need --perceptual-weights; give --no-perceptual to train without them")
+            raise ValueError(
+                "perceptual losses and a discriminator on features need --perceptual-weights; give --no-perceptual to "
+                "train without them"
+            )
         if weights.lpips_alex:
             self.alex = LPIPS(weights_folder, "alex")
-        if weights.lpips_vgg:
+        if needs_vgg:
             self.vgg = LPIPS(weights_folder, "vgg")
 
-    def forward(self, images: Tensor, reconstructions: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        terms = {"l1": (images - reconstructions).abs().mean()}
-        if self.weights.l2:
-            terms["l2"] = (images - reconstructions).square().mean()
-        if self.weights.colour:
-            terms["colour"] = F.avg_pool2d(images - reconstructions, COLOUR_BLOCK).abs().mean()
+    def forward(self, images: Tensor, reconstructions: Tensor, levels: Tensor, generator: torch.Generator) -> Compared:
+        weights, error = self.weights, images - reconstructions
+        asked = by_level(weights.distortion_by_level, levels)
+        terms = {"l1": (error.abs().mean(dim=(1, 2, 3)) * asked).mean()}
+        if weights.l2:
+            terms["l2"] = (error.square().mean(dim=(1, 2, 3)) * asked).mean()
+        if weights.colour or weights.chroma:
+            means = F.avg_pool2d(error, COLOUR_BLOCK)
+            terms["colour"] = means.abs().mean()
+            if weights.chroma:
+                terms["chroma"] = chroma(means).abs().mean()
         real, made = to_unit_range(images), to_unit_range(reconstructions)
         top, left = torch.randint(4, (2,), generator=generator).tolist()
         if self.alex is not None:
-            terms["lpips_alex"] = self.alex(made[:, :, top:, left:], real[:, :, top:, left:]).mean()
-        if self.vgg is not None:
-            if self.weights.vgg_crops:
-                windows = random_windows(real.shape, self.weights.vgg_crops, self.weights.vgg_crop_size, generator)
-                made, real = cut_windows(made, windows), cut_windows(real, windows)
-            terms["lpips_vgg"] = self.vgg(made, real).mean()
-        return terms
+            with torch.no_grad():
+                expected = self.alex.describe(real[:, :, top:, left:])
+            terms["lpips_alex"] = self.alex.distance(self.alex.describe(made[:, :, top:, left:]), expected).mean()
+        if self.vgg is None:
+            return Compared(terms, levels)
+        if weights.vgg_crops:
+            windows = random_windows(real.shape, weights.vgg_crops, weights.vgg_crop_size, generator)
+            made, real = cut_windows(made, windows), cut_windows(real, windows)
+            levels = levels[torch.tensor([picture for picture, _, _ in windows], device=levels.device)]
+        with torch.no_grad():
+            seen_real = self.vgg.describe(real)
+        seen_made = self.vgg.describe(made)
+        terms["lpips_vgg"] = self.vgg.distance(seen_made, seen_real).mean()
+        return Compared(terms, levels, seen_real, seen_made)
+
+
+def by_level(factors: Sequence[float], levels: Tensor) -> Tensor:
+    """The factor of each picture, (B,), by its number of levels, (B,) in 1..L; 1 where there are none."""
+    if not factors:
+        return torch.ones_like(levels, dtype=torch.float32)
+    return torch.tensor(factors, device=levels.device)[levels - 1]
+
+
+def chroma(rgb: Tensor) -> Tensor:
+    """Cb and Cr (JFIF), (B, 2, h, w), of differences of colours (B, 3, h, w)."""
+    matrix = rgb.new_tensor([[-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])
+    return torch.einsum("ij,bjhw->bihw", matrix, rgb)
 
 
 class MapLoss(nn.Module):
-    """forward(maps, logits, generator), both (B, classes, H, W), gives the cross-entropy of the classes, in nats.
+    """forward(maps, logits, levels, generator), maps (B, classes, H, W), gives the cross-entropy of classes, in nats.
 
     maps: one-hot, of any scale. Esser et al. (2021) take a binary cross-entropy for each class in their code; here a
     pixel has one class only.
     """
 
-    def forward(self, maps: Tensor, logits: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        return {"cross_entropy": F.cross_entropy(logits, maps.argmax(dim=1))}
+    def forward(self, maps: Tensor, logits: Tensor, levels: Tensor, generator: torch.Generator) -> Compared:
+        return Compared({"cross_entropy": F.cross_entropy(logits, maps.argmax(dim=1))}, levels)

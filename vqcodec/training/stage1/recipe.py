@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from vqcodec.models.config import PARTS, AutoencoderConfig
 from vqcodec.training.common.checkpoint import CheckpointError
@@ -14,6 +14,8 @@ from vqcodec.training.common.schedule import learning_rate_share
 from vqcodec.training.data.crops import CropConfig
 from vqcodec.training.stage1.discriminator import AdversaryConfig
 from vqcodec.training.stage1.losses import LossWeights
+
+PRECISIONS: Final = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,18 @@ class Stage1Config:
     warmup_steps: int = 200
     #: what starts near its goal, the linear maps and the quantizer's projections, learns at this share of the rate
     slow_share: float = 0.1
-    #: the learning rate falls to zero over this last share of the steps
+    #: the learning rate falls to zero over this last share of the steps; 0 for a constant rate
     decay_share: float = 0.4
+    #: or from this step on: of a branch of a run with a constant rate, see `Stage1Trainer.branch_off`
+    decay_from: int | None = None
+    #: AdamW's
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    #: the longest gradient, and the quantile of the last norms in its place (`vqcodec.training.stage1.clipping`)
     gradient_clip: float = 1.0
+    clip_quantile: float = 0.0
+    #: of convolutions: "auto" for bfloat16 where the hardware multiplies it, "float32" or "bfloat16"
+    precision: str = "auto"
     #: quantizer dropout: how often 1, 2, ... levels are used, in any unit; () for 2 : 1 : 1 ...
     level_shares: tuple[float, ...] = ()
     ema_decay: float = 0.999
@@ -55,6 +66,10 @@ class Stage1Config:
             raise ValueError(f"a batch of {self.batch_size} cannot be cut into {self.accumulate} equal parts")
         if self.level_shares and (min(self.level_shares) < 0 or not any(self.level_shares)):
             raise ValueError(f"level shares {self.level_shares}: take 0 or more, and one above 0")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision {self.precision}: take one of {', '.join(PRECISIONS)}")
+        if not 0 <= self.clip_quantile < 1:
+            raise ValueError(f"a quantile of {self.clip_quantile:g} to clip at: take 0 to 1")
         if not set(self.held) < set(PARTS):
             raise ValueError(f"held {', '.join(self.held)}: take one or two of {', '.join(PARTS)}")
 
@@ -63,8 +78,8 @@ class Stage1Config:
         """From `to_dict`. Raises TypeError or KeyError for settings that this version does not have."""
         nested = {
             "crop": CropConfig(**values["crop"]),
-            "weights": LossWeights(**values["weights"]),
-            "adversary": AdversaryConfig(**values["adversary"]),
+            "weights": LossWeights(**{key: _tuple(value) for key, value in values["weights"].items()}),
+            "adversary": AdversaryConfig(**{key: _tuple(value) for key, value in values["adversary"].items()}),
         }
         return Stage1Config(**{key: _tuple(value) for key, value in values.items()} | nested)
 
@@ -75,7 +90,13 @@ class Stage1Config:
 
     def learning_rate_share(self, step: int) -> float:
         """Of the highest rate; see `vqcodec.training.common.schedule`."""
-        return learning_rate_share(step, steps=self.steps, warmup_steps=self.warmup_steps, decay_share=self.decay_share)
+        return learning_rate_share(
+            step,
+            steps=self.steps,
+            warmup_steps=self.warmup_steps,
+            decay_share=self.decay_share,
+            decay_from=self.decay_from,
+        )
 
     def learning_rate_at(self, step: int) -> float:
         """Of the deep networks."""
@@ -109,6 +130,11 @@ class Stage1Recipe:
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
         return {"model": self.model.to_dict(), "training": self.training.to_dict()}
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Stage1Recipe:
+        """From `to_dict`. Raises TypeError, KeyError or ValueError for what no recipe of this version is."""
+        return Stage1Recipe(AutoencoderConfig.from_dict(values["model"]), Stage1Config.from_dict(values["training"]))
 
 
 def recipe_of(state: dict[str, Any]) -> Stage1Recipe:

@@ -36,8 +36,8 @@ from vqcodec.training.common.checkpoint import CheckpointError, load_checkpoint,
 from vqcodec.training.common.loop import Trainer, TrainingError
 from vqcodec.training.data.crops import CropBatches
 from vqcodec.training.data.types import Pictures
-from vqcodec.training.stage1.discriminator import Adversary, adaptive_weight
-from vqcodec.training.stage1.losses import MapLoss, ReconstructionLoss
+from vqcodec.training.stage1.clipping import GradientClip
+from vqcodec.training.stage1.pixel_gradient import Part, PixelGradient
 from vqcodec.training.stage1.recipe import Stage1Recipe, model_config
 
 #: vectors for each code that k-means starts from: the former, unless these are more than _START_VECTORS in all
@@ -68,7 +68,7 @@ class Stage1Trainer(Trainer[Pixels, Autoencoder]):
         _check(recipe)
         torch.manual_seed(config.seed)
         self.device = choose_device(device)
-        self.dtype = fast_dtype(self.device)
+        self.dtype = fast_dtype(self.device) if config.precision == "auto" else getattr(torch, config.precision)
         self.model = to_channels_last(build_autoencoder(recipe.model), self.device)
         self.average = to_channels_last(build_autoencoder(recipe.model), self.device).eval()
         self.average.load_state_dict(self.model.state_dict())
@@ -80,13 +80,16 @@ class Stage1Trainer(Trainer[Pixels, Autoencoder]):
             self.model.encoder.compile()
             self.model.decoder.compile()
         try:
-            self.loss = _loss(recipe, perceptual_weights).to(self.device)
-            adversary = config.adversary
-            self.adversary = Adversary(adversary, self.device, perceptual_weights) if adversary.weight else None
+            self.losses = PixelGradient(recipe, perceptual_weights, self.device)
         except ValueError as error:
             raise TrainingError(str(error)) from error
+        self.clip = GradientClip(config.gradient_clip, config.clip_quantile)
         self.optimizer = torch.optim.AdamW(
-            _parameter_groups(self.model), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+            _parameter_groups(self.model),
+            lr=config.learning_rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         self.batches = CropBatches(
             pictures,
@@ -116,7 +119,15 @@ class Stage1Trainer(Trainer[Pixels, Autoencoder]):
 
     def resume(self) -> None:
         """Go on from the newest checkpoint of `out`. Raises CheckpointError when there is none or it does not fit."""
-        path = newest_checkpoint(self.out)
+        self._load(newest_checkpoint(self.out))
+
+    def branch_off(self, checkpoint: Path) -> None:
+        """Go on from a checkpoint of another run, with its optimiser: a trunk at a constant rate, of which branches
+        whose rate falls (`decay_from`) give models to release. Raises CheckpointError for one that does not fit.
+        """
+        self._load(checkpoint)
+
+    def _load(self, path: Path) -> None:
         state = load_checkpoint(path)
         if model_config(state) != self.recipe.model:
             raise CheckpointError(f"{path}: made with another model configuration; use another --out")
@@ -128,8 +139,8 @@ class Stage1Trainer(Trainer[Pixels, Autoencoder]):
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.adversary is not None and "adversary" in state:
-            self.adversary.load(state["adversary"])
+        self.losses.load(state)
+        self.clip.load(state["gradient_norms"])
         self.origin = state["origin"]
         self.step = state["step"]
 
@@ -152,7 +163,8 @@ class Stage1Trainer(Trainer[Pixels, Autoencoder]):
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            **({"adversary": self.adversary.state()} if self.adversary is not None else {}),
+            "gradient_norms": self.clip.state(),
+            **self.losses.state(),
         }
 
     def train_step(self, batch: Pixels) -> dict[str, float]:
@@ -175,7 +187,7 @@ class Stage1Trainer(Trainer[Pixels, Autoencoder]):
             for part, part_levels in zip(images.split(size), levels.split(size), strict=True)
         ]
         average_gradients(self.model.parameters())
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
+        norm = self.clip(self.model.parameters())
         values = {name: sum(float(terms[name]) for terms, _ in parts) / len(parts) for name in parts[0][0]}
         values["gradient_norm"] = float(norm)
         is_taken = self._take(norm)
@@ -186,8 +198,7 @@ class Stage1Trainer(Trainer[Pixels, Autoencoder]):
             if config.revival_interval and step and step % config.revival_interval == 0 and self._codebooks_learn:
                 latents = [latent.detach() for latent in parts[-1][1]]
                 values["revived"] = float(self.model.revive_dead_codes(latents, generator))
-            if self.adversary is not None and self.adversary.is_active(step):
-                self.adversary.learn(config.learning_rate_share(step))
+            self.losses.learn(step, config.learning_rate_share(step))
         return values | _codebook_values([level.codebook for level in self.model.each_level()])
 
     def _set_schedules(self, step: int) -> None:
@@ -203,15 +214,14 @@ class Stage1Trainer(Trainer[Pixels, Autoencoder]):
         """Add the gradients of a part of the batch, `share` of it. Returns the loss terms and the latents."""
         with self._autocast():
             output: AutoencoderOutput = self.model(images, levels)
-        made = output.reconstruction.float()
-        terms, gradient = self._reconstruction_gradient(images, made, generator)
-        if self.adversary is not None and self.adversary.is_active(self.step):
-            gradient = gradient + self._adversarial_gradient(made, gradient, terms)
-            with self._autocast():
-                terms |= self.adversary.look(images, made, share)
+            made = output.reconstruction
+            part = Part(images, levels, made, share)
+            terms, gradient = self.losses(part, self.model.last_layer.weight, self.step, generator)
         quantization = output.quantization
         terms |= {"commitment": quantization.commitment_loss, "codebook": quantization.codebook_loss}
-        latent_loss = torch.stack([self._weight(name) * terms[name] for name in ("commitment", "codebook")]).sum()
+        latent_losses = [self.losses.weight(name) * terms[name] for name in ("commitment", "codebook")]
+        latent_loss = torch.stack(latent_losses).sum()
+        gradient = gradient.to(made.dtype)
         if latent_loss.requires_grad:
             torch.autograd.backward([made, latent_loss], [share * gradient, torch.full_like(latent_loss, share)])
         else:  # only the Decoder learns
@@ -220,36 +230,6 @@ class Stage1Trainer(Trainer[Pixels, Autoencoder]):
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
-
-    def _reconstruction_gradient(
-        self, images: Tensor, made: Tensor, generator: torch.Generator
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """The terms of the reconstruction loss, and the gradient of their weighted sum by the pixels of `made`."""
-        pixels = made.detach().requires_grad_()
-        with self._autocast():
-            terms = self.loss(images, pixels, generator)
-        total = torch.stack([self._weight(name) * value for name, value in terms.items()]).sum()
-        return terms, torch.autograd.grad(total, pixels)[0]
-
-    def _adversarial_gradient(self, made: Tensor, reconstruction: Tensor, terms: dict[str, Tensor]) -> Tensor:
-        """By the pixels of `made`, weighted (equation 7); adds its terms to `terms`."""
-        assert self.adversary is not None
-        with self._autocast():
-            loss, gradient = self.adversary.gradient(made)
-        last = self.model.last_layer.weight
-        norms = [
-            torch.autograd.grad(made, last, grad_outputs=by_pixels, retain_graph=True)[0]
-            for by_pixels in (reconstruction, gradient)
-        ]
-        weight = adaptive_weight(norms[0], norms[1])
-        terms |= {"adversarial": loss, "adaptive_weight": weight}
-        return self.config.adversary.weight * weight * gradient
-
-    def _weight(self, term: str) -> float:
-        weight: float = getattr(self.config.weights, term)
-        if term.startswith("lpips"):
-            weight *= min(1.0, 0.1 + 0.9 * self.step / max(1, self.config.perceptual_rise_steps))
-        return weight
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -314,10 +294,6 @@ def _hold(model: Autoencoder, part: str) -> None:
         held.requires_grad_(False)
         if isinstance(held, torch.nn.Module):
             held.eval()
-
-
-def _loss(recipe: Stage1Recipe, perceptual_weights: Path | None) -> torch.nn.Module:
-    return MapLoss() if recipe.model.label_map else ReconstructionLoss(perceptual_weights, recipe.training.weights)
 
 
 def _codebook_values(codebooks: list[Codebook]) -> dict[str, float]:
