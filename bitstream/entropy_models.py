@@ -95,7 +95,12 @@ class _TableLevel:
 
 
 class UniformModel:
-    """All K values equally probable: log2 K bits a token (for K no power of two, within 1e-4 bit), no network."""
+    """All K values equally probable: log2 K bits a token (for K no power of two, within 1e-4 bit), no network.
+
+    Examples:
+        >>> UniformModel().entropy_id == UNIFORM_ID
+        True
+    """
 
     entropy_id: int = UNIFORM_ID
     name: str = "uniform"
@@ -111,6 +116,11 @@ class StaticModel:
 
     ``frequencies_per_level`` has 1 to 16 tables (K,), coarse to fine, each summing to 2**24, every value at least 1;
     K may differ from level to level. Raises `ValueError` for other tables.
+
+    Examples:
+        >>> from vqcodec.bitstream import quantise_frequencies
+        >>> StaticModel(quantise_frequencies([[6, 1, 1, 0]])).entropy_id == STATIC_ID
+        True
     """
 
     entropy_id: int = STATIC_ID

@@ -54,6 +54,10 @@ def quantise_frequencies(counts: npt.ArrayLike, total_bits: int = FREQUENCY_BITS
     Every value gets 1, the rest is shared out in proportion by the method of the largest remainder; equal remainders
     go to the lower index first. Integer arithmetic only, so the same counts give the same frequencies everywhere.
     Raises `ValueError` for other counts, or if K values do not fit into 2**total_bits.
+
+    Examples:
+        >>> quantise_frequencies([6, 1, 1, 0], total_bits=4).tolist()
+        [10, 3, 2, 1]
     """
     table = np.asarray(counts)
     if table.ndim not in (1, 2) or table.size == 0 or not np.issubdtype(table.dtype, np.integer):
