@@ -37,7 +37,7 @@ StreamBytes: TypeAlias = bytes | bytearray | memoryview
 class GridSpec:
     """One level of a model. Raises `ValueError` for values outside the format.
 
-    ``downsampling_factor``: pixels a token, each way, 1 to 2**20. ``codebook_size``: 1 to 2**18.
+    ``downsampling_factor``: pixels a token, each way, 1 to ``2**20``. ``codebook_size``: 1 to ``2**18``.
 
     Examples:
         >>> GridSpec(16, 1024)

@@ -23,7 +23,7 @@ class TokenGrid:
     """The tokens of one level.
 
     ``indices`` is (rows, cols), at least 1 x 1, every value in [0, codebook_size). Any integer array is taken; it is
-    copied into a read-only array of the smallest unsigned dtype. ``codebook_size`` is 1 to 2**18.
+    copied into a read-only array of the smallest unsigned dtype. ``codebook_size`` is 1 to ``2**18``.
     Raises `ValueError` for anything else.
 
     Examples:
