@@ -2,6 +2,17 @@
 
 `write_stream` and `read_stream` are the two ends, `read_header` describes a stream without its model. docs/format.md
 is the normative text.
+
+Examples:
+    A picture of 48 x 32 pixels, by a model of one level of four codes at f = 16:
+
+    >>> from vqcodec.bitstream import UNIFORM_ID, GridSpec, StreamModel, TokenGrid, TokenPyramid, UniformModel
+    >>> from vqcodec.bitstream import read_stream, write_stream
+    >>> model = StreamModel(bytes(4), "toy", (GridSpec(16, 4),), {UNIFORM_ID: UniformModel()})
+    >>> tokens = TokenPyramid((TokenGrid([[3, 1, 2], [0, 3, 3]], 4),))
+    >>> data = write_stream(tokens, model=model, width=48, height=32, entropy_id=UNIFORM_ID)
+    >>> read_stream(data, lambda model_id: model).tokens == tokens
+    True
 """
 
 from vqcodec.bitstream.boxes import Boxes, BoxType

@@ -35,8 +35,12 @@ _READABLE: Final = (*_COMPRESSED, BoxType.ALPHA)
 class Boxes:
     """Side data; None where absent, never empty. Raises `ValueError` for empty bytes.
 
-    ``icc``, ``exif`` and ``xmp``: as an image file holds them, not compressed, at most 2**24 bytes each.
+    ``icc``, ``exif`` and ``xmp``: as an image file holds them, not compressed, at most ``2**24`` bytes each.
     ``alpha``: bytes that the pixel layer makes and reads; this package only carries them.
+
+    Examples:
+        >>> bool(Boxes()), bool(Boxes(icc=b"profile"))
+        (False, True)
     """
 
     icc: bytes | None = None

@@ -37,7 +37,11 @@ StreamBytes: TypeAlias = bytes | bytearray | memoryview
 class GridSpec:
     """One level of a model. Raises `ValueError` for values outside the format.
 
-    ``downsampling_factor``: pixels a token, each way, 1 to 2**20. ``codebook_size``: 1 to 2**18.
+    ``downsampling_factor``: pixels a token, each way, 1 to ``2**20``. ``codebook_size``: 1 to ``2**18``.
+
+    Examples:
+        >>> GridSpec(16, 1024)
+        GridSpec(downsampling_factor=16, codebook_size=1024)
     """
 
     downsampling_factor: int
@@ -54,6 +58,12 @@ class StreamModel:
 
     ``model_id``: 4 bytes. ``name``: for messages. ``grids``: 1 to 16 levels, coarse to fine. ``entropy_models``: by
     entropy id.
+
+    Examples:
+        >>> from vqcodec.bitstream import UniformModel
+        >>> model = StreamModel(bytes(4), "toy", (GridSpec(32, 4), GridSpec(16, 4)), {0: UniformModel()})
+        >>> model.grid_shape(1, width=40, height=16)
+        (1, 3)
     """
 
     model_id: bytes
@@ -140,6 +150,13 @@ def write_stream(
 
     ``tokens`` holds the first levels of ``model``, each of the shape and codebook size that the model gives it.
     Raises `ValueError` if it does not, `LimitExceededError` if a size is over a limit of the format.
+
+    Examples:
+        >>> from vqcodec.bitstream import UniformModel
+        >>> model = StreamModel(bytes.fromhex("601DE251"), "toy", (GridSpec(16, 2),), {0: UniformModel()})
+        >>> tokens = TokenPyramid((TokenGrid([[1]], 2),))
+        >>> write_stream(tokens, model=model, width=1, height=1, entropy_id=0).hex()  # the example of docs/format.md
+        'f55601601de251000000fe4ebab90180'
     """
     header = Header(model.model_id, width, height, len(tokens), entropy_id, has_boxes=bool(boxes))
     check_picture_size(width, height)
@@ -178,6 +195,10 @@ def truncated_sizes(data: StreamBytes, *, allow_partial: bool = False) -> tuple[
     """Bytes of the streams of the first 1, 2, ... levels of a stream. Raises a `StreamError` for what is none.
 
     With ``allow_partial`` a stream that is cut off counts as far as its levels are whole.
+
+    Examples:
+        >>> truncated_sizes(bytes.fromhex("f55601601de251000000fe4ebab90180"))
+        (16,)
     """
     parsed = _parse(data, allow_partial=allow_partial)
     around = parsed.header.size_bytes + len(parsed.box_section)
@@ -199,6 +220,15 @@ def truncated_stream(
 
     Decodes the stream: the checksum is one of tokens, and damage must not get a new one. That of a stream that is cut
     off, with ``allow_partial``, cannot be checked. Raises as `read_stream` does, and `ValueError` for no levels.
+
+    Examples:
+        >>> from vqcodec.bitstream import UniformModel
+        >>> model = StreamModel(bytes(4), "toy", (GridSpec(32, 4), GridSpec(16, 4)), {0: UniformModel()})
+        >>> tokens = TokenPyramid((TokenGrid([[1]], 4), TokenGrid([[0, 2], [3, 1]], 4)))
+        >>> data = write_stream(tokens, model=model, width=32, height=32, entropy_id=0)
+        >>> small = truncated_stream(data, lambda model_id: model, levels=1)
+        >>> len(small) == truncated_sizes(data)[0], read_header(small).header.level_count
+        (True, 1)
     """
     if levels < 1:
         raise ValueError(f"{levels} levels: a stream has 1 or more")
@@ -218,6 +248,11 @@ def read_header(data: StreamBytes, *, allow_partial: bool = True) -> StreamInfo:
 
     With ``allow_partial`` a stream that is cut off after the boxes is described as far as it goes.
     Raises a `StreamError` for anything that is not a stream.
+
+    Examples:
+        >>> info = read_header(bytes.fromhex("f55601601de251000000fe4ebab90180"))
+        >>> info.header.model_id.hex(), info.header.width, info.payload_bytes, info.complete
+        ('601de251', 1, (1,), True)
     """
     parsed = _parse(data, allow_partial=allow_partial)
     return StreamInfo(
@@ -241,6 +276,13 @@ def read_stream(
     ``find_model`` maps the model id (4 bytes) to the model and raises `UnknownModelError` if there is none. With
     ``allow_partial`` a stream that is cut off gives the levels that are whole, at least one. A picture of more than
     ``max_pixels`` pixels is refused. Raises a `StreamError` for every stream that cannot be decoded.
+
+    Examples:
+        >>> from vqcodec.bitstream import UniformModel
+        >>> model = StreamModel(bytes.fromhex("601DE251"), "toy", (GridSpec(16, 2),), {0: UniformModel()})
+        >>> stream = read_stream(bytes.fromhex("f55601601de251000000fe4ebab90180"), lambda model_id: model)
+        >>> stream.tokens.levels[0].indices.tolist()
+        [[1]]
     """
     parsed = _parse(data, allow_partial=allow_partial, max_pixels=max_pixels)
     header = parsed.header

@@ -57,8 +57,8 @@ class LevelModel(Protocol):
     def frequencies(self, positions: IntegerArray) -> IntegerArray:
         """The frequencies of the K values for the tokens of one group, as it came from `groups`.
 
-        Integers (n, K), one row a token, each value at least 1 and each row summing to 2**24; or (1, K), one row for
-        all n tokens, which is the fast path.
+        Integers (n, K), one row a token, each value at least 1 and each row summing to ``2**24``; or (1, K), one row
+        for all n tokens, which is the fast path.
         """
 
 
@@ -95,7 +95,12 @@ class _TableLevel:
 
 
 class UniformModel:
-    """All K values equally probable: log2 K bits a token (for K no power of two, within 1e-4 bit), no network."""
+    """All K values equally probable: log2 K bits a token (for K no power of two, within 1e-4 bit), no network.
+
+    Examples:
+        >>> UniformModel().entropy_id == UNIFORM_ID
+        True
+    """
 
     entropy_id: int = UNIFORM_ID
     name: str = "uniform"
@@ -109,8 +114,13 @@ class UniformModel:
 class StaticModel:
     """One fixed table of frequencies for each level, such as `quantise_frequencies` makes from counts of tokens.
 
-    ``frequencies_per_level`` has 1 to 16 tables (K,), coarse to fine, each summing to 2**24, every value at least 1;
-    K may differ from level to level. Raises `ValueError` for other tables.
+    ``frequencies_per_level`` has 1 to 16 tables (K,), coarse to fine, each summing to ``2**24``, every value at least
+    1; K may differ from level to level. Raises `ValueError` for other tables.
+
+    Examples:
+        >>> from vqcodec.bitstream import quantise_frequencies
+        >>> StaticModel(quantise_frequencies([[6, 1, 1, 0]])).entropy_id == STATIC_ID
+        True
     """
 
     entropy_id: int = STATIC_ID

@@ -37,7 +37,7 @@ def check_frequencies(frequencies: IntegerArray, codebook_size: int) -> None:
 def uniform_frequencies(codebook_size: int) -> npt.NDArray[np.int64]:
     """Equal frequencies (K,), read-only: the cumulative frequency of value i is floor(i * 2**24 / K).
 
-    Raises `ValueError` unless K is 1 to 2**18.
+    Raises `ValueError` unless K is 1 to ``2**18``.
     """
     if not 1 <= codebook_size <= MAX_CODEBOOK_SIZE:
         raise ValueError(f"a codebook has 1 to {MAX_CODEBOOK_SIZE} code vectors, not {codebook_size}")
@@ -48,12 +48,17 @@ def uniform_frequencies(codebook_size: int) -> npt.NDArray[np.int64]:
 
 
 def quantise_frequencies(counts: npt.ArrayLike, total_bits: int = FREQUENCY_BITS) -> npt.NDArray[np.int64]:
-    """Turn counts into integers >= 1 of the same shape whose rows sum to exactly 2**total_bits.
+    """Turn counts into integers >= 1 of the same shape whose rows sum to exactly ``2**total_bits``.
 
-    ``counts`` is (K,) or (L, K), integers >= 0 with a row sum of at most 2**38; a row of zeros counts as equal counts.
+    ``counts`` is (K,) or (L, K), integers >= 0 with a row sum of at most ``2**38``; a row of zeros counts as equal
+    counts.
     Every value gets 1, the rest is shared out in proportion by the method of the largest remainder; equal remainders
     go to the lower index first. Integer arithmetic only, so the same counts give the same frequencies everywhere.
-    Raises `ValueError` for other counts, or if K values do not fit into 2**total_bits.
+    Raises `ValueError` for other counts, or if K values do not fit into ``2**total_bits``.
+
+    Examples:
+        >>> quantise_frequencies([6, 1, 1, 0], total_bits=4).tolist()
+        [10, 3, 2, 1]
     """
     table = np.asarray(counts)
     if table.ndim not in (1, 2) or table.size == 0 or not np.issubdtype(table.dtype, np.integer):

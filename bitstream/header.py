@@ -24,7 +24,8 @@ class Header:
 
     ``model_id``: 4 bytes, the first of the sha256 fingerprint of the model card. ``width`` and ``height``: true size of
     the picture in pixels, at least 1. ``level_count``: 1 to 16. ``entropy_id``: 0 to 15. ``has_boxes``: whether a box
-    section follows. ``checksum``: CRC-32 of header, boxes and tokens, 0 to 2**32 - 1. ``version``: of the format, 1.
+    section follows. ``checksum``: CRC-32 of header, boxes and tokens, 0 to ``2**32 - 1``. ``version``: of the format,
+    1.
     """
 
     model_id: bytes

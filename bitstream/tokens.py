@@ -23,8 +23,13 @@ class TokenGrid:
     """The tokens of one level.
 
     ``indices`` is (rows, cols), at least 1 x 1, every value in [0, codebook_size). Any integer array is taken; it is
-    copied into a read-only array of the smallest unsigned dtype. ``codebook_size`` is 1 to 2**18.
+    copied into a read-only array of the smallest unsigned dtype. ``codebook_size`` is 1 to ``2**18``.
     Raises `ValueError` for anything else.
+
+    Examples:
+        >>> grid = TokenGrid([[3, 1, 2], [0, 3, 3]], codebook_size=4)
+        >>> grid.shape, str(grid.indices.dtype)
+        ((2, 3), 'uint8')
     """
 
     indices: TokenArray
@@ -75,6 +80,11 @@ class TokenPyramid:
     """All tokens of a picture: 1 to 16 `TokenGrid`, coarse to fine. Raises `ValueError` for another number.
 
     The first n levels alone are the same picture at a lower rate.
+
+    Examples:
+        >>> pyramid = TokenPyramid((TokenGrid([[1]], 4), TokenGrid([[0, 2], [3, 1]], 4)))
+        >>> len(pyramid), pyramid.token_count, len(pyramid.truncated(1))
+        (2, 5, 1)
     """
 
     levels: tuple[TokenGrid, ...]

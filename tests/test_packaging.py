@@ -31,7 +31,17 @@ PLACES = {
 NOT_SHIPPED = {ROOT / "benchmarks" / "hot"}
 #: what grows in a checkout and is no part of it
 LITTER = shutil.ignore_patterns(
-    ".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "dist", "runs", "demo-output"
+    ".git",
+    ".venv",
+    ".*_cache",
+    ".hypothesis",
+    "__pycache__",
+    "*.egg-info",
+    "build",
+    "dist",
+    "runs",
+    "demo-output",
+    "site",
 )
 
 

@@ -18,7 +18,12 @@ _EMBEDDED: Final = Path(__file__).parent.parent / "pretrained"
 
 
 def installed_models() -> Iterator[ModelFolder]:
-    """The embedded models, then those in the folders that VQCODEC_MODELS names. Raises ModelError for a damaged one."""
+    """The embedded models, then those in the folders that VQCODEC_MODELS names. Raises ModelError for a damaged one.
+
+    Examples:
+        >>> next(installed_models()).card.name
+        'photo-4'
+    """
     folders = [_EMBEDDED, *map(Path, filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)))]
     for folder in folders:
         if folder != _EMBEDDED and not folder.is_dir():
@@ -31,6 +36,11 @@ def find_model(name_or_path: str | Path) -> ModelFolder:
     """A model by name, by the path of its folder, or by its id (8 hexadecimal digits). Raises ModelError.
 
     A text that is both the name of an installed model and that of a folder here means the former; ./NAME, the folder.
+
+    Examples:
+        >>> model = find_model("photo-4")
+        >>> find_model(model.path) == find_model(model.card.model_id.hex()) == model
+        True
     """
     text = str(name_or_path)
     is_path = isinstance(name_or_path, Path) or Path(text).name != text

@@ -44,6 +44,14 @@ class ModelCard:
     `reads`: ids, in hexadecimal, of other models whose streams this one decodes too: it has their Encoder, codebooks
     and frequencies, and a Decoder of its own.
     `training` says on what, how long and with what it was trained, for people; neither enters the fingerprint.
+
+    Examples:
+        >>> from vqcodec import find_model
+        >>> card = find_model("photo-4").card
+        >>> card.autoencoder.downsampling_factor, card.autoencoder.quantizer.codebook_sizes
+        (16, (1024, 1024, 1024, 1024))
+        >>> card.can_read(card.model_id)
+        True
     """
 
     name: str

@@ -13,6 +13,13 @@ class SamplingConfig:
     tokens only; top_p: from the fewest that have this probability together, 0 < p <= 1 (nucleus sampling, Holtzman et
     al., 2020, §3.1), after temperature and top_k; None for all. guidance: s of classifier-free guidance (Ho and
     Salimans, 2022, equation 6): logits = u + (1 + s) (c - u), with c of the conditions and u without them.
+
+    Examples:
+        >>> SamplingConfig(top_p=0.9)
+        SamplingConfig(temperature=1.0, top_k=None, top_p=0.9, guidance=0.0)
+        >>> SamplingConfig(temperature=-1)
+        Traceback (most recent call last):
+        ValueError: a temperature of -1: take 0 (the most probable token) or more
     """
 
     temperature: float = 1.0

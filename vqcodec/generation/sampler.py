@@ -32,6 +32,13 @@ class SampledPicture:
 
     filled: how many tokens were drawn. bits: -log2 of the probability that the prior gives those, each after what comes
     before it; kept_bits: of the others in the same way, so less where what was filled goes well with what comes after.
+
+    Examples:
+        >>> from vqcodec import Sampler
+        >>> lower_half = np.arange(32)[:, None] >= np.full(48, 16)
+        >>> [picture] = Sampler.load().complete(np.zeros((32, 48, 3), np.uint8), lower_half, levels=1)
+        >>> picture.filled, picture.rgb.shape, picture.bits > 0
+        (3, (32, 48, 3), True)
     """
 
     number: int
@@ -43,7 +50,14 @@ class SampledPicture:
 
 
 class Sampler:
-    """Makes pictures with the prior of a model. Make one with `Sampler.load`."""
+    """Makes pictures with the prior of a model. Make one with `Sampler.load`.
+
+    Examples:
+        >>> sampler = Sampler.load()  # photo-4 and its prior
+        >>> config = SamplingConfig(top_p=0.95)
+        >>> [made.rgb.shape for made in sampler.generate(2, size=(48, 32), seed=1, config=config, levels=1)]
+        [(32, 48, 3), (32, 48, 3)]
+    """
 
     def __init__(self, codec: Codec, prior: PriorFolder, condition: Condition | None = None) -> None:
         """condition: what makes the tokens that the prior is told, where it is told any.
