@@ -188,6 +188,7 @@ def _validation(trainer: Any, options: dict[str, Any]) -> Any:
         trainer.device,
         crop_size=crop.size if crop.pad else suitable_crop_size(trainer.recipe.model),
         pad=crop.pad,
+        training=trainer.batches.pictures,
     )
 
 

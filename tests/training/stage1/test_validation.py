@@ -18,10 +18,11 @@ from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.perceptual.networks import DISTS, LPIPS, PerceptualWeightsError
 from vqcodec.training.common.checkpoint import checkpoints
 from vqcodec.training.data.crops import CropConfig, random_crop
-from vqcodec.training.data.pictures import PictureSet
+from vqcodec.training.data.pictures import ArrayPictures, PictureSet
 from vqcodec.training.data.types import DataError
+from vqcodec.training.stage1.faults import border_jump, chroma_error, flat_error
 from vqcodec.training.stage1.preview import GAP, make_sheet
-from vqcodec.training.stage1.validation import Validation, suitable_crop_size
+from vqcodec.training.stage1.validation import Validation, ValidationResult, suitable_crop_size
 
 CPU = torch.device("cpu")
 
@@ -48,6 +49,12 @@ def lines(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / "validation.jsonl").read_text().splitlines()]
 
 
+def names_of(result: ValidationResult) -> set[str]:
+    """Of the measures, without the number of levels."""
+    assert all(f"{name[:-2]}_{levels}" in result.values for name in result.values for levels in (1, 2))
+    return {name[:-2] for name in result.values}
+
+
 # ---- figures ----
 
 
@@ -68,6 +75,9 @@ def test_the_figures_are_means_over_the_crops(
             f"psnr_db_{levels}": float(np.mean(decibels)),
             f"lpips_{levels}": float(lpips(real, made).mean()),
             f"dists_{levels}": float(dists(real, made).mean()),
+            f"border_jump_{levels}": float(border_jump(made).mean()),
+            f"chroma_error_{levels}": float(chroma_error(made, real).mean()),
+            f"flat_error_{levels}": float(flat_error(network, levels).mean()),
         }
     assert result.values == pytest.approx(expected, rel=1e-4)
     assert result.step == 7
@@ -76,7 +86,21 @@ def test_the_figures_are_means_over_the_crops(
 
 def test_without_weights_there_is_psnr_alone(network: VQAutoencoder, pictures: Path, tmp_path: Path) -> None:
     result = Validation.load(PictureSet([pictures]), tmp_path, None, CPU, crop_size=32).run(network, 1)
-    assert list(result.values) == ["psnr_db_1", "psnr_db_2"]
+    assert names_of(result) == {"psnr_db", "chroma_error", "border_jump", "flat_error"}
+
+
+def test_pictures_of_the_training_are_measured_beside_the_others(
+    network: VQAutoencoder, pictures: Path, tmp_path: Path
+) -> None:
+    other = ArrayPictures(np.full((3, 40, 40, 3), 90, np.uint8))
+    validation = Validation(PictureSet([pictures]), tmp_path / "both", crop_size=32, training=other)
+    values = validation.run(network, 1).values
+    alone = Validation(PictureSet([pictures]), tmp_path / "alone", crop_size=32).run(network, 1).values
+    of_training = Validation(other, tmp_path / "training", crop_size=32).run(network, 1).values
+    assert {name: values[name] for name in alone} == alone
+    of_pictures = [name for name in of_training if not name.startswith("flat_error")]
+    assert {name: values[f"training_{name}"] for name in of_pictures} == {n: of_training[n] for n in of_pictures}
+    assert len(values) == len(alone) + len(of_pictures)
 
 
 def test_dists_is_left_out_where_its_weights_are_missing(
@@ -86,7 +110,7 @@ def test_dists_is_left_out_where_its_weights_are_missing(
         (tmp_path / name).write_bytes((perceptual_weights / name).read_bytes())
     validation = Validation.load(PictureSet([pictures]), tmp_path, tmp_path, CPU, crop_size=32)
     for step in (1, 2):
-        assert set(validation.run(network, step).values) == {"psnr_db_1", "psnr_db_2", "lpips_1", "lpips_2"}
+        assert names_of(validation.run(network, step)) & {"lpips", "dists"} == {"lpips"}
     (said,) = [record.getMessage() for record in caplog.records]
     assert said.startswith(f"validation without DISTS: {tmp_path}/vgg16_conv_fp16.safetensors: no such file")
 
@@ -104,7 +128,10 @@ def test_a_picture_without_any_error_has_100_db(
 ) -> None:
     validation = Validation(PictureSet([pictures]), tmp_path, crop_size=32)
     monkeypatch.setattr(network, "detokenize", lambda tokens: validation.images)
-    assert validation.run(network, 1).values == pytest.approx({"psnr_db_1": 100, "psnr_db_2": 100})
+    values = validation.run(network, 1).values
+    assert [values[f"{name}_{levels}"] for name in ("psnr_db", "chroma_error") for levels in (1, 2)] == pytest.approx(
+        [100, 100, 0, 0]
+    )
 
 
 def test_a_step_that_is_measured_again_is_there_once(network: VQAutoencoder, pictures: Path, tmp_path: Path) -> None:

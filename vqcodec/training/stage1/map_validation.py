@@ -39,6 +39,9 @@ class MapValidation(Validation):
             columns.append(self._render(made))
         return columns
 
+    def _of_model(self, model: Autoencoder) -> dict[str, float]:
+        return {}
+
     def _render(self, labels: Tensor) -> Tensor:
         colours = LABEL_MAPS[self._config.label_map].render(labels.byte().cpu().numpy())
         return torch.from_numpy(colours).permute(0, 3, 1, 2) / 255

@@ -1,4 +1,4 @@
-"""Recipes by name: the default model, the paper's, a tiny one, the ancestors, and models of label maps.
+"""Recipes by name: the default model, the next one, the paper's, a tiny one, the ancestors, and models of label maps.
 
 The ancestors (VQ-VAE, VQ-VAE-2, a discrete VAE) have their papers' quantisation and losses in our networks, with the
 papers' downsampling factors and codebook sizes: what is compared is the method, not the layers.
@@ -10,7 +10,7 @@ import math
 from dataclasses import replace
 from typing import Final
 
-from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
+from vqcodec.models.config import AutoencoderConfig, CompactConfig, HierarchicalConfig, QuantizerConfig
 from vqcodec.models.taming_config import TamingConfig
 from vqcodec.pictures.label_maps import LABEL_MAPS
 from vqcodec.training.data.crops import CropConfig
@@ -129,8 +129,39 @@ def _label_map(name: str) -> Stage1Recipe:
     return Stage1Recipe(AutoencoderConfig(networks, QuantizerConfig((512,) * 3, 8), label_map=name), training)
 
 
+def _photo_5() -> Stage1Recipe:
+    """Two levels of 1,024 codes at f = 16, told to four of 32 to 256 codes at f = 8."""
+    quantizer = QuantizerConfig(
+        (1024, 1024, 32, 64, 256, 256), 16, lookup="euclidean", level_strides=(2, 2, 1, 1, 1, 1)
+    )
+    weights = LossWeights(
+        l1=1.0,
+        distortion_by_level=(0.5, 0.5, 0.75, 1.5, 3.0, 4.0),
+        chroma=3.0,
+        lpips_vgg=2.0,
+        vgg_crops=16,
+    )
+    adversary = AdversaryConfig(
+        kind="features", weight=0.5, start=4_000, by_level=(1.0, 1.0, 1.0, 0.7, 0.4, 0.3), weight_interval=16
+    )
+    training = Stage1Config(
+        steps=400_000,
+        batch_size=16,
+        crop=CropConfig(resized=1.0, smallest=1.3, largest=2.4),
+        decay_share=0.0,
+        gradient_clip=10.0,
+        clip_quantile=0.7,
+        level_shares=(2.0, 1.0, 1.0, 1.0, 1.0, 1.5),
+        ema_decay=0.9995,
+        weights=weights,
+        adversary=adversary,
+    )
+    return Stage1Recipe(AutoencoderConfig(HierarchicalConfig(), quantizer), training)
+
+
 PRESETS: Final[dict[str, Stage1Recipe]] = {
     "photo": Stage1Recipe(),
+    "photo-5": _photo_5(),
     "tiny": _tiny(),
     "taming-f16": _taming(1024),
     "taming-f16-16384": _taming(16384),

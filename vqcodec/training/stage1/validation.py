@@ -19,6 +19,7 @@ from vqcodec.pictures.arrays import Pixels
 from vqcodec.pictures.image import scale_pixels, to_unit_range
 from vqcodec.training.common.json_lines import append_line
 from vqcodec.training.data.types import DataError, Pictures
+from vqcodec.training.stage1.faults import border_jump, chroma_error, flat_error
 from vqcodec.training.stage1.preview import make_sheet
 
 DEFAULT_CROP_SIZE = 192
@@ -48,14 +49,15 @@ class ValidationResult:
 
 
 class Validation:
-    """PSNR (dB), LPIPS and DISTS on central crops of held-out pictures, by level count.
+    """PSNR (dB), LPIPS, DISTS and visible faults on central crops of held-out pictures, by level count.
 
     Each run appends a line to OUT/validation.jsonl and writes OUT/previews/STEP.png: a row a picture, the original,
     then the reconstructions by 1..L levels. Without `lpips` or `dists` that measure is left out.
 
     crop_size: side in pixels, see `suitable_crop_size`. Smaller pictures are left out, which the log says; with `pad`
     their edges are repeated instead, as in training. at_most: pictures that are looked at; shown: of these, the rows of
-    the sheet. Raises DataError when no picture is large enough, or the crops are too small for LPIPS.
+    the sheet. training: pictures that are trained on, whose figures stand beside the others', as training_psnr_db_1.
+    Raises DataError when no picture is large enough, or the crops are too small for LPIPS.
     """
 
     def __init__(
@@ -69,10 +71,14 @@ class Validation:
         pad: bool = False,
         at_most: int = 24,
         shown: int = 6,
+        training: Pictures | None = None,
     ) -> None:
         if lpips is not None and crop_size < SMALLEST_LPIPS_CROP:
             raise DataError(f"validation crops of {crop_size} pixels: LPIPS takes {SMALLEST_LPIPS_CROP} or more")
         self.images = self._prepare(np.stack(_central_crops(pictures, crop_size, at_most, pad)))
+        self.training_images: Tensor | None = None
+        if training is not None:
+            self.training_images = self._prepare(np.stack(_central_crops(training, crop_size, at_most, pad)))
         self.out, self.shown = out, shown
         self.distances = {name: net for name, net in (("lpips", lpips), ("dists", dists)) if net is not None}
 
@@ -85,16 +91,17 @@ class Validation:
         *,
         crop_size: int = DEFAULT_CROP_SIZE,
         pad: bool = False,
+        training: Pictures | None = None,
     ) -> Validation:
         """With the measures whose weights are in the folder: LPIPS and, where it is there, DISTS; none without one.
 
         Raises PerceptualWeightsError for LPIPS's weights, and what Validation itself raises.
         """
         if perceptual_weights is None:
-            return Validation(pictures, out, crop_size=crop_size, pad=pad)
+            return Validation(pictures, out, crop_size=crop_size, pad=pad, training=training)
         lpips, dists = LPIPS(perceptual_weights).to(device), _load_dists(perceptual_weights)
         dists = dists.to(device) if dists else None
-        return Validation(pictures, out, lpips, dists=dists, crop_size=crop_size, pad=pad)
+        return Validation(pictures, out, lpips, dists=dists, crop_size=crop_size, pad=pad, training=training)
 
     @torch.no_grad()
     def run(self, model: Autoencoder, step: int) -> ValidationResult:
@@ -109,10 +116,23 @@ class Validation:
             for column, pictures in zip(columns, made, strict=True):
                 column.append(pictures)
         values = {name: float(torch.cat(parts).mean()) for name, parts in figures.items()}
+        values |= self._of_model(model) | self._of_training(model)
         headings = ["original", *(f"{levels} level{'s' * (levels > 1)}" for levels in range(1, len(columns)))]
         sheet = make_sheet([torch.cat(column)[: self.shown] for column in columns], headings)
         self._write(step, values, sheet)
         return ValidationResult(step, values, sheet)
+
+    def _of_model(self, model: Autoencoder) -> dict[str, float]:
+        """Figures that no picture is needed for: of flat saturated colours, by level count."""
+        counts = range(1, 1 + model.config.levels)
+        return {f"flat_error_{levels}": float(flat_error(model, levels).mean()) for levels in counts}
+
+    def _of_training(self, model: Autoencoder) -> dict[str, float]:
+        """The figures of the training pictures: where these get better and the others do not, the model over-fits."""
+        figures: dict[str, list[Tensor]] = defaultdict(list)
+        for images in self.training_images.split(_BATCH_SIZE) if self.training_images is not None else ():
+            self._measure(model, images, figures)
+        return {f"training_{name}": float(torch.cat(parts).mean()) for name, parts in figures.items()}
 
     def _prepare(self, crops: Pixels) -> Tensor:
         """What the Encoder takes of crops (B, H, W, 3)."""
@@ -131,6 +151,8 @@ class Validation:
             made = to_unit_range(model.detokenize(model.tokenize(images, levels))).clamp(0, 1)
             errors = (made - real).square().mean(dim=(1, 2, 3)).clamp_min(_SMALLEST_ERROR)
             figures[f"psnr_db_{levels}"].append(-10 * errors.log10())
+            figures[f"chroma_error_{levels}"].append(chroma_error(made, real))
+            figures[f"border_jump_{levels}"].append(border_jump(made))
             for name, network in self.distances.items():
                 figures[f"{name}_{levels}"].append(network.distance(network.describe(made), described[name]))
             columns.append(made.cpu())
