@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vqcodec.training.data.crops import UNLABELLED, CropBatches, CropConfig, random_crop
-from vqcodec.training.data.pictures import ArrayPictures, PictureSet
+from vqcodec.training.data.pictures import ArrayPictures, PictureSet, usual_cache_bytes
 from vqcodec.training.data.types import DataError
 
 # ---- where pictures are found ----
@@ -313,3 +313,13 @@ def test_the_crops_of_a_step_may_change(pictures: Path) -> None:
         PictureSet([pictures]), batch_size=2, crop=lambda step: CropConfig(size=32 + 16 * (step > 4)), seed=4
     )
     assert [made(step).shape[1] for step in (4, 5)] == [32, 48]
+
+
+def test_the_cache_is_a_share_of_the_memory_for_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**20}
+    monkeypatch.setattr("os.sysconf", pages.__getitem__)
+    assert usual_cache_bytes() == 2**30
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert usual_cache_bytes() == 2**28
+    pages["SC_PHYS_PAGES"] = 2**30
+    assert usual_cache_bytes() == 6 * 2**30

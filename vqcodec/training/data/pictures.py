@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from vqcodec.training.data.labels import MAX_CLASSES, number_classes
 from vqcodec.training.data.toy_sets import ToyPicture
 from vqcodec.training.data.types import DataError
 
-#: decoded pictures kept in memory
-DEFAULT_CACHE_BYTES = 6 * 2**30
+#: decoded pictures kept in memory, at most, and as a share of the machine's memory for all processes of a run
+_MOST_CACHE_BYTES = 6 * 2**30
+_CACHE_SHARE = 0.25
 
 _log = logging.getLogger(__name__)
 
@@ -26,8 +28,8 @@ _log = logging.getLogger(__name__)
 class PictureSet:
     """Pictures of folders (nested), tar shards, single files and toy sets, as RGB arrays (H, W, 3) uint8.
 
-    Picture files are decoded once and kept while `cache_bytes` lasts. Unreadable ones, and those with a side under
-    `minimum_side` pixels, are named in the log once and replaced by the next usable one.
+    Picture files are decoded once and kept while `cache_bytes` lasts, see `usual_cache_bytes`. Unreadable ones, and
+    those with a side under `minimum_side` pixels, are named in the log once and replaced by the next usable one.
 
     Toy sets are the files of MNIST, Fashion-MNIST and CIFAR-10 (see `vqcodec.training.data.toy_sets`), given themselves
     or in a folder. Of a folder or archive with train and test parts (`train-*` and `t10k-*`, `data_batch_*` and
@@ -48,14 +50,14 @@ class PictureSet:
         paths: Iterable[str | Path],
         *,
         minimum_side: int = 16,
-        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        cache_bytes: int | None = None,
         labels: bool = False,
     ) -> None:
         places = [Path(path) for path in paths]
         self._entries = [entry for place in places for entry in find_entries(place, labels=labels)]
         self._minimum_side = minimum_side
         self._cache: dict[int, Pixels] = {}
-        self._cache_left = cache_bytes
+        self._cache_left = usual_cache_bytes() if cache_bytes is None else cache_bytes
         self._unusable: set[int] = set()
         self._labels: list[int | None] | None = None
         self._classes: tuple[str, ...] = ()
@@ -162,3 +164,13 @@ class ArrayPictures:
     def item(self, index: int) -> tuple[Pixels, int | None]:
         """The picture at `index`, and its label."""
         return self[index], self.label(index)
+
+
+def usual_cache_bytes() -> int:
+    """Bytes of decoded pictures that a process keeps: up to 6 GiB, and a quarter of the memory for all processes."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # a system that does not tell
+        return _MOST_CACHE_BYTES
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's
+    return min(_MOST_CACHE_BYTES, int(_CACHE_SHARE * memory) // processes)
