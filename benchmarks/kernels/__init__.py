@@ -1,0 +1,1 @@
+"""The nearest codes: speed, rivals, floors, and indices that differ from the exact ones."""

@@ -1,0 +1,1 @@
+"""Seconds: of commands, of steps, of sampling."""

@@ -1,0 +1,1 @@
+"""Pictures made up, completed, enlarged and guided: the sampler, its masks and conditions, scores, refinement."""

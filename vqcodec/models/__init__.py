@@ -1,0 +1,1 @@
+"""Stage 1: networks and quantisers, and the autoencoders that they make up."""

@@ -1,0 +1,1 @@
+"""LPIPS and DISTS: their networks, and where the weights come from."""

@@ -1,0 +1,1 @@
+"""Picture files and pixels: range, colour, orientation, alpha, tiles, resampling, label maps."""

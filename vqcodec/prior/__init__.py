@@ -1,0 +1,1 @@
+"""Stage 2: orders and neighbourhoods of tokens, the transformer, and the prior in whole numbers that codes streams."""

@@ -1,0 +1,1 @@
+"""Training pictures: files, shards, toy sets, labels, and batches of crops."""

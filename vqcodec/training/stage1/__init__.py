@@ -1,0 +1,1 @@
+"""Training of the autoencoder: recipes, losses, the discriminator, validation."""

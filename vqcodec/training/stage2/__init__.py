@@ -1,0 +1,1 @@
+"""Training of the prior: recipes, tokens of crops, validation, and turning it into whole numbers."""
