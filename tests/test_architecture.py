@@ -48,6 +48,7 @@ MAY_IMPORT = {
 #: Modules that stand in no room of their own are named by themselves.
 ROOMS = {
     "vqcodec": [
+        "whole_files",
         "compute",
         "pictures",
         "kernels",

@@ -9,6 +9,7 @@ import click
 from tqdm import tqdm
 
 from vqcodec.cli.common import options
+from vqcodec.cli.common.files import write_text
 
 if TYPE_CHECKING:
     from vqcodec.benchmarks.ablation.rows import Row
@@ -147,7 +148,7 @@ def _write_tables(rows: Rows, path: Path) -> None:
     from vqcodec.benchmarks.ablation.rows import columns, markdown
 
     sweeps = {title: list(map(rows.row, variants)) for title, variants in rows.ablation.sweeps().items()}
-    path.write_text(f"{_about(rows)}\n\n{markdown(sweeps, columns(rows.ablation.perceptual))}", encoding="utf-8")
+    write_text(path, f"{_about(rows)}\n\n{markdown(sweeps, columns(rows.ablation.perceptual))}")
 
 
 def _about(rows: Rows) -> str:

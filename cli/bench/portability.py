@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tqdm import tqdm
 from vqcodec.cards.finding import DEFAULT_MODEL, find_model
 from vqcodec.cards.model_card import ENTROPY_FILE
 from vqcodec.cli.common import options
+from vqcodec.cli.common.files import write_json
 
 
 @click.command()
@@ -41,6 +41,6 @@ def portability(streams: int, model: str, seed: int, out: Path | None, debug: bo
         click.echo(line)
     if out is not None:
         cases = {name: asdict(case) for name, case in CASES.items()}
-        out.write_text(json.dumps(describe_run() | {"cases": cases} | asdict(found), indent=1) + "\n", encoding="utf-8")
+        write_json(out, describe_run() | {"cases": cases} | asdict(found))
     if found.failures:
         raise SystemExit(1)

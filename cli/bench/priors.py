@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from vqcodec.cards.finding import DEFAULT_MODEL
 from vqcodec.cli.common import options
+from vqcodec.cli.common.files import write_text
 
 if TYPE_CHECKING:
     from vqcodec.benchmarks.priors.comparison import PriorRows
@@ -183,7 +184,7 @@ def _write_tables(rows: PriorRows, path: Path) -> None:
     from vqcodec.benchmarks.priors.rows import markdown
 
     tables = {title: list(map(rows.row, names)) for title, names in rows.plan.tables().items()}
-    path.write_text(f"{_about(rows)}\n\n{markdown(tables)}", encoding="utf-8")
+    write_text(path, f"{_about(rows)}\n\n{markdown(tables)}")
 
 
 def _about(rows: PriorRows) -> str:

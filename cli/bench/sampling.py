@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from vqcodec.cli.common import options
+from vqcodec.cli.common.files import write_json
 
 
 @click.command()
@@ -33,4 +33,4 @@ def sampling(size: str, side: int, batch_size: int, out: Path | None, debug: boo
     )
     if out is not None:
         result = describe_run() | asdict(speed) | {"speedup": speed.speedup}
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_json(out, result)

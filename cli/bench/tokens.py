@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from vqcodec.cli.common import options
+from vqcodec.cli.common.files import write_json
 
 
 @click.command()
@@ -57,4 +57,4 @@ def tokens(
     if out is not None:
         about = {"model": folder.card.name, "model_id": folder.card.model_id.hex(), "prior": chosen.card.name}
         result = describe_run() | about | {"levels": as_lines(rates)}
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_json(out, result)
