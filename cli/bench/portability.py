@@ -15,10 +15,10 @@ from vqcodec.cli.common.files import write_json
 
 
 @click.command()
-@click.option("--streams", type=click.IntRange(min=1), default=10_000, show_default=True, help="How many.")
+@click.option("--streams", type=options.AT_LEAST_1, default=10_000, show_default=True, help="How many.")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model whose prior takes part.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the result here, as JSON.")
+@click.option("--out", type=options.FILE, help="Write the result here, as JSON.")
 @options.debug
 def portability(streams: int, model: str, seed: int, out: Path | None, debug: bool) -> None:
     """Write streams in processes that differ in threads, vector units and settings, and read them in others.
