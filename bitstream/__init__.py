@@ -30,6 +30,7 @@ from vqcodec.bitstream.container import (
     write_stream,
 )
 from vqcodec.bitstream.entropy_models import (
+    ENTROPY_IDS,
     PRIOR_ID,
     STATIC_ID,
     UNIFORM_ID,
@@ -38,6 +39,7 @@ from vqcodec.bitstream.entropy_models import (
     LevelModel,
     StaticModel,
     UniformModel,
+    entropy_name,
 )
 from vqcodec.bitstream.errors import (
     CorruptStreamError,
@@ -55,6 +57,7 @@ from vqcodec.bitstream.header import FORMAT_VERSION, MAGIC, MODEL_ID_BYTES, Head
 from vqcodec.bitstream.tokens import TokenGrid, TokenPyramid
 
 __all__ = [
+    "ENTROPY_IDS",
     "FORMAT_VERSION",
     "FREQUENCY_BITS",
     "FREQUENCY_TOTAL",
@@ -86,6 +89,7 @@ __all__ = [
     "UnknownModelError",
     "UnsupportedVersionError",
     "WrongModelError",
+    "entropy_name",
     "expect_model",
     "quantise_frequencies",
     "read_header",

@@ -22,6 +22,9 @@ UNIFORM_ID: Final = 0
 STATIC_ID: Final = 1
 PRIOR_ID: Final = 2  # reserved for the learned prior
 
+#: number of an entropy model in the header by its name for people; those that make smaller streams first
+ENTROPY_IDS: Final = {"prior": PRIOR_ID, "static": STATIC_ID, "uniform": UNIFORM_ID}
+
 _TABLE_GROUP_TOKENS: Final = 2**18
 
 
@@ -77,6 +80,12 @@ class EntropyModel(Protocol):
         """Start on one level. Raises `ValueError` if the model has no such level or another codebook size."""
 
 
+def entropy_name(entropy_id: int) -> str:
+    """The name in `ENTROPY_IDS`, or "unknown (N)"."""
+    names = {number: name for name, number in ENTROPY_IDS.items()}
+    return names.get(entropy_id, f"unknown ({entropy_id})")
+
+
 class _TableLevel:
     """One table of frequencies (K,) for all tokens of a level, in raster order."""
 
@@ -103,7 +112,7 @@ class UniformModel:
     """
 
     entropy_id: int = UNIFORM_ID
-    name: str = "uniform"
+    name: str = entropy_name(UNIFORM_ID)
 
     def begin_level(self, context: CodingContext) -> LevelModel:
         """Any level, any codebook size."""
@@ -124,7 +133,7 @@ class StaticModel:
     """
 
     entropy_id: int = STATIC_ID
-    name: str = "static"
+    name: str = entropy_name(STATIC_ID)
 
     def __init__(self, frequencies_per_level: Sequence[npt.ArrayLike] | npt.NDArray[np.int64]) -> None:
         if not 1 <= len(frequencies_per_level) <= MAX_LEVELS:

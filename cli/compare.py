@@ -19,15 +19,25 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("original", metavar="ORIGINAL")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--out", required=True, metavar="PAGE", help="The page to write, an HTML file.")
+@click.argument("original", metavar="ORIGINAL", shell_complete=options.complete_files)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=options.complete_files)
+@click.option(
+    "--out",
+    required=True,
+    metavar="PAGE",
+    shell_complete=options.complete_files,
+    help="The page to write, an HTML file.",
+)
 @click.option(
     "--perceptual-weights",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=options.READABLE_FOLDER,
     help="Folder with the weights of the LPIPS and DISTS networks; without it they are left out.",
 )
-@click.option("--model", help="Name, id or folder of the model for .vq files. [default: the one that each names]")
+@click.option(
+    "--model",
+    shell_complete=options.complete_models,
+    help="Name, id or folder of the model for .vq files. [default: the one that each names]",
+)
 @options.max_pixels
 @options.device
 @options.force
@@ -53,13 +63,13 @@ def compare(
         check_target(Task(name, out), force=force)
     if Path(out).suffix.lower() not in (".html", ".htm"):
         raise click.UsageError(f"{out}: the page is an HTML file; name it .html")
-    model_given = find_model(model) if model else None
+    named_model = find_model(model) if model else None
 
     from vqcodec.benchmarks.pages.comparison import check_file, comparison_page
     from vqcodec.benchmarks.rate_distortion.metrics import Metrics
     from vqcodec.compute.devices import choose_device
 
-    reader = _Reader(Codecs(device), model_given, max_pixels)
+    reader = _Reader(Codecs(device), named_model, max_pixels)
     first = reader.read(original)
     others = []
     for name in files:

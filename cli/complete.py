@@ -10,7 +10,7 @@ import numpy as np
 from vqcodec.cli.common import options
 from vqcodec.cli.common.files import STANDARD, FileError, Task, check_target, picture_type
 from vqcodec.cli.common.sampling import (
-    Series,
+    SamplingJob,
     Writer,
     is_stream,
     numbered_targets,
@@ -25,9 +25,15 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", metavar="IN")
-@click.argument("target", metavar="OUT")
-@click.option("--mask", "mask_file", metavar="FILE", help="A picture as large as IN, white where it is to be filled.")
+@click.argument("source", metavar="IN", shell_complete=options.complete_files)
+@click.argument("target", metavar="OUT", shell_complete=options.complete_files)
+@click.option(
+    "--mask",
+    "mask_file",
+    metavar="FILE",
+    shell_complete=options.complete_files,
+    help="A picture as large as IN, white where it is to be filled.",
+)
 @click.option("--keep", type=click.Choice(["top", "left", "bottom", "right"]), help="Keep this part and fill the rest.")
 @click.option(
     "--share",
@@ -48,7 +54,7 @@ def complete(
     keep: str | None,
     share: float | None,
     paste: bool,
-    series: Series,
+    job: SamplingJob,
     max_pixels: int,
     device: str,
     force: bool,
@@ -66,22 +72,22 @@ def complete(
         raise click.UsageError("say what to fill with --mask FILE, or what to keep with --keep SIDE")
     if share is not None and keep is None:
         raise click.UsageError("--share is of what --keep keeps; a --mask has none")
-    if target == STANDARD and series.count > 1:
+    if target == STANDARD and job.series.count > 1:
         raise click.UsageError("one picture only fits into stdout; name OUT, or leave -n out")
     if not is_stream(target):
         picture_type(target)
     elif paste:
         raise click.UsageError("a stream holds tokens and no pixels of IN; leave --paste out, or name OUT .png")
-    tasks = [Task(source, each) for each in numbered_targets(target, series.count)]
+    tasks = [Task(source, each) for each in numbered_targets(target, job.series.count)]
     for task in tasks:
         check_target(task, force=force)
         check_target(Task(mask_file or STANDARD, task.target), force=force)  # the mask is no target either
     image = read_picture(source, max_pixels)
     mask = _kept_part(image, tasks[0], keep, share or 0.5) if keep else _mask(str(mask_file), image, tasks[0])
-    sampler = series.load(device)
-    with token_bar(series.count * sampler.count_tokens((image.width, image.height), series.levels)) as progress:
-        pictures = sampler.complete(image.rgb, mask, paste=paste, progress=progress, **series.arguments())
-        Writer(sampler, series, force, as_json).write_all(pictures, tasks)
+    sampler = job.load(device)
+    with token_bar(job.series.count * sampler.count_tokens((image.width, image.height), job.series.levels)) as progress:
+        pictures = sampler.complete(image.rgb, mask, job.series, paste=paste, progress=progress)
+        Writer(sampler, job, force, as_json).write_all(pictures, tasks)
 
 
 def _mask(name: str, image: LoadedImage, task: Task) -> Mask:

@@ -22,6 +22,7 @@ from vqcodec.cli.common.files import (
     write_output,
 )
 from vqcodec.cli.common.loading import Codecs
+from vqcodec.cli.common.option_groups import takes
 
 if TYPE_CHECKING:
     from vqcodec.bitstream import StreamInfo
@@ -37,15 +38,14 @@ if TYPE_CHECKING:
     help="Type of the pictures. [default: by extension; png with -o and for stdout]",
 )
 @click.option("--quality", type=click.IntRange(1, 100), help="Of JPEG, WebP and AVIF files. [default: 95, 95, 90]")
-@click.option("--levels", type=click.IntRange(min=1), help="Use the first so many levels only. [default: all]")
+@click.option("--levels", type=options.AT_LEAST_1, help="Use the first so many levels only. [default: all]")
 @click.option("--partial", is_flag=True, help="Take the whole levels of a stream that is cut off.")
-@click.option("--model", help="Name, id or folder of the model. [default: the one that the stream names]")
-@options.max_pixels
-@options.jobs
-@options.device
-@options.force
-@options.as_json
-@options.debug
+@click.option(
+    "--model",
+    shell_complete=options.complete_models,
+    help="Name, id or folder of the model. [default: the one that the stream names]",
+)
+@takes(options.BatchOptions, "batch")
 def decode(
     paths: tuple[str, ...],
     output_folder: Path | None,
@@ -54,12 +54,7 @@ def decode(
     levels: int | None,
     partial: bool,
     model: str | None,
-    max_pixels: int,
-    jobs: int,
-    device: str,
-    force: bool,
-    as_json: bool,
-    debug: bool,
+    batch: options.BatchOptions,
 ) -> None:
     """Decode .vq streams to pictures.
 
@@ -69,33 +64,33 @@ def decode(
     """
     tasks = plan(paths, output_folder, suffix=_suffix(format_), inputs=frozenset({".vq"}))
     kinds = {task: picture_type(task.target, format_) for task in tasks}
-    model_given = find_model(model) if model else None
-    codecs = Codecs(device)
+    named_model = find_model(model) if model else None
+    codecs = Codecs(batch.device)
 
     from vqcodec.bitstream import read_header
     from vqcodec.pictures.image import load_image, save_image
 
     def work(task: Task) -> Outcome:
-        check_target(task, force=force)
+        check_target(task, force=batch.force)
         data = read_stream_file(task.source)
         stream = read_header(data)
         header = stream.header
-        _check(stream, partial=partial, max_pixels=max_pixels)
-        model_folder = model_given or find_model_by_id(header.model_id)
+        _check(stream, partial=partial, max_pixels=batch.max_pixels)
+        model_folder = named_model or find_model_by_id(header.model_id)
         options.check_levels(levels, model_folder)
         codec = codecs.get(model_folder)
         started = time.perf_counter()
-        decoded = codec.decode_stream(data, levels=levels, allow_partial=partial, max_pixels=max_pixels)
+        decoded = codec.decode_stream(data, levels=levels, allow_partial=partial, max_pixels=batch.max_pixels)
         seconds = time.perf_counter() - started
         buffer = BytesIO()
         lost = save_image(buffer, decoded.image, kinds[task], quality=quality)
 
         def check(written: bytes) -> None:
-            height, width = load_image(written, max_pixels=max_pixels).rgb.shape[:2]
+            height, width = load_image(written, max_pixels=batch.max_pixels).rgb.shape[:2]
             if (width, height) != (header.width, header.height):
                 raise FileError(f"reads back as {width} x {height}, not {header.width} x {header.height}")
 
-        write_output(task, buffer.getvalue(), force=force, check=check)
+        write_output(task, buffer.getvalue(), force=batch.force, check=check)
         warnings = (*decoded.image.warnings, *lost)
         values = {
             "input": task.source,
@@ -115,7 +110,7 @@ def decode(
         )
         return Outcome(line, values, warnings)
 
-    run(tasks, work, jobs=jobs, as_json=as_json, debug=debug)
+    run(tasks, work, jobs=batch.jobs, as_json=batch.as_json, debug=batch.debug)
 
 
 def _check(stream: StreamInfo, *, partial: bool, max_pixels: int) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
 
-from vqcodec.cards.finding import DEFAULT_MODEL, find_model
+from vqcodec.cards.finding import find_model
 from vqcodec.cli.common import options
 from vqcodec.cli.common.batch import Outcome, run
 from vqcodec.cli.common.files import (
@@ -25,13 +26,14 @@ from vqcodec.cli.common.files import (
     write_output,
 )
 from vqcodec.cli.common.loading import Codecs
+from vqcodec.cli.common.option_groups import option, shared, takes
 from vqcodec.rates.rate import LARGEST_WEIGHT, Rate
 
 if TYPE_CHECKING:
     from vqcodec.generation.refinement import Refiner
 
 #: as `Rate` calls what the options say
-_OPTIONS = {
+_OPTION_OF_RATE = {
     "bits_per_pixel": "--bpp",
     "max_bytes": "--max-bytes",
     "quality": "--quality",
@@ -40,97 +42,110 @@ _OPTIONS = {
 }
 
 
+@dataclass(frozen=True)
+class CodingOptions:
+    """How many bytes, by which model, and how hard to look for good tokens."""
+
+    levels: int | None = option(
+        "--levels", type=options.AT_LEAST_1, help="How many levels to keep: fewer is smaller. [default: all]"
+    )
+    quality: float | None = option(
+        "--quality",
+        type=click.FloatRange(0, 100),
+        help="0 (smallest) to 100 (best). Sizes come in steps, one for each level: with 4 levels at 25, 50, 75 and "
+        "100.",
+    )
+    max_bytes: int | None = option(
+        "--max-bytes",
+        type=options.AT_LEAST_1,
+        help="The best file that is no larger; between the steps it may be much smaller. With --levels: up to these.",
+    )
+    bits_per_pixel: float | None = option(
+        "--bpp", type=options.ABOVE_0, help="The same with a limit in bits per pixel, such as 0.05."
+    )
+    weight: float = option(
+        "--lambda",
+        type=click.FloatRange(0, LARGEST_WEIGHT),
+        default=0.0,
+        help=f"Take tokens of fewer bits where they are nearly as good, 0 to {LARGEST_WEIGHT:g}: 0.05 saves some 3 %, "
+        "more than 0.15 is worse than a level less.  [default: 0]",
+    )
+    entropy: str | None = shared(options.entropy)
+    refine_steps: int | None = option(
+        "--refine",
+        type=options.AT_LEAST_1,
+        metavar="STEPS",
+        help="Search for better tokens, for minutes a picture: 10 steps give much, 20 more. Needs "
+        "--perceptual-weights.",
+    )
+    perceptual_weights: Path | None = option(
+        "--perceptual-weights",
+        type=options.READABLE_FOLDER,
+        help="For --refine: folder with the weights of the LPIPS networks.",
+    )
+    model: str = shared(options.model)
+
+    def check(self) -> None:
+        """Raises click.UsageError for options that do not go together."""
+        try:
+            Rate(**self.rate())
+        except ValueError as error:
+            message = re.sub("|".join(_OPTION_OF_RATE), lambda found: _OPTION_OF_RATE[found[0]], str(error))
+            raise click.UsageError(message) from error
+        if self.weight and self.entropy == "uniform":
+            raise click.UsageError(
+                "--lambda changes nothing with --entropy uniform, where every token takes the same bits"
+            )
+        if (self.refine_steps is None) != (self.perceptual_weights is None):
+            raise click.UsageError("--refine and --perceptual-weights go together: how long to search, and by what")
+
+    def rate(self) -> dict[str, Any]:
+        """What `Codec.encode` and `Rate` take alike."""
+        return {name: getattr(self, name) for name in _OPTION_OF_RATE}
+
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """What of a picture goes into its stream, as `load_image` takes it."""
+
+    icc: str = option(
+        "--icc",
+        type=click.Choice(["srgb", "keep"]),
+        default="srgb",
+        show_default=True,
+        help="Convert to sRGB, or store the colour profile.",
+    )
+    alpha: str = option(
+        "--alpha",
+        type=click.Choice(["keep", "drop"]),
+        default="keep",
+        show_default=True,
+        help="Alpha is kept losslessly.",
+    )
+    metadata: str = option(
+        "--metadata", type=click.Choice(["drop", "keep"]), default="drop", show_default=True, help="EXIF and XMP."
+    )
+
+
 @click.command()
 @options.paths
 @options.output_folder
-@click.option("--levels", type=click.IntRange(min=1), help="How many levels to keep: fewer is smaller. [default: all]")
-@click.option(
-    "--quality",
-    type=click.FloatRange(0, 100),
-    help="0 (smallest) to 100 (best). Sizes come in steps, one for each level: with 4 levels at 25, 50, 75 and 100.",
-)
-@click.option(
-    "--max-bytes",
-    type=click.IntRange(min=1),
-    help="The best file that is no larger; between the steps it may be much smaller. With --levels: up to these.",
-)
-@click.option(
-    "--bpp", type=click.FloatRange(min=0, min_open=True), help="The same with a limit in bits per pixel, such as 0.05."
-)
-@click.option(
-    "--lambda",
-    "weight",
-    type=click.FloatRange(0, LARGEST_WEIGHT),
-    default=0.0,
-    help=f"Take tokens of fewer bits where they are nearly as good, 0 to {LARGEST_WEIGHT:g}: 0.05 saves some 3 %, "
-    "more than 0.15 is worse than a level less.  [default: 0]",
-)
-@click.option(
-    "--entropy",
-    type=click.Choice(["prior", "static", "uniform"]),
-    help="How tokens become bits: by the learned prior (smallest, slowest), by a table of how often each occurs, or "
-    "all alike. [default: the first of these that the model has]",
-)
-@click.option(
-    "--refine",
-    "refine_steps",
-    type=click.IntRange(min=1),
-    metavar="STEPS",
-    help="Search for better tokens, for minutes a picture: 10 steps give much, 20 more. Needs --perceptual-weights.",
-)
-@click.option(
-    "--perceptual-weights",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="For --refine: folder with the weights of the LPIPS networks.",
-)
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name, id or folder of the model.")
-@click.option(
-    "--icc",
-    type=click.Choice(["srgb", "keep"]),
-    default="srgb",
-    show_default=True,
-    help="Convert to sRGB, or store the colour profile.",
-)
-@click.option(
-    "--alpha", type=click.Choice(["keep", "drop"]), default="keep", show_default=True, help="Alpha is kept losslessly."
-)
-@click.option(
-    "--metadata", type=click.Choice(["drop", "keep"]), default="drop", show_default=True, help="EXIF and XMP."
-)
+@takes(CodingOptions, "coding")
+@takes(PictureOptions, "picture")
 @click.option(
     "--verify/--no-verify",
     default=True,
     show_default=True,
     help="Read the tokens of each stream back before it is kept, which takes as long as coding them.",
 )
-@options.max_pixels
-@options.jobs
-@options.device
-@options.force
-@options.as_json
-@options.debug
+@takes(options.BatchOptions, "batch")
 def encode(
     paths: tuple[str, ...],
     output_folder: Path | None,
-    levels: int | None,
-    quality: float | None,
-    max_bytes: int | None,
-    bpp: float | None,
-    weight: float,
-    entropy: str | None,
-    refine_steps: int | None,
-    perceptual_weights: Path | None,
-    model: str,
-    icc: str,
-    alpha: str,
-    metadata: str,
+    coding: CodingOptions,
+    picture: PictureOptions,
     verify: bool,
-    max_pixels: int,
-    jobs: int,
-    device: str,
-    force: bool,
-    as_json: bool,
-    debug: bool,
+    batch: options.BatchOptions,
 ) -> None:
     """Encode pictures as .vq streams.
 
@@ -139,51 +154,34 @@ def encode(
     """
     tasks = plan(paths, output_folder, suffix=".vq", inputs=PICTURE_SUFFIXES)
     check_stream_names(tasks)
-    model_folder = find_model(model)
-    options.check_levels(levels, model_folder)
-    try:
-        Rate(levels, quality, max_bytes, bpp, weight)
-    except ValueError as error:
-        raise click.UsageError(re.sub("|".join(_OPTIONS), lambda found: _OPTIONS[found[0]], str(error))) from error
-    if weight and entropy == "uniform":
-        raise click.UsageError("--lambda changes nothing with --entropy uniform, where every token takes the same bits")
-
-    if (refine_steps is None) != (perceptual_weights is None):
-        raise click.UsageError("--refine and --perceptual-weights go together: how long to search, and by what")
+    model_folder = find_model(coding.model)
+    options.check_levels(coding.levels, model_folder)
+    coding.check()
 
     from vqcodec.bitstream import read_header
     from vqcodec.pictures.image import load_image
 
-    codecs = Codecs(device)
+    codecs = Codecs(batch.device)
     refiner = None
-    if refine_steps is not None and perceptual_weights is not None:
-        refiner = _refiner(refine_steps, perceptual_weights, quiet=jobs > 1)
+    if coding.refine_steps is not None and coding.perceptual_weights is not None:
+        refiner = _refiner(coding.refine_steps, coding.perceptual_weights, quiet=batch.jobs > 1)
 
     def work(task: Task) -> Outcome:
-        check_target(task, force=force)
+        check_target(task, force=batch.force)
         source = BytesIO(read_standard()) if task.source == STANDARD else task.source
-        image = load_image(source, icc=icc, alpha=alpha, metadata=metadata, max_pixels=max_pixels)  # type: ignore[arg-type]
+        image = load_image(source, **asdict(picture), max_pixels=batch.max_pixels)
         codec = codecs.get(model_folder)
-        entropy_name = entropy or codec.default_entropy
+        entropy = coding.entropy or codec.default_entropy
         started = time.perf_counter()
-        stream = codec.encode(
-            image,
-            levels=levels,
-            quality=quality,
-            max_bytes=max_bytes,
-            bits_per_pixel=bpp,
-            weight=weight,
-            entropy=entropy_name,
-            refine=refiner,
-        )
+        stream = codec.encode(image, **coding.rate(), entropy=entropy, refine=refiner)
         seconds = time.perf_counter() - started
 
         def check(data: bytes) -> None:
             if verify:
-                codec.read(data, max_pixels=max_pixels)
+                codec.read(data, max_pixels=batch.max_pixels)
 
-        write_output(task, stream, force=force, check=check)
-        used = read_header(stream).header.level_count
+        write_output(task, stream, force=batch.force, check=check)
+        levels = read_header(stream).header.level_count
         warnings = (*image.warnings, *_if_larger(task, len(stream)))
         bits_per_pixel = 8 * len(stream) / (image.width * image.height)
         values = {
@@ -193,20 +191,20 @@ def encode(
             "bits_per_pixel": round(bits_per_pixel, 5),
             "width": image.width,
             "height": image.height,
-            "levels": used,
-            "entropy": entropy_name,
-            "refine_steps": refine_steps,
+            "levels": levels,
+            "entropy": entropy,
+            "refine_steps": coding.refine_steps,
             "model": codec.card.name,
             "seconds": round(seconds, 4),
             "warnings": list(warnings),
         }
         line = (
             f"{task.target_name}: {len(stream)} bytes, {bits_per_pixel:.4f} bpp, {image.width} x {image.height}, "
-            f"{used} level{'s' if used > 1 else ''}, {seconds:.2f} s"
+            f"{levels} level{'s' if levels > 1 else ''}, {seconds:.2f} s"
         )
         return Outcome(line, values, warnings)
 
-    run(tasks, work, jobs=jobs, as_json=as_json, debug=debug)
+    run(tasks, work, jobs=batch.jobs, as_json=batch.as_json, debug=batch.debug)
 
 
 def _refiner(steps: int, weights: Path, *, quiet: bool) -> Refiner:

@@ -12,16 +12,16 @@ from vqcodec.cli.common.files import FileError
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", type=options.FOLDER)
 @click.option("--name", required=True, help="Name of the model, as in `vqcodec encode --model NAME`.")
 @click.option(
     "--data",
     multiple=True,
-    type=click.Path(exists=True, path_type=Path),
+    type=options.READABLE,
     help="Pictures to count the tokens of, for the static entropy model; needed for a model, not for a prior.",
 )
 @click.option(
-    "--pictures", type=click.IntRange(min=1), default=1000, show_default=True, help="Count the tokens of about so many."
+    "--pictures", type=options.AT_LEAST_1, default=1000, show_default=True, help="Count the tokens of about so many."
 )
 @click.option("--description", required=True, help="On what the model was trained, in words.")
 @click.option("--licence", required=True, help="Of the weights.")

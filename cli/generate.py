@@ -9,7 +9,7 @@ import click
 
 from vqcodec.cli.common import options
 from vqcodec.cli.common.files import STANDARD, Task, check_target
-from vqcodec.cli.common.sampling import STREAM_SUFFIX, Series, Writer, read_picture, sampling_options, token_bar
+from vqcodec.cli.common.sampling import STREAM_SUFFIX, SamplingJob, Writer, read_picture, sampling_options, token_bar
 
 #: tokens of the coarsest level along each side of a picture whose size is not given: as in Esser et al., 2021
 _USUAL_TOKENS = 16
@@ -36,15 +36,25 @@ def _parsed_size(context: click.Context, parameter: click.Parameter, value: str 
     "-o",
     "--output-folder",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=options.FOLDER,
     metavar="DIR",
     help="The pictures become DIR/000.png and so on.",
 )
 @click.option(
     "--size", callback=_parsed_size, metavar="WxH", help="In pixels. [default: 16 tokens of level 1 along each side]"
 )
-@click.option("--condition", metavar="FILE", help="Tell the prior what this picture has: its edges, its colours, ...")
-@click.option("--condition-map", metavar="FILE", help="Tell it what this picture shows: drawn edges, colours, ...")
+@click.option(
+    "--condition",
+    metavar="FILE",
+    shell_complete=options.complete_files,
+    help="Tell the prior what this picture has: its edges, its colours, ...",
+)
+@click.option(
+    "--condition-map",
+    metavar="FILE",
+    shell_complete=options.complete_files,
+    help="Tell it what this picture shows: drawn edges, colours, ...",
+)
 @click.option("--stream", is_flag=True, help="Write .vq streams, which decode to the same pictures.")
 @sampling_options(conditions=["condition", "condition_map"])
 @options.max_pixels
@@ -53,7 +63,7 @@ def _parsed_size(context: click.Context, parameter: click.Parameter, value: str 
 @options.as_json
 @options.debug
 def generate(
-    series: Series,
+    job: SamplingJob,
     output_folder: Path,
     size: tuple[int, int] | None,
     condition: str | None,
@@ -70,25 +80,25 @@ def generate(
     With a --condition they are as large as its picture. The bits told are how improbable a token is to the prior, on
     average: what an ideal coder would need.
     """
-    told = condition or condition_map
+    condition_file = condition or condition_map
     if condition and condition_map:
         raise click.UsageError("give --condition or --condition-map, not both")
-    if told and size:
+    if condition_file and size:
         raise click.UsageError("the pictures are as large as that of the condition; leave --size out")
-    if told and not series.prior.card.condition:
-        raise click.UsageError(f"prior {series.prior.card.name} is told nothing of a picture; leave the condition out")
-    digits = max(3, len(str(series.count - 1)))
+    if condition_file and not job.prior.card.condition:
+        raise click.UsageError(f"prior {job.prior.card.name} is told nothing of a picture; leave the condition out")
+    digits = max(3, len(str(job.series.count - 1)))
     suffix = STREAM_SUFFIX if stream else ".png"
-    tasks = [Task(STANDARD, str(output_folder / f"{number:0{digits}}{suffix}")) for number in range(series.count)]
+    tasks = [Task(STANDARD, str(output_folder / f"{number:0{digits}}{suffix}")) for number in range(job.series.count)]
     for task in tasks:
         check_target(task, force=force)
-    side = _USUAL_TOKENS * series.prior.card.prior.factors[0]
+    side = _USUAL_TOKENS * job.prior.card.prior.factors[0]
     size = size or (side, side)
-    image = read_picture(told, max_pixels) if told else None
-    sampler, grid = series.load(device), None
+    image = read_picture(condition_file, max_pixels) if condition_file else None
+    sampler, grid = job.load(device), None
     if image:
         size = image.width, image.height
         grid = (sampler.condition_of if condition else sampler.condition_from_map)(image.rgb)
-    with token_bar(series.count * sampler.count_tokens(size, series.levels)) as progress:
-        pictures = sampler.generate(size=size, condition=grid, progress=progress, **series.arguments())
-        Writer(sampler, series, force, as_json, told).write_all(pictures, tasks)
+    with token_bar(job.series.count * sampler.count_tokens(size, job.series.levels)) as progress:
+        pictures = sampler.generate(job.series, size=size, condition=grid, progress=progress)
+        Writer(sampler, job, force, as_json, condition_file).write_all(pictures, tasks)

@@ -8,18 +8,16 @@ from typing import Any
 
 import click
 
-from vqcodec.bitstream import PRIOR_ID, STATIC_ID, UNIFORM_ID, BoxType, UnknownModelError, read_header
+from vqcodec.bitstream import BoxType, UnknownModelError, entropy_name, read_header
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import find_model_by_id
 from vqcodec.cli.common import options
 from vqcodec.cli.common.failures import printable, report
 from vqcodec.cli.common.files import STANDARD, read_stream_file
 
-_ENTROPY_NAMES = {UNIFORM_ID: "uniform", STATIC_ID: "static", PRIOR_ID: "prior"}
-
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=options.complete_files)
 @options.as_json
 @options.debug
 def info(files: tuple[str, ...], as_json: bool, debug: bool) -> None:
@@ -56,7 +54,7 @@ def describe_stream(data: bytes) -> dict[str, Any]:
         "levels": header.level_count,
         "level_bytes": list(stream.payload_bytes),
         "complete": stream.complete,
-        "entropy": _ENTROPY_NAMES.get(header.entropy_id, f"unknown ({header.entropy_id})"),
+        "entropy": entropy_name(header.entropy_id),
         "model": model,
         "model_id": header.model_id.hex(),
         "boxes": {_box_name(kind): size for kind, size in stream.box_bytes.items()},

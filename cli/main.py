@@ -18,28 +18,32 @@ from vqcodec import __version__
 from vqcodec.cli.common import options
 from vqcodec.cli.common.failures import report
 
-#: command -> module of vqcodec.cli that holds it under the same name
-_COMMANDS = {
-    "encode": "encode",
-    "decode": "decode",
-    "info": "info",
-    "truncate": "truncate",
-    "generate": "generate",
-    "complete": "complete",
-    "upscale": "upscale",
-    "compare": "compare",
-    "models": "models",
-    "doctor": "doctor",
-    "train": "train",
-    "export": "export",
-    "quantize-prior": "quantize_prior",
-    "weights": "weights",
-    "bench": "bench",
+#: commands as --help groups them
+_SECTIONS = {
+    "Everyday": (
+        "encode",
+        "decode",
+        "info",
+        "truncate",
+        "generate",
+        "complete",
+        "upscale",
+        "models",
+        "doctor",
+        "completion",
+    ),
+    "Training": ("train", "export", "quantize-prior", "weights"),
+    "Measuring": ("compare", "bench"),
 }
+_HIDDEN = ("man",)
+#: command -> module of vqcodec.cli that holds it under the same name
+_COMMANDS = {name: name.replace("-", "_") for names in (*_SECTIONS.values(), _HIDDEN) for name in names}
 
 
 class LazyGroup(click.Group):
-    """Imports a command's module only when the command is asked for."""
+    """Imports a command's module only when the command is asked for. sections: the commands' names by title."""
+
+    sections = _SECTIONS
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -50,6 +54,14 @@ class LazyGroup(click.Group):
         module = _COMMANDS[cmd_name]
         command: click.Command = getattr(import_module(f"vqcodec.cli.{module}"), cmd_name.replace("-", "_"))
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands, section by section."""
+        width = formatter.width - 6 - max(map(len, _COMMANDS))
+        for title, names in self.sections.items():
+            commands = {name: self.get_command(ctx, name) for name in names}
+            with formatter.section(title):
+                formatter.write_dl([(name, each.get_short_help_str(width)) for name, each in commands.items() if each])
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         for stream in (sys.stdout, sys.stderr):

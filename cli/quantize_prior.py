@@ -10,20 +10,20 @@ from vqcodec.cli.common import options
 
 
 @click.command(name="quantize-prior")
-@click.argument("model", metavar="MODEL", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("model", metavar="MODEL", type=options.READABLE_FOLDER)
 @click.option(
     "--prior",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=options.READABLE_FOLDER,
     help="Folder of the prior. [default: the one in MODEL]",
 )
 @click.option(
     "--data",
     multiple=True,
     required=True,
-    type=click.Path(exists=True, path_type=Path),
+    type=options.READABLE,
     help="Pictures that show how large activations get: folders, tar shards or files.",
 )
-@click.option("--crops", type=click.IntRange(min=1), default=64, show_default=True, help="Random crops of them.")
+@click.option("--crops", type=options.AT_LEAST_1, default=64, show_default=True, help="Random crops of them.")
 @options.debug
 def quantize_prior(model: Path, prior: Path | None, data: tuple[Path, ...], crops: int, debug: bool) -> None:
     """Let a prior code the streams of a model.

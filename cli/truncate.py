@@ -23,8 +23,8 @@ from vqcodec.cli.common.files import (
 @click.command()
 @options.paths
 @options.output_folder
-@click.option("--levels", type=click.IntRange(min=1), help="Keep the first so many levels.")
-@click.option("--max-bytes", type=click.IntRange(min=1), help="Keep as many whole levels as fit.")
+@click.option("--levels", type=options.AT_LEAST_1, help="Keep the first so many levels.")
+@click.option("--max-bytes", type=options.AT_LEAST_1, help="Keep as many whole levels as fit.")
 @click.option(
     "--partial", is_flag=True, help="Make a whole stream of one that is cut off, of the levels that are whole."
 )
@@ -72,24 +72,26 @@ def truncate(
                 f"with its first level alone it has {sizes[0]} bytes: encode the picture itself with --max-bytes"
             )
         count = len(fitting)
-        made = truncated_stream(data, model_of, count, allow_partial=partial, max_pixels=max_pixels)
-        write_output(task, made, force=force, check=lambda made: read_stream(made, model_of, max_pixels=max_pixels))
-        whole, named = len(sizes), stream.header.level_count
+        shorter = truncated_stream(data, model_of, count, allow_partial=partial, max_pixels=max_pixels)
+        write_output(task, shorter, force=force, check=lambda data: read_stream(data, model_of, max_pixels=max_pixels))
+        whole, levels_before = len(sizes), stream.header.level_count
         warnings: tuple[str, ...] = ()
         if not stream.complete:
-            warnings = (f"the stream was cut off: {whole} of {named} levels are whole, and could not be checked",)
+            warnings = (
+                f"the stream was cut off: {whole} of {levels_before} levels are whole, and could not be checked",
+            )
         values = {
             "input": task.source,
             "output": task.target,
-            "bytes": len(made),
+            "bytes": len(shorter),
             "levels": count,
             "bytes_before": len(data),
-            "levels_before": named,
+            "levels_before": levels_before,
             "warnings": list(warnings),
         }
         line = (
-            f"{task.target_name}: {len(made)} bytes, {count} level{'s' if count > 1 else ''} "
-            f"(before: {len(data)} bytes, {named} level{'s' if named > 1 else ''})"
+            f"{task.target_name}: {len(shorter)} bytes, {count} level{'s' if count > 1 else ''} "
+            f"(before: {len(data)} bytes, {levels_before} level{'s' if levels_before > 1 else ''})"
         )
         return Outcome(line, values, warnings)
 

@@ -7,7 +7,7 @@ import click
 from vqcodec.cli.common import options
 from vqcodec.cli.common.files import STANDARD, FileError, Task, check_target, picture_type
 from vqcodec.cli.common.sampling import (
-    Series,
+    SamplingJob,
     Writer,
     is_stream,
     numbered_targets,
@@ -19,11 +19,11 @@ from vqcodec.generation.config import FOR_UPSCALING
 
 
 @click.command()
-@click.argument("source", metavar="IN")
-@click.argument("target", metavar="OUT")
+@click.argument("source", metavar="IN", shell_complete=options.complete_files)
+@click.argument("target", metavar="OUT", shell_complete=options.complete_files)
 @click.option("--factor", type=click.Choice(["2", "4", "8"]), default="4", show_default=True, help="How much larger.")
 @click.option("--free", is_flag=True, help="Leave the colours as they come; by default OUT, shrunk, is IN.")
-@sampling_options(lambda values: f"low-{values['factor']}", conditions=["source"], default=FOR_UPSCALING)
+@sampling_options(lambda values: f"low-{values['factor']}", conditions=["source"], usual=FOR_UPSCALING)
 @options.max_pixels
 @options.device
 @options.force
@@ -34,7 +34,7 @@ def upscale(
     target: str,
     factor: str,
     free: bool,
-    series: Series,
+    job: SamplingJob,
     max_pixels: int,
     device: str,
     force: bool,
@@ -47,11 +47,11 @@ def upscale(
     more OUT.png becomes OUT-000.png and so on: other pictures that IN may be of. IN and OUT may be - for stdin and
     stdout.
     """
-    if target == STANDARD and series.count > 1:
+    if target == STANDARD and job.series.count > 1:
         raise click.UsageError("one picture only fits into stdout; name OUT, or leave -n out")
     if not is_stream(target):
         picture_type(target)
-    tasks = [Task(source, each) for each in numbered_targets(target, series.count)]
+    tasks = [Task(source, each) for each in numbered_targets(target, job.series.count)]
     for task in tasks:
         check_target(task, force=force)
     times = int(factor)
@@ -62,7 +62,7 @@ def upscale(
             f"{tasks[0].source_name}: {times} times larger it is {width} x {height}, above {max_pixels} pixels; raise "
             "--max-pixels if that is what you want"
         )
-    sampler = series.load(device)
-    with token_bar(series.count * sampler.count_tokens((width, height), series.levels)) as progress:
-        pictures = sampler.upscale(image.rgb, keep=not free, progress=progress, **series.arguments())
-        Writer(sampler, series, force, as_json, tasks[0].source).write_all(pictures, tasks)
+    sampler = job.load(device)
+    with token_bar(job.series.count * sampler.count_tokens((width, height), job.series.levels)) as progress:
+        pictures = sampler.upscale(image.rgb, job.series, keep=not free, progress=progress)
+        Writer(sampler, job, force, as_json, tasks[0].source).write_all(pictures, tasks)

@@ -10,13 +10,13 @@ from vqcodec.cli.common import options
 
 
 @click.command()
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", type=options.FOLDER)
 @click.argument(
     "packages",
     nargs=-1,
     required=True,
     metavar="PACKAGE...",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=options.READABLE_FILE,
 )
 @options.debug
 def weights(folder: Path, packages: tuple[Path, ...], debug: bool) -> None:

@@ -16,6 +16,7 @@ import torch
 from PIL import Image, ImageOps
 
 from vqcodec.generation.conditions import LOW_RESOLUTIONS, to_pixels
+from vqcodec.generation.config import Series
 from vqcodec.generation.sampler import Sampler
 from vqcodec.pictures.arrays import Pixels
 from vqcodec.pictures.image import load_image, scale_pixels, to_unit_range
@@ -37,9 +38,9 @@ def cells(sampler: Sampler, picture: Pixels) -> list[Pixels]:
     told = sampler.condition.shown(picture[None])[0]
     if sampler.card.condition in LOW_RESOLUTIONS:
         low = to_pixels(shrink(scale_pixels(torch.from_numpy(picture[None])), sampler.upscaling))[0]
-        made = sampler.upscale(low, count=SAMPLES)
+        made = sampler.upscale(low, Series(SAMPLES))
     else:
-        made = sampler.generate(SAMPLES, size=(SIDE, SIDE), condition=sampler.condition_of(picture))
+        made = sampler.generate(Series(SAMPLES), size=(SIDE, SIDE), condition=sampler.condition_of(picture))
     return [picture, told, *(each.rgb for each in made)]
 
 

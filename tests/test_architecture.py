@@ -25,12 +25,14 @@ LAYERS = {
 COMMANDS = [
     "compare",
     "complete",
+    "completion",
     "decode",
     "doctor",
     "encode",
     "export",
     "generate",
     "info",
+    "man",
     "models",
     "quantize_prior",
     "truncate",
@@ -48,6 +50,7 @@ MAY_IMPORT = {
 #: Modules that stand in no room of their own are named by themselves.
 ROOMS = {
     "vqcodec": [
+        "whole_files",
         "compute",
         "pictures",
         "kernels",

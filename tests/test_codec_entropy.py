@@ -88,7 +88,7 @@ def test_a_missing_or_damaged_prior_is_told_when_it_is_needed(damage: Callable[[
     load_model_folder.cache_clear()
     codec = Codec.load(copy, device="cpu")
     for use in (lambda: codec.decode(stream), lambda: codec.encode(PICTURE, entropy="prior")):
-        with pytest.raises(ModelError, match=rf"{ENTROPY_FILE}: .*the prior of model tiny"):
+        with pytest.raises(ModelError, match=rf"{ENTROPY_FILE}: .*the integer prior (cannot|that model tiny's)"):
             use()
     assert codec.decode(codec.encode(PICTURE, entropy="static")).size == (50, 37)
 

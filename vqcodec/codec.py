@@ -14,9 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from vqcodec.bitstream import (
-    PRIOR_ID,
-    STATIC_ID,
-    UNIFORM_ID,
+    ENTROPY_IDS,
     Boxes,
     Stream,
     StreamModel,
@@ -27,7 +25,7 @@ from vqcodec.bitstream import (
     write_stream,
 )
 from vqcodec.cards.errors import ModelError
-from vqcodec.cards.finding import DEFAULT_MODEL, check_model_id, find_model, find_model_by_id
+from vqcodec.cards.finding import DEFAULT_MODEL, check_model_id, find_model
 from vqcodec.cards.model_card import ModelCard, ModelFolder
 from vqcodec.cards.weight_files import load_weights
 from vqcodec.compute.devices import choose_device, fast_dtype
@@ -53,9 +51,6 @@ ImageLike: TypeAlias = "LoadedImage | Image.Image | NDArray[np.uint8] | str | Pa
 
 #: codec, pixels (H, W, 3) and number of levels to what tokens are chosen from, on the codec's device
 Refine: TypeAlias = "Callable[[Codec, NDArray[np.uint8], int], Analysis]"
-
-#: names of the entropy models on the command line and in `Codec.encode`
-ENTROPY_IDS = {"uniform": UNIFORM_ID, "static": STATIC_ID, "prior": PRIOR_ID}
 
 
 @dataclass(frozen=True)
@@ -107,11 +102,6 @@ class Codec:
         chosen = choose_device(device)
         return cls(model, load_network(model), chosen, dtype or fast_dtype(chosen))
 
-    @classmethod
-    def for_stream(cls, model_id: bytes, *, device: str = "auto", dtype: torch.dtype | None = None) -> Codec:
-        """Load the installed model that a stream names. Raises UnknownModelError, ModelError or DeviceError."""
-        return cls.load(find_model_by_id(model_id).path, device=device, dtype=dtype)
-
     @property
     def card(self) -> ModelCard:
         """The model's card."""
@@ -121,7 +111,7 @@ class Codec:
     def default_entropy(self) -> str:
         """The one with the smallest streams that the model has: `prior`, else `static`, else `uniform`."""
         known = self.model.stream_model.entropy_models
-        return next(name for name in ("prior", "static", "uniform") if ENTROPY_IDS[name] in known)
+        return next(name for name, number in ENTROPY_IDS.items() if number in known)
 
     def encode(
         self,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any, Final
 
-from vqcodec.benchmarks.common.result_lines import append_results, read_results
+from vqcodec.benchmarks.common.result_lines import parsed_fields
 from vqcodec.benchmarks.common.text_table import table
 
 
@@ -51,12 +50,7 @@ class Row:
     @classmethod
     def from_json(cls, line: str) -> Row:
         """The inverse of `to_json`. Raises ValueError with a reason."""
-        try:
-            values = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"not JSON ({error})") from None
-        if not isinstance(values, dict) or set(values) != {*(field.name for field in fields(cls)), "gain_db"}:
-            raise ValueError("not the fields of a row")
+        values = parsed_fields(line, [*(field.name for field in fields(cls)), "gain_db"], "a row")
         for name in ("psnr_db", "bits_per_pixel", "tokens", "usage", "perplexity"):
             if not isinstance(values[name], (int, float)):
                 raise ValueError(f"{name} is {values[name]!r}")
@@ -111,19 +105,6 @@ def markdown(sweeps: Mapping[str, Sequence[Row]], names: Sequence[str]) -> str:
         for title, rows in sweeps.items()
     ]
     return "\n".join(parts)
-
-
-def read_rows(path: Path) -> tuple[list[Row], list[str]]:
-    """The rows of a results file, and a message for each line that holds none. Without a file there are none of both.
-
-    Raises OSError when it cannot be read.
-    """
-    return read_results(path, Row.from_json, "its row is trained again")
-
-
-def append_row(path: Path, row: Row) -> None:
-    """Add a line to a results file; a last line that was cut off keeps its own line. Raises OSError."""
-    append_results(path, [row.to_json()])
 
 
 def _decimals(value: float | None, form: str) -> str:

@@ -19,9 +19,10 @@ from typing import Any, Final
 
 import torch
 
-from vqcodec.benchmarks.ablation.rows import Row, append_row, read_rows
+from vqcodec.benchmarks.ablation.rows import Row
 from vqcodec.benchmarks.common.environment import describe_run
 from vqcodec.benchmarks.common.example_sets import ExampleSets
+from vqcodec.benchmarks.common.result_lines import RowFile
 from vqcodec.models.autoencoder import Autoencoder
 from vqcodec.models.compact import Decoder, Encoder
 from vqcodec.models.single_latent import VQAutoencoder
@@ -219,31 +220,24 @@ class Rows:
         device: str = "auto",
     ) -> None:
         self.ablation, self.data = ablation, data
-        self._results, self._weights, self._device = results, perceptual_weights, device
-        self._measured: list[Row] = []
-        self.damaged: list[str] = []
-        if results:
-            results.parent.mkdir(parents=True, exist_ok=True)
-            self._measured, self.damaged = read_rows(results)
+        self._perceptual_weights, self._device = perceptual_weights, device
+        self._file = RowFile(results, Row.from_json)
+        self.damaged = self._file.damaged
 
     def row(self, variant: Variant, report: Callable[[int, dict[str, float]], None] = lambda step, values: None) -> Row:
         """Raises what `measure` raises."""
-        settings = settings_of(self.ablation, variant, self.data)
-        for known in self._measured:
-            if known.settings == settings:
-                return known
-        row = measure(
-            self.ablation,
-            variant,
-            self.data,
-            perceptual_weights=self._weights,
-            device=self._device,
-            report=report,
-        )
-        self._measured.append(row)
-        if self._results:
-            append_row(self._results, row)
-        return row
+
+        def measured() -> Row:
+            return measure(
+                self.ablation,
+                variant,
+                self.data,
+                perceptual_weights=self._perceptual_weights,
+                device=self._device,
+                report=report,
+            )
+
+        return self._file.row(settings_of(self.ablation, variant, self.data), measured)
 
 
 def _start(trainer: Stage1Trainer) -> VQAutoencoder:

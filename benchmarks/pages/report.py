@@ -20,12 +20,13 @@ from vqcodec.benchmarks.pages.tables import (
     win_rate_table,
 )
 from vqcodec.benchmarks.pages.viewer import Shown, ViewerPicture, first_view, thumbnail, viewer_values
-from vqcodec.benchmarks.pages.writing import as_script, render, write_whole
+from vqcodec.benchmarks.pages.writing import as_script, render
 from vqcodec.benchmarks.rate_distortion.labels import codec_labels, format_label, setting_label
 from vqcodec.benchmarks.rate_distortion.points import RDPoint
 from vqcodec.benchmarks.rate_distortion.published import PublishedCurve
 from vqcodec.benchmarks.rate_distortion.store import Store, original_key
 from vqcodec.benchmarks.rate_distortion.summary import METRICS, Summary
+from vqcodec.whole_files import write_whole
 
 
 class ReportError(RuntimeError):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -23,17 +20,6 @@ def render(template: str, **values: Any) -> str:
 def as_script(text: str) -> Markup:
     """Trusted JavaScript, for inside a script element."""
     return Markup(text.replace("</script", "<\\/script"))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a UTF-8 file whole or not at all, over what is there. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
 
 
 @lru_cache(maxsize=1)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from vqcodec.benchmarks.common.environment import describe_run
-from vqcodec.benchmarks.common.result_lines import append_results, read_results
+from vqcodec.benchmarks.common.result_lines import RowFile
 from vqcodec.benchmarks.priors.rows import PriorRow
 from vqcodec.benchmarks.priors.tokens import TokenData
 from vqcodec.benchmarks.priors.training import Predict, Report, Training, bits_per_token, order_0_bits, train
@@ -170,26 +170,18 @@ class PriorRows:
     def __init__(
         self, plan: PriorComparison, data: TokenData, results: Path | None = None, *, device: str = "auto"
     ) -> None:
-        self.plan, self.data = plan, data
-        self._results, self._device = results, device
-        self._measured: list[PriorRow] = []
-        self.damaged: list[str] = []
-        if results:
-            results.parent.mkdir(parents=True, exist_ok=True)
-            self._measured, self.damaged = read_results(results, PriorRow.from_json, "its row is trained again")
+        self.plan, self.data, self._device = plan, data, device
+        self._file = RowFile(results, PriorRow.from_json)
+        self.damaged = self._file.damaged
 
     def row(self, prior: str, report: Report = lambda step, bits: None) -> PriorRow:
         """Raises what `measure` raises. The PixelCNN's asks for that of the transformer first."""
         seconds = self.row(self.plan.reference).seconds if prior == PIXELCNN else None
-        settings = settings_of(self.plan, prior, self.data, seconds)
-        for known in self._measured:
-            if known.settings == settings:
-                return known
-        row = measure(self.plan, prior, self.data, seconds=seconds, device=self._device, report=report)
-        self._measured.append(row)
-        if self._results:
-            append_results(self._results, [row.to_json()])
-        return row
+
+        def measured() -> PriorRow:
+            return measure(self.plan, prior, self.data, seconds=seconds, device=self._device, report=report)
+
+        return self._file.row(settings_of(self.plan, prior, self.data, seconds), measured)
 
 
 def _training(plan: PriorComparison, prior: str, seconds: float | None) -> Training:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
+from vqcodec.benchmarks.common.result_lines import parsed_fields
 from vqcodec.benchmarks.common.text_table import table
 
 
@@ -42,12 +43,7 @@ class PriorRow:
     @classmethod
     def from_json(cls, line: str) -> PriorRow:
         """The inverse of `to_json`. Raises ValueError with a reason."""
-        try:
-            values = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"not JSON ({error})") from None
-        if not isinstance(values, dict) or set(values) != {*(field.name for field in fields(cls)), "saved"}:
-            raise ValueError("not the fields of a row")
+        values = parsed_fields(line, [*(field.name for field in fields(cls)), "saved"], "a row")
         for name in ("bits_per_token", "log2_codebook_size", "passes", "parameters", "steps", "seconds"):
             if not isinstance(values[name], (int, float)):
                 raise ValueError(f"{name} is {values[name]!r}")

@@ -13,7 +13,7 @@ from PIL import Image
 from vqcodec.benchmarks.common.text_table import table
 from vqcodec.benchmarks.rate_distortion.metrics import Metrics
 from vqcodec.generation.conditions import enlarged, to_pixels
-from vqcodec.generation.config import SamplingConfig
+from vqcodec.generation.config import SamplingConfig, Series
 from vqcodec.generation.sampler import Sampler
 from vqcodec.pictures.arrays import Pixels
 from vqcodec.pictures.image import scale_pixels
@@ -99,12 +99,12 @@ def _enlarged(
 ) -> dict[str, Pixels]:
     """By way."""
     size = low.shape[1] * factor, low.shape[0] * factor
-    [free] = sampler.upscale(low, seed=seed, config=config, keep=False)
+    [free] = sampler.upscale(low, Series(seed=seed, config=config), keep=False)
     return {
         "bicubic": enlarged(low[None], factor)[0],
         "lanczos": np.array(Image.fromarray(low).resize(size, Image.Resampling.LANCZOS)),
         "free": free.rgb,
-        "prior": sampler.kept(free, low).rgb,
+        "prior": sampler.with_colours_of(low, free).rgb,
     }
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from vqcodec.benchmarks.common.result_lines import append_results, read_results
+from vqcodec.benchmarks.common.result_lines import append_results, parsed_fields, read_results
 from vqcodec.benchmarks.rate_distortion.codecs import Setting
 
 
@@ -58,13 +58,7 @@ class RDPoint:
     @classmethod
     def from_json(cls, line: str) -> RDPoint:
         """The inverse of `to_json`. Raises ValueError with a reason."""
-        try:
-            values = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"not JSON ({error})") from None
-        names = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or set(values) != names | {"bits_per_pixel"}:
-            raise ValueError("not the fields of an RD point")
+        values = parsed_fields(line, [*(field.name for field in fields(cls)), "bits_per_pixel"], "an RD point")
         stated = values.pop("bits_per_pixel")
         for name, kinds in _KINDS.items():
             if not isinstance(values[name], kinds) or isinstance(values[name], bool):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zlib
 from collections import defaultdict
@@ -19,6 +18,7 @@ from vqcodec.benchmarks.rate_distortion.codecs import Setting
 from vqcodec.benchmarks.rate_distortion.frechet import frechet_distance
 from vqcodec.benchmarks.rate_distortion.points import PointKey, RDPoint
 from vqcodec.pictures.arrays import Pixels
+from vqcodec.whole_files import replacing
 
 _ORIGINAL: Final = "original"
 #: of the WebP copies
@@ -44,14 +44,12 @@ class Store:
         """Write what is wanted of a decoded picture (H, W, 3) uint8; `features` are needed when they are wanted."""
         for path in self._wanted(key):
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            with temporary.open("wb") as file:
+            with replacing(path) as temporary, temporary.open("wb") as file:
                 if path.suffix == ".npy":
                     assert features is not None
                     np.save(file, features)
                 else:
                     Image.fromarray(rgb).save(file, "WEBP", quality=PICTURE_QUALITY, method=2)
-            temporary.replace(path)
 
     def picture(self, key: PointKey) -> Path:
         """Where the copy of a decoded picture lies, if it is there."""

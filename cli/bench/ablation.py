@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ import click
 from tqdm import tqdm
 
 from vqcodec.cli.common import options
+from vqcodec.cli.common.files import write_text
+from vqcodec.cli.common.option_groups import option, takes
 
 if TYPE_CHECKING:
     from vqcodec.benchmarks.ablation.rows import Row
@@ -17,52 +20,53 @@ if TYPE_CHECKING:
 RESULTS_FILE, TABLE_FILE = "results.jsonl", "table.md"
 
 
-def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
-    """Comma-separated whole numbers."""
-    parts = [part.strip() for part in value.split(",")]
-    if not all(part.isdecimal() and int(part) for part in parts):
-        raise click.BadParameter(f"{value!r} is not a list of numbers such as 4,8,16")
-    return tuple(dict.fromkeys(map(int, parts)))
+@dataclass(frozen=True)
+class AblationOptions:
+    """Which models are trained, and how."""
+
+    factors: tuple[int, ...] = option(
+        "--factors",
+        callback=options.comma_separated_numbers,
+        default="2,4,8,16",
+        show_default=True,
+        help="Downsampling factors f, separated by commas, at the middle one of the codebook sizes.",
+    )
+    codebook_sizes: tuple[int, ...] = option(
+        "--codebook-sizes",
+        callback=options.comma_separated_numbers,
+        default="16,64,256,1024",
+        show_default=True,
+        help="Codebook sizes K, separated by commas, at the middle one of the factors.",
+    )
+    quantizers: bool = option(
+        "--quantizers/--no-quantizers", default=True, show_default=True, help="Compare kinds of quantisers too."
+    )
+    steps: int = option("--steps", type=options.AT_LEAST_1, default=600, show_default=True, help="Of each training.")
+    crop_size: int = option(
+        "--crop-size",
+        type=click.IntRange(min=16),
+        default=64,
+        show_default=True,
+        help="Side of the training crops, pixels; a multiple of every factor.",
+    )
+    seed: int = option("--seed", type=options.AT_LEAST_0, default=0, show_default=True, help="Of all that is random.")
 
 
 @click.command()
 @click.option(
     "--images",
-    type=click.Path(exists=True, path_type=Path),
+    type=options.READABLE,
     help="Folder of pictures (nested) or tar shard; every tenth is held out. [default: generated shapes]",
 )
 @click.option(
     "--perceptual-weights",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=options.READABLE_FOLDER,
     help="Folder with the weights of LPIPS (AlexNet): adds it and a discriminator to the losses, and rows without.",
 )
-@click.option(
-    "--factors",
-    callback=_numbers,
-    default="2,4,8,16",
-    show_default=True,
-    help="Downsampling factors f, separated by commas, at the middle one of the codebook sizes.",
-)
-@click.option(
-    "--codebook-sizes",
-    callback=_numbers,
-    default="16,64,256,1024",
-    show_default=True,
-    help="Codebook sizes K, separated by commas, at the middle one of the factors.",
-)
-@click.option("--quantizers/--no-quantizers", default=True, show_default=True, help="Compare kinds of quantisers too.")
-@click.option("--steps", type=click.IntRange(min=1), default=600, show_default=True, help="Of each training.")
-@click.option(
-    "--crop-size",
-    type=click.IntRange(min=16),
-    default=64,
-    show_default=True,
-    help="Side of the training crops, pixels; a multiple of every factor.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is random.")
+@takes(AblationOptions, "training")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=options.FOLDER,
     help=f"Folder for {RESULTS_FILE}, which is gone on with if it is there, and {TABLE_FILE}.",
 )
 @options.as_json
@@ -71,12 +75,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
 def ablation(
     images: Path | None,
     perceptual_weights: Path | None,
-    factors: tuple[int, ...],
-    codebook_sizes: tuple[int, ...],
-    quantizers: bool,
-    steps: int,
-    crop_size: int,
-    seed: int,
+    training: AblationOptions,
     out: Path | None,
     as_json: bool,
     device: str,
@@ -93,19 +92,11 @@ def ablation(
     from vqcodec.compute.devices import keep_freed_memory
 
     try:
-        plan = Ablation(
-            factors=factors,
-            codebook_sizes=codebook_sizes,
-            steps=steps,
-            crop_size=crop_size,
-            seed=seed,
-            perceptual=perceptual_weights is not None,
-            quantizers=quantizers,
-        )
+        plan = Ablation(**asdict(training), perceptual=perceptual_weights is not None)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     keep_freed_memory()
-    data = picture_data(images, crop_size) if images else toy_data(crop_size, seed)
+    data = picture_data(images, training.crop_size) if images else toy_data(training.crop_size, training.seed)
     results = out / RESULTS_FILE if out else None
     rows = Rows(plan, data, results, perceptual_weights=perceptual_weights, device=device)
     for line in rows.damaged:
@@ -147,7 +138,7 @@ def _write_tables(rows: Rows, path: Path) -> None:
     from vqcodec.benchmarks.ablation.rows import columns, markdown
 
     sweeps = {title: list(map(rows.row, variants)) for title, variants in rows.ablation.sweeps().items()}
-    path.write_text(f"{_about(rows)}\n\n{markdown(sweeps, columns(rows.ablation.perceptual))}", encoding="utf-8")
+    write_text(path, f"{_about(rows)}\n\n{markdown(sweeps, columns(rows.ablation.perceptual))}")
 
 
 def _about(rows: Rows) -> str:

@@ -29,7 +29,7 @@ _MOST_PRODUCTS = {True: 2.0**46, False: 2.0**35}
 
 
 @click.command()
-@click.option("--vectors", "-n", type=click.IntRange(min=1), multiple=True, help="How many are looked up (repeatable).")
+@click.option("--vectors", "-n", type=options.AT_LEAST_1, multiple=True, help="How many are looked up (repeatable).")
 @click.option("--codes", "-k", type=click.IntRange(1, 262144), multiple=True, help="How many there are (repeatable).")
 @click.option("--dimension", "-d", type=click.IntRange(1, 1024), multiple=True, help="Of both (repeatable).")
 @click.option(
@@ -43,16 +43,16 @@ _MOST_PRODUCTS = {True: 2.0**46, False: 2.0**35}
 @click.option(
     "--against", "names", multiple=True, help="Only these methods (repeatable); all that there are by default."
 )
-@click.option("--flips", type=click.IntRange(min=1), help="Instead: compare so many random vectors with float64.")
+@click.option("--flips", type=options.AT_LEAST_1, help="Instead: compare so many random vectors with float64.")
 @click.option(
     "--images",
     multiple=True,
-    type=click.Path(exists=True, path_type=Path),
+    type=options.READABLE,
     help="With --flips: latents of these, too; a folder, tar shard or picture (repeatable).",
 )
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="With --images: whose latents.")
 @options.device
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here, as JSON.")
+@options.figures
 @options.debug
 def kernels(
     vectors: tuple[int, ...],

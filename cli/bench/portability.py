@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,13 +11,14 @@ from tqdm import tqdm
 from vqcodec.cards.finding import DEFAULT_MODEL, find_model
 from vqcodec.cards.model_card import ENTROPY_FILE
 from vqcodec.cli.common import options
+from vqcodec.cli.common.files import write_json
 
 
 @click.command()
-@click.option("--streams", type=click.IntRange(min=1), default=10_000, show_default=True, help="How many.")
+@click.option("--streams", type=options.AT_LEAST_1, default=10_000, show_default=True, help="How many.")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model whose prior takes part.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the result here, as JSON.")
+@click.option("--out", type=options.FILE, help="Write the result here, as JSON.")
 @options.debug
 def portability(streams: int, model: str, seed: int, out: Path | None, debug: bool) -> None:
     """Write streams in processes that differ in threads, vector units and settings, and read them in others.
@@ -41,6 +41,6 @@ def portability(streams: int, model: str, seed: int, out: Path | None, debug: bo
         click.echo(line)
     if out is not None:
         cases = {name: asdict(case) for name, case in CASES.items()}
-        out.write_text(json.dumps(describe_run() | {"cases": cases} | asdict(found), indent=1) + "\n", encoding="utf-8")
+        write_json(out, describe_run() | {"cases": cases} | asdict(found))
     if found.failures:
         raise SystemExit(1)

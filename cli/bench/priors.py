@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from tqdm import tqdm
 
-from vqcodec.cards.finding import DEFAULT_MODEL
 from vqcodec.cli.common import options
+from vqcodec.cli.common.files import write_text
+from vqcodec.cli.common.option_groups import option, shared, takes
 
 if TYPE_CHECKING:
     from vqcodec.benchmarks.priors.comparison import PriorRows
@@ -19,73 +21,72 @@ if TYPE_CHECKING:
 RESULTS_FILE, TABLE_FILE = "results.jsonl", "table.md"
 
 
-def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    """Comma-separated words."""
-    if value is None:
-        return None
-    return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+@dataclass(frozen=True)
+class TokenOptions:
+    """Whose tokens the priors learn, and how many."""
+
+    images: Path | None = option(
+        "--images",
+        type=options.READABLE,
+        help="Folder of pictures (nested) or tar shard; every tenth is held out. [default: generated shapes]",
+    )
+    model: str = shared(options.model)
+    level: int = option(
+        "--level", type=options.AT_LEAST_1, default=1, show_default=True, help="Whose tokens are predicted."
+    )
+    crop_size: int = option(
+        "--crop-size",
+        type=click.IntRange(min=16),
+        default=256,
+        show_default=True,
+        help="Side of the crops, pixels; smaller pictures are left out.",
+    )
+    crops: int = option(
+        "--crops", type=options.AT_LEAST_1, default=1500, show_default=True, help="Random crops to learn from."
+    )
+    held_out: int = option(
+        "--held-out", type=options.AT_LEAST_1, default=150, show_default=True, help="Held-out pictures at most."
+    )
+
+
+@dataclass(frozen=True)
+class PriorsOptions:
+    """Which priors are trained, and how."""
+
+    orders: tuple[str, ...] | None = option(
+        "--orders",
+        callback=options.comma_separated,
+        help="Orders of the tokens for the transformer, separated by commas, such as raster,quincunx. [default: all]",
+    )
+    steps: int = option(
+        "--steps", type=options.AT_LEAST_1, default=300, show_default=True, help="Of each order's training."
+    )
+    batch_size: int = option(
+        "--batch-size", type=options.AT_LEAST_1, default=16, show_default=True, help="Grids a step."
+    )
+    width: int = option("--width", type=options.AT_LEAST_1, default=128, show_default=True, help="Of the transformer.")
+    depth: int = option(
+        "--depth", type=options.AT_LEAST_1, default=3, show_default=True, help="Of the transformer, blocks."
+    )
+    learning_rate: float = option(
+        "--learning-rate", type=options.ABOVE_0, default=2e-3, show_default=True, help="The highest."
+    )
+    seed: int = option("--seed", type=options.AT_LEAST_0, default=0, show_default=True, help="Of all that is random.")
 
 
 @click.command()
-@click.option(
-    "--images",
-    type=click.Path(exists=True, path_type=Path),
-    help="Folder of pictures (nested) or tar shard; every tenth is held out. [default: generated shapes]",
-)
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name, id or folder of the model.")
-@click.option("--level", type=click.IntRange(min=1), default=1, show_default=True, help="Whose tokens are predicted.")
-@click.option(
-    "--orders",
-    callback=_names,
-    help="Orders of the tokens for the transformer, separated by commas, such as raster,quincunx. [default: all]",
-)
-@click.option("--steps", type=click.IntRange(min=1), default=300, show_default=True, help="Of each order's training.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Grids a step.")
-@click.option("--width", type=click.IntRange(min=1), default=128, show_default=True, help="Of the transformer.")
-@click.option("--depth", type=click.IntRange(min=1), default=3, show_default=True, help="Of the transformer, blocks.")
-@click.option(
-    "--learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-3, show_default=True, help="The highest."
-)
-@click.option(
-    "--crop-size",
-    type=click.IntRange(min=16),
-    default=256,
-    show_default=True,
-    help="Side of the crops, pixels; smaller pictures are left out.",
-)
-@click.option(
-    "--crops", type=click.IntRange(min=1), default=1500, show_default=True, help="Random crops to learn from."
-)
-@click.option(
-    "--held-out", type=click.IntRange(min=1), default=150, show_default=True, help="Held-out pictures at most."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is random.")
+@takes(TokenOptions, "token_options")
+@takes(PriorsOptions, "training")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=options.FOLDER,
     help=f"Folder for {RESULTS_FILE}, which is gone on with if it is there, and {TABLE_FILE}.",
 )
 @options.as_json
 @options.device
 @options.debug
 def priors(
-    images: Path | None,
-    model: str,
-    level: int,
-    orders: tuple[str, ...] | None,
-    steps: int,
-    batch_size: int,
-    width: int,
-    depth: int,
-    learning_rate: float,
-    crop_size: int,
-    crops: int,
-    held_out: int,
-    seed: int,
-    out: Path | None,
-    as_json: bool,
-    device: str,
-    debug: bool,
+    token_options: TokenOptions, training: PriorsOptions, out: Path | None, as_json: bool, device: str, debug: bool
 ) -> None:
     """Train small priors on the tokens of a model, and measure their bits per token on held-out pictures.
 
@@ -96,19 +97,11 @@ def priors(
     from vqcodec.compute.devices import keep_freed_memory
 
     try:
-        plan = PriorComparison(
-            **({} if orders is None else {"orders": orders}),
-            steps=steps,
-            batch_size=batch_size,
-            width=width,
-            depth=depth,
-            learning_rate=learning_rate,
-            seed=seed,
-        )
+        plan = PriorComparison(**{name: value for name, value in asdict(training).items() if value is not None})
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     keep_freed_memory()
-    data = _tokens(images, model, level, crop_size, crops, held_out, seed, device)
+    data = _tokens(token_options, training.seed, device)
     rows = PriorRows(plan, data, out / RESULTS_FILE if out else None, device=device)
     for line in rows.damaged:
         click.echo(f"warning: {line}", err=True)
@@ -121,24 +114,24 @@ def priors(
         _write_tables(rows, out / TABLE_FILE)
 
 
-def _tokens(
-    images: Path | None, model: str, level: int, crop_size: int, crops: int, held_out: int, seed: int, device: str
-) -> TokenData:
+def _tokens(token_options: TokenOptions, seed: int, device: str) -> TokenData:
     """With a bar while they are made, on a terminal."""
     from vqcodec.benchmarks.common.example_sets import HELD_OUT_EVERY, picture_data, toy_data
     from vqcodec.benchmarks.priors.tokens import check_crops, make_tokens
     from vqcodec.codec import Codec
 
-    codec = Codec.load(model, device=device)
+    codec = Codec.load(token_options.model, device=device)
     try:
-        check_crops(codec.card, level, crop_size)
+        check_crops(codec.card, token_options.level, token_options.crop_size)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    if images:
-        pictures = picture_data(images, crop_size, at_most=HELD_OUT_EVERY * held_out)
+    if token_options.images:
+        pictures = picture_data(
+            token_options.images, token_options.crop_size, at_most=HELD_OUT_EVERY * token_options.held_out
+        )
     else:
-        pictures = toy_data(crop_size, seed, (crops, held_out))
-    total = crops + min(held_out, len(pictures.held_out))
+        pictures = toy_data(token_options.crop_size, seed, (token_options.crops, token_options.held_out))
+    total = token_options.crops + min(token_options.held_out, len(pictures.held_out))
     with tqdm(total=total, desc="tokens", unit="crop", leave=False, disable=None) as bar:
 
         def report(count: int) -> None:
@@ -147,10 +140,10 @@ def _tokens(
         return make_tokens(
             pictures,
             codec,
-            level=level,
-            crop_size=crop_size,
-            crops=crops,
-            held_out=held_out,
+            level=token_options.level,
+            crop_size=token_options.crop_size,
+            crops=token_options.crops,
+            held_out=token_options.held_out,
             seed=seed,
             report=report,
         )
@@ -183,7 +176,7 @@ def _write_tables(rows: PriorRows, path: Path) -> None:
     from vqcodec.benchmarks.priors.rows import markdown
 
     tables = {title: list(map(rows.row, names)) for title, names in rows.plan.tables().items()}
-    path.write_text(f"{_about(rows)}\n\n{markdown(tables)}", encoding="utf-8")
+    write_text(path, f"{_about(rows)}\n\n{markdown(tables)}")
 
 
 def _about(rows: PriorRows) -> str:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from vqcodec.cli.common import options
+from vqcodec.cli.common.files import write_json
 
 
 @click.command()
 @click.option("--size", default="tiny", show_default=True, help="Of the prior: tiny, small, base or paper.")
-@click.option("--side", type=click.IntRange(min=1), default=16, show_default=True, help="Tokens along each side.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Pictures at a time.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here, as JSON.")
+@click.option("--side", type=options.AT_LEAST_1, default=16, show_default=True, help="Tokens along each side.")
+@click.option("--batch-size", type=options.AT_LEAST_1, default=1, show_default=True, help="Pictures at a time.")
+@options.figures
 @options.debug
 def sampling(size: str, side: int, batch_size: int, out: Path | None, debug: bool) -> None:
     """Tokens per second on the CPU, one after the other, with and without keeping keys and values."""
@@ -33,4 +33,4 @@ def sampling(size: str, side: int, batch_size: int, out: Path | None, debug: boo
     )
     if out is not None:
         result = describe_run() | asdict(speed) | {"speedup": speed.speedup}
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_json(out, result)

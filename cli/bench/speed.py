@@ -6,17 +6,17 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vqcodec.cards.finding import DEFAULT_MODEL
 from vqcodec.cli.common import options
 from vqcodec.cli.common.failures import is_about_memory, printable
 from vqcodec.cli.common.files import write_json
+from vqcodec.cli.common.option_groups import option, shared, takes
 
 if TYPE_CHECKING:
     from vqcodec.benchmarks.speed.stages import Speed
@@ -52,75 +52,71 @@ def _size(value: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+@dataclass(frozen=True)
+class SpeedOptions:
+    """What is measured: pictures, types, how often."""
+
+    sizes: tuple[tuple[int, int], ...] = option(
+        "--size",
+        multiple=True,
+        callback=_sizes,
+        metavar="WIDTHxHEIGHT",
+        help="Of the picture, in pixels; may be given several times. [default: 768x512]",
+    )
+    image: Path | None = option(
+        "--image", type=options.READABLE_FILE, help="Measure this picture, at its own size. [default: a synthetic one]"
+    )
+    batches: tuple[int, ...] = option(
+        "--batch",
+        type=options.AT_LEAST_1,
+        multiple=True,
+        help="Pictures at a time; may be given several times. More than 1 measures tokenize and detokenize. "
+        "[default: 1]",
+    )
+    dtypes: tuple[str, ...] = option(
+        "--dtype",
+        type=click.Choice(["float32", "bfloat16"]),
+        multiple=True,
+        help="Of the networks; may be given several times. [default: float32, and bfloat16 where the device multiplies "
+        "it]",
+    )
+    entropy: str | None = shared(options.entropy)
+    repeat: int = option(
+        "--repeat", type=options.AT_LEAST_1, default=10, show_default=True, help="Times each measurement is taken."
+    )
+    every_level: bool = option("--every-level", is_flag=True, help="Measure every level count, not only all levels.")
+    cold: bool = option(
+        "--cold/--no-cold",
+        default=True,
+        show_default=True,
+        help="Measure whole commands in fresh processes, too, on the first picture.",
+    )
+    megapixels: float | None = option(
+        "--megapixels",
+        type=options.ABOVE_0,
+        help="Measure time and peak memory of one picture of this size instead, in fresh processes.",
+    )
+    threads: int | None = option(
+        "--threads", type=options.AT_LEAST_1, help="Threads of torch. [default: its own choice]"
+    )
+    out: Path | None = option("--out", type=options.FILE, help="Write the results to this JSON file.")
+    model: str = shared(options.model)
+    device: str = shared(options.device)
+    debug: bool = shared(options.debug)
+
+    def check(self) -> None:
+        """Raises click.UsageError for options that do not go together."""
+        if self.image and self.sizes:
+            raise click.UsageError("--image is measured at its own size: leave out --size")
+        if self.megapixels and (self.sizes or self.batches or self.dtypes or self.every_level):
+            raise click.UsageError(
+                "--megapixels measures one picture: leave out --size, --batch, --dtype, --every-level"
+            )
+
+
 @click.command()
-@click.option(
-    "--size",
-    "sizes",
-    multiple=True,
-    callback=_sizes,
-    metavar="WIDTHxHEIGHT",
-    help="Of the picture, in pixels; may be given several times. [default: 768x512]",
-)
-@click.option(
-    "--image",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Measure this picture, at its own size. [default: a synthetic one]",
-)
-@click.option(
-    "--batch",
-    "batches",
-    type=click.IntRange(min=1),
-    multiple=True,
-    help="Pictures at a time; may be given several times. More than 1 measures tokenize and detokenize. [default: 1]",
-)
-@click.option(
-    "--dtype",
-    "dtype_names",
-    type=click.Choice(["float32", "bfloat16"]),
-    multiple=True,
-    help="Of the networks; may be given several times. [default: float32, and bfloat16 where the device multiplies it]",
-)
-@click.option(
-    "--entropy",
-    type=click.Choice(["prior", "static", "uniform"]),
-    help="Entropy model. [default: the first of these that the model has]",
-)
-@click.option(
-    "--repeat", type=click.IntRange(min=1), default=10, show_default=True, help="Times each measurement is taken."
-)
-@click.option("--every-level", is_flag=True, help="Measure every level count, not only all levels.")
-@click.option(
-    "--cold/--no-cold",
-    default=True,
-    show_default=True,
-    help="Measure whole commands in fresh processes, too, on the first picture.",
-)
-@click.option(
-    "--megapixels",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Measure time and peak memory of one picture of this size instead, in fresh processes.",
-)
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch. [default: its own choice]")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the results to this JSON file.")
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name, id or folder of the model.")
-@options.device
-@options.debug
-def speed(
-    sizes: tuple[tuple[int, int], ...],
-    image: Path | None,
-    batches: tuple[int, ...],
-    dtype_names: tuple[str, ...],
-    entropy: str | None,
-    repeat: int,
-    every_level: bool,
-    cold: bool,
-    megapixels: float | None,
-    threads: int | None,
-    out: Path | None,
-    model: str,
-    device: str,
-    debug: bool,
-) -> None:
+@takes(SpeedOptions, "speed_options")
+def speed(speed_options: SpeedOptions) -> None:
     """Milliseconds and megapixels a second, warm, with the share of network, quantiser and entropy coder.
 
     From pixels to the bytes of a stream and back, or with --batch from tensors to tokens and back; and of whole
@@ -134,45 +130,57 @@ def speed(
     from vqcodec.codec import Codec
     from vqcodec.pictures.image import load_image, to_pil
 
-    if image and sizes:
-        raise click.UsageError("--image is measured at its own size: leave out --size")
-    if megapixels and (sizes or batches or dtype_names or every_level):
-        raise click.UsageError("--megapixels measures one picture: leave out --size, --batch, --dtype, --every-level")
-    if threads:
-        torch.set_num_threads(threads)
-    codec = Codec.load(model, device=device)
+    speed_options.check()
+    if speed_options.threads:
+        torch.set_num_threads(speed_options.threads)
+    device, image = speed_options.device, speed_options.image
+    codec = Codec.load(speed_options.model, device=device)
     path = str(codec.model.path)
-    entropy = entropy or codec.default_entropy
+    entropy = speed_options.entropy or codec.default_entropy
     values: dict[str, Any] = describe_run() | {"model": describe_model(codec), "entropy": entropy, "failures": []}
-    if megapixels:
+    if speed_options.megapixels:
         values["large"] = asdict(
-            measure_large(path, megapixels, image=image, device=device, threads=threads, entropy=entropy)
+            measure_large(
+                path,
+                speed_options.megapixels,
+                image=image,
+                device=device,
+                threads=speed_options.threads,
+                entropy=entropy,
+            )
         )
         _print_large(values["large"])
     else:
         values["speed"] = []
         pictures = [load_image(image, alpha="drop").rgb] if image else []
-        pictures = pictures or [synthetic_picture(*size) for size in sizes or [(768, 512)]]
+        pictures = pictures or [synthetic_picture(*size) for size in speed_options.sizes or [(768, 512)]]
         most = codec.card.autoencoder.levels
-        settings = list(product(pictures, batches or (1,), range(1 if every_level else most, most + 1)))
-        dtypes = [getattr(torch, name) for name in dtype_names] or dtypes_worth_measuring(codec.device)
+        cases = list(
+            product(pictures, speed_options.batches or (1,), range(1 if speed_options.every_level else most, most + 1))
+        )
+        dtypes = [getattr(torch, name) for name in speed_options.dtypes] or dtypes_worth_measuring(codec.device)
         for dtype in dtypes:
-            with _noted(str(dtype).removeprefix("torch."), values["failures"], debug=debug):
+            with _noted(str(dtype).removeprefix("torch."), values["failures"], debug=speed_options.debug):
                 codec = Codec.load(path, device=device, dtype=dtype)
                 values["speed"] += _measure(
-                    codec, settings, values["failures"], repeat=repeat, entropy=entropy, debug=debug
+                    codec,
+                    cases,
+                    values["failures"],
+                    repeat=speed_options.repeat,
+                    entropy=entropy,
+                    debug=speed_options.debug,
                 )
-        if cold:
+        if speed_options.cold:
             values["cold"] = asdict(measure_cold_start(path, to_pil(pictures[0]), device=device, entropy=entropy))
             _print_cold(values["cold"], pictures[0])
-    if out:
-        write_json(out, values)
+    if speed_options.out:
+        write_json(speed_options.out, values)
     sys.exit(1 if values["failures"] else 0)
 
 
 def _measure(
     codec: Codec,
-    settings: Iterable[tuple[Pixels, int, int]],
+    cases: Iterable[tuple[Pixels, int, int]],
     failures: list[str],
     *,
     repeat: int,
@@ -190,7 +198,7 @@ def _measure(
     )
     click.echo("  ".join(name.rjust(width) for name, (width, _) in _COLUMNS.items()))
     measured = []
-    for rgb, batch, levels in settings:
+    for rgb, batch, levels in cases:
         with _noted(f"{rgb.shape[1]}x{rgb.shape[0]}, batch {batch}, {levels} levels, {dtype}", failures, debug=debug):
             if batch == 1:
                 speeds = measure_speed(codec, rgb, levels=levels, repeat=repeat, entropy=entropy)

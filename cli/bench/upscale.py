@@ -12,35 +12,29 @@ from vqcodec.cli.common.files import write_json
 
 
 @click.command()
-@click.option(
-    "--images",
-    multiple=True,
-    required=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="Folder of pictures (nested), tar shard or picture; may be given several times.",
-)
+@options.images
 @click.option(
     "--perceptual-weights",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=options.READABLE_FOLDER,
     help="Folder with the weights of LPIPS and DISTS.  [default: without them]",
 )
 @click.option("--factor", type=click.Choice(["2", "4", "8"]), default="4", show_default=True, help="How much larger.")
-@click.option("--model", help="Name, id or folder of the model.  [default: photo-4]")
+@options.model
 @click.option(
     "--prior",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=options.READABLE_FOLDER,
     help="Folder of the prior.  [default: the model's own for this factor]",
 )
 @click.option("--temperature", type=float, default=0.5, show_default=True, help="As in `vqcodec upscale`.")
 @click.option("--top-p", type=float, default=0.9, show_default=True, help="As in `vqcodec upscale`.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here, as JSON.")
+@options.figures
 @options.device
 @options.debug
 def upscale(
     images: tuple[Path, ...],
     perceptual_weights: Path | None,
     factor: str,
-    model: str | None,
+    model: str,
     prior: Path | None,
     temperature: float,
     top_p: float,
@@ -52,7 +46,6 @@ def upscale(
     from vqcodec.benchmarks.common.environment import describe_run
     from vqcodec.benchmarks.priors.upscaling import as_lines, measure_upscaling, upscaling_table
     from vqcodec.benchmarks.rate_distortion.metrics import Metrics
-    from vqcodec.cards.finding import DEFAULT_MODEL
     from vqcodec.compute.devices import keep_freed_memory
     from vqcodec.generation.config import SamplingConfig
     from vqcodec.generation.sampler import Sampler
@@ -63,7 +56,7 @@ def upscale(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     keep_freed_memory()
-    sampler = Sampler.load(model or DEFAULT_MODEL, prior, condition=f"low-{factor}", device=device)
+    sampler = Sampler.load(model, prior, condition=f"low-{factor}", device=device)
     pictures = PictureSet(images)
     with tqdm(total=len(pictures), unit="picture", leave=False, disable=None) as bar:
         metrics = Metrics(perceptual_weights, sampler.codec.device)

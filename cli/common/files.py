@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+
+from vqcodec.whole_files import replacing, write_whole
 
 STANDARD = "-"
 PICTURE_SUFFIXES = frozenset(
@@ -165,35 +166,39 @@ def write_output(task: Task, data: bytes, *, force: bool, check: Callable[[bytes
         except OSError as error:
             raise FileError(f"stdout: cannot be written ({error.strerror})") from error
         return
-    with _replacing(task, force=force) as temporary:
+    with _file_errors(task.target), replacing(_with_folder(task.target)) as temporary:
         temporary.write_bytes(data)
         written = temporary.read_bytes()
         if written != data:
             raise FileError(f"{task.target}: reads back other bytes than were written; is the disk full or failing?")
         check(written)
+        check_target(task, force=force)  # it may have come into being meanwhile
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write `values` whole or not at all, over what is there. Raises FileError, ValueError for NaN and infinity."""
     text = json.dumps(values, indent=1, allow_nan=False) + "\n"
-    with _replacing(Task(STANDARD, str(path)), force=True) as temporary:  # made from no file
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file whole or not at all, over what is there. Raises FileError."""
+    with _file_errors(str(path)):
+        check_target(Task(STANDARD, str(path)), force=True)  # made from no file
+        write_whole(_with_folder(str(path)), text)
+
+
+def _with_folder(target: str) -> Path:
+    """The path of a target, whose folder is made."""
+    path = Path(os.path.realpath(target))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 @contextmanager
-def _replacing(task: Task, *, force: bool) -> Iterator[Path]:
-    """A temporary file beside the target that becomes it when the block ends well, and is deleted when it does not."""
-    path = Path(os.path.realpath(task.target))
-    temporary = path.with_name(f".vqcodec-{secrets.token_hex(8)}.partial")
+def _file_errors(target: str) -> Iterator[None]:
+    """OSError becomes a FileError that names the target."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # created here, and not by tempfile, which would make it private to the user whatever the umask says
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        yield temporary
-        check_target(task, force=force)
-        temporary.replace(path)
+        yield
     except OSError as error:
-        raise FileError(f"{task.target}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+        raise FileError(f"{target}: cannot be written ({error.strerror or error})") from error

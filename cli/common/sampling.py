@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
-from vqcodec.cards.finding import DEFAULT_MODEL, find_model
+from vqcodec.cards.finding import find_model
 from vqcodec.cards.model_card import ModelFolder
 from vqcodec.cards.prior_card import PriorCard, PriorFolder, find_prior
+from vqcodec.cli.common import options
 from vqcodec.cli.common.failures import describe, printable
 from vqcodec.cli.common.files import STANDARD, FileError, Task, picture_type, read_standard, write_output
 from vqcodec.cli.common.loading import Codecs
-from vqcodec.generation.config import SamplingConfig
+from vqcodec.cli.common.option_groups import option, shared, takes
+from vqcodec.cli.common.options import AT_LEAST_0, AT_LEAST_1, FOLDER
+from vqcodec.generation.config import DEFAULT_BATCH_SIZE, SamplingConfig, Series
 
 if TYPE_CHECKING:
     from vqcodec.generation.sampler import SampledPicture, Sampler
@@ -33,8 +36,75 @@ _MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
-class Series:
-    """Pictures that are to be sampled. label: of all of them, or None. levels: as asked for.
+class SeriesOptions:
+    """Which pictures are sampled, and by what."""
+
+    count: int = option("-n", "--count", type=AT_LEAST_1, default=1, show_default=True, help="How many pictures.")
+    seed: int = option(
+        "--seed",
+        type=AT_LEAST_0,
+        default=0,
+        show_default=True,
+        help="Picture i of a seed is the same, however many are made.",
+    )
+    class_: str | None = option("--class", metavar="CLASS", help="Name or number of a class that the prior knows.")
+    temperature: float | None = option(
+        "--temperature", type=float, help="Below 1 plainer, 0 most probable. [default: 1, to upscale 0.5]"
+    )
+    top_k: int | None = option("--top-k", type=int, help="Draw from the K most probable tokens only. [default: all]")
+    top_p: float | None = option(
+        "--top-p",
+        type=float,
+        help="Draw from the fewest tokens that have this probability together. [default: all, to upscale 0.9]",
+    )
+    guidance: float = option(
+        "--guidance",
+        type=float,
+        default=0.0,
+        show_default=True,
+        help="How much more of the class or condition than without: 0.5..4.",
+    )
+    levels: int | None = option(
+        "--levels", type=AT_LEAST_1, help="Sample the first so many levels only. [default: all]"
+    )
+    batch_size: int = option(
+        "--batch-size", type=AT_LEAST_1, default=DEFAULT_BATCH_SIZE, show_default=True, help="Pictures at a time."
+    )
+    model: str = shared(options.model)
+    prior: Path | None = option(
+        "--prior", type=FOLDER, help="Folder of the prior. [default: the one in the model's folder]"
+    )
+    condition_model: str | None = option(
+        "--condition-model",
+        metavar="MODEL",
+        help="Model of what the prior is told. [default: the installed one that the prior names]",
+    )
+
+    def resolved(self, kind: str, usual: SamplingConfig) -> SamplingJob:
+        """With the model and the prior found.
+
+        kind: of the condition that the prior must be told, "" for any or none. usual: has the temperature and top p
+        that are taken where none are given. Raises click.UsageError, ModelError.
+        """
+        temperature = usual.temperature if self.temperature is None else self.temperature
+        top_p = usual.top_p if self.top_p is None else self.top_p
+        try:
+            config = SamplingConfig(temperature, self.top_k, top_p, self.guidance)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        model = find_model(self.model)
+        prior = find_prior(model, self.prior, condition=kind)
+        most = prior.card.prior.levels
+        if self.levels is not None and self.levels > most:
+            raise click.BadParameter(f"prior {prior.card.name} has 1 to {most} levels", param_hint="'--levels'")
+        labels = None if self.class_ is None else [_label(self.class_, prior.card)] * self.count
+        series = Series(self.count, self.seed, labels, config, self.levels, self.batch_size)
+        return SamplingJob(model, prior, self.condition_model, series)
+
+
+@dataclass(frozen=True)
+class SamplingJob:
+    """Pictures of one class, or of none, that are to be sampled, and by what.
 
     condition_model: name, id or folder of what makes the tokens of the prior's condition; None for the installed one.
     """
@@ -42,20 +112,15 @@ class Series:
     model: ModelFolder
     prior: PriorFolder
     condition_model: str | None
-    label: int | None
-    config: SamplingConfig
-    levels: int | None
-    count: int
-    seed: int
-    batch_size: int
+    series: Series
 
     @property
     def class_name(self) -> str | None:
         """Its name, or its number where the prior has no names; None without a class."""
-        if self.label is None:
+        if self.series.labels is None:
             return None
-        names = self.prior.card.classes
-        return names[self.label] if names else str(self.label)
+        names, label = self.prior.card.classes, self.series.labels[0]
+        return names[label] if names else str(label)
 
     def load(self, device: str) -> Sampler:
         """The networks. Raises LoadingError or ModelError."""
@@ -64,55 +129,7 @@ class Series:
 
         return Sampler(codec, self.prior, load_condition(self.prior.card, codec, self.condition_model))
 
-    def arguments(self) -> dict[str, Any]:
-        """What `generate`, `complete` and `upscale` of Sampler are told alike."""
-        labels = None if self.label is None else [self.label] * self.count
-        same = {name: getattr(self, name) for name in ("count", "seed", "config", "levels", "batch_size")}
-        return same | {"labels": labels}
 
-
-_OPTIONS = (
-    click.option("-n", "--count", type=click.IntRange(min=1), default=1, show_default=True, help="How many pictures."),
-    click.option(
-        "--seed",
-        type=click.IntRange(min=0),
-        default=0,
-        show_default=True,
-        help="Picture i of a seed is the same, however many are made.",
-    ),
-    click.option("--class", "class_", metavar="CLASS", help="Name or number of a class that the prior knows."),
-    click.option("--temperature", type=float, help="Below 1 plainer, 0 most probable. [default: 1, to upscale 0.5]"),
-    click.option("--top-k", type=int, help="Draw from the K most probable tokens only. [default: all]"),
-    click.option(
-        "--top-p",
-        type=float,
-        help="Draw from the fewest tokens that have this probability together. [default: all, to upscale 0.9]",
-    ),
-    click.option(
-        "--guidance",
-        type=float,
-        default=0.0,
-        show_default=True,
-        help="How much more of the class or condition than without: 0.5..4.",
-    ),
-    click.option("--levels", type=click.IntRange(min=1), help="Sample the first so many levels only. [default: all]"),
-    click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures at a time."),
-    click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name, id or folder of the model."),
-    click.option(
-        "--prior",
-        type=click.Path(file_okay=False, path_type=Path),
-        help="Folder of the prior. [default: the one in the model's folder]",
-    ),
-    click.option(
-        "--condition-model",
-        metavar="MODEL",
-        help="Model of what the prior is told. [default: the installed one that the prior names]",
-    ),
-)
-_NAMES = (
-    *("count", "seed", "class_", "temperature", "top_k", "top_p", "guidance", "levels", "batch_size", "model"),
-    *("prior", "condition_model"),
-)
 #: the values of a command's options -> the kind of condition that its prior must be told, "" for any or none
 KindOf = Callable[[Mapping[str, Any]], str]
 
@@ -121,60 +138,25 @@ def sampling_options(
     kind_of: KindOf = lambda values: "",
     *,
     conditions: Collection[str] = (),
-    default: SamplingConfig | None = None,
+    usual: SamplingConfig | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The options about what is sampled; the command gets them as `series`, checked.
+    """The options about what is sampled; the command gets them as `job`, a SamplingJob.
 
-    conditions: names of the command's own options that give the prior a condition, to which guidance may lead. default:
-    has the temperature and top p that are taken where none are given.
+    conditions: names of the command's own options that give the prior a condition, to which guidance may lead. usual:
+    as in `SeriesOptions.resolved`.
     """
-    usual = default or SamplingConfig()
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
-        def with_series(**values: Any) -> None:
-            told = {name: values.pop(name) for name in _NAMES}
-            for name in ("temperature", "top_p"):
-                told[name] = getattr(usual, name) if told[name] is None else told[name]
-            if told["guidance"] and not (told["class_"] or any(values[name] for name in conditions)):
-                options = ["--class", *(f"--{name.replace('_', '-')}" for name in conditions if name != "source")]
-                raise click.UsageError(f"--guidance leads towards what is asked for: give {' or '.join(options)}")
-            command(series=_series(kind_of(values), **told), **values)
+        def with_job(*, series_options: SeriesOptions, **values: Any) -> None:
+            if series_options.guidance and not (series_options.class_ or any(values[name] for name in conditions)):
+                names = ["--class", *(f"--{name.replace('_', '-')}" for name in conditions if name != "source")]
+                raise click.UsageError(f"--guidance leads towards what is asked for: give {' or '.join(names)}")
+            command(job=series_options.resolved(kind_of(values), usual or SamplingConfig()), **values)
 
-        decorated: Callable[..., None] = with_series
-        for option in reversed(_OPTIONS):
-            decorated = option(decorated)
-        return decorated
+        return takes(SeriesOptions, "series_options")(with_job)
 
     return decorate
-
-
-def _series(
-    kind: str,
-    *,
-    model: str,
-    prior: Path | None,
-    condition_model: str | None,
-    class_: str | None,
-    levels: int | None,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    guidance: float,
-    **others: int,
-) -> Series:
-    """Raises click.UsageError, ModelError."""
-    try:
-        config = SamplingConfig(temperature, top_k, top_p, guidance)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    model_folder = find_model(model)
-    folder = find_prior(model_folder, prior, condition=kind)
-    if levels is not None and levels > folder.card.prior.levels:
-        most = folder.card.prior.levels
-        raise click.BadParameter(f"prior {folder.card.name} has 1 to {most} levels", param_hint="'--levels'")
-    label = None if class_ is None else _label(class_, folder.card)
-    return Series(model_folder, folder, condition_model, label, config, levels, **others)
 
 
 def _label(text: str, card: PriorCard) -> int:
@@ -208,7 +190,7 @@ class Writer:
     """Writes the pictures of a series as they come, and tells of each. condition: the file that they were told."""
 
     sampler: Sampler
-    series: Series
+    job: SamplingJob
     force: bool
     as_json: bool
     condition: str | None = None
@@ -246,9 +228,9 @@ class Writer:
             "width": width,
             "height": height,
             "levels": len(picture.tokens),
-            "class": self.series.class_name,
+            "class": self.job.class_name,
             "condition": self.condition,
-            "seed": self.series.seed,
+            "seed": self.job.series.seed,
             "number": picture.number,
             "tokens": sum(grid.numel() for grid in picture.tokens),
             "sampled_tokens": picture.filled,
@@ -261,7 +243,7 @@ class Writer:
     def _line(self, picture: SampledPicture, task: Task) -> str:
         height, width = picture.rgb.shape[:2]
         levels = len(picture.tokens)
-        class_ = f", class {self.series.class_name}" if self.series.class_name is not None else ""
+        class_ = f", class {self.job.class_name}" if self.job.class_name is not None else ""
         return (
             f"{task.target_name}: {width} x {height}{class_}, {levels} level{'s' if levels > 1 else ''}, "
             f"{picture.filled} of {sum(grid.numel() for grid in picture.tokens)} tokens sampled, "

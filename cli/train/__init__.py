@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vqcodec.cli.train import running as training_run
+from vqcodec.cli.common.option_groups import option, takes
+from vqcodec.cli.common.options import AT_LEAST_1, FOLDER, READABLE_FOLDER
+from vqcodec.cli.train.running import RunOptions, SettingOptions, check_empty, train_and_log
 from vqcodec.cli.train.stage2 import stage2, tokens
 from vqcodec.models.config import PARTS
 
@@ -42,8 +44,8 @@ def presets(name: str | None) -> None:
 
 
 @train.command()
-@click.argument("folder", type=training_run.FOLDER)
-@click.option("--count", type=click.IntRange(min=1), default=2000, show_default=True, help="Pictures.")
+@click.argument("folder", type=FOLDER)
+@click.option("--count", type=AT_LEAST_1, default=2000, show_default=True, help="Pictures.")
 @click.option("--side", type=click.IntRange(min=16), default=32, show_default=True, help="Pixels along a side.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def toys(folder: Path, count: int, side: int, seed: int) -> None:
@@ -59,77 +61,85 @@ def toys(folder: Path, count: int, side: int, seed: int) -> None:
     click.echo(f"{folder}: {count} pictures of {side} x {side} pixels")
 
 
+@dataclass(frozen=True)
+class Stage1Options:
+    """Where a training of stage 1 starts, and what it learns by."""
+
+    perceptual_weights: Path | None = option(
+        "--perceptual-weights",
+        type=READABLE_FOLDER,
+        help="Folder with the weights of LPIPS's networks, which the presets for photos need; see docs/training.md.",
+    )
+    preset: str = option(
+        "--preset", default="photo", show_default=True, help="Model and settings; `vqcodec train presets` lists them."
+    )
+    no_perceptual: bool = option(
+        "--no-perceptual", is_flag=True, help="Without the losses that need --perceptual-weights: pixels only."
+    )
+    factor: int | None = option(
+        "--factor",
+        type=int,
+        help="Downsampling factor f of the default networks, 1 to 32.  [default: of the preset]",
+    )
+    codebook_size: int | None = option(
+        "--codebook-size", type=int, help="K of every level, 2 to 65536.  [default: of the preset]"
+    )
+    init: str | None = option(
+        "--init",
+        metavar="MODEL",
+        help="Start from this model, by name, id or folder: fine-tuning. [default: start from the data]",
+    )
+    decoder_only: bool = option(
+        "--decoder-only",
+        is_flag=True,
+        help="With --init: hold Encoder and codebooks, so that the result decodes that model's streams too.",
+    )
+    held: tuple[str, ...] = option(
+        "--hold",
+        multiple=True,
+        type=click.Choice(PARTS),
+        help="With --init: a part that stays as it is; with the codebooks the result decodes that model's streams, and "
+        "its prior fits. May be given twice.",
+    )
+    compile_networks: bool = option("--compile", is_flag=True, help="Put the networks through torch.compile.")
+
+    def changed(self, recipe: Stage1Recipe, settings: SettingOptions) -> Stage1Recipe:
+        """The recipe with the options that were given; --set goes last. Raises click.UsageError."""
+        from vqcodec.training.stage1.presets import with_codebook_size, with_factor
+
+        try:
+            if self.factor is not None:
+                recipe = with_factor(recipe, self.factor)
+            if self.codebook_size is not None:
+                recipe = with_codebook_size(recipe, self.codebook_size)
+            if self.no_perceptual:
+                weights = recipe.training.weights.without_networks()
+                recipe = replace(recipe, training=replace(recipe.training, weights=weights))
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        held = {*self.held, *(("encoder", "codebooks") if self.decoder_only else ())}
+        return settings.changed(recipe, *([f"training.held={json.dumps(sorted(held))}"] if held else ()))
+
+
 @train.command()
-@click.option(
-    "--data",
-    "data",
-    multiple=True,
-    required=True,
-    type=training_run.READABLE,
-    help="Folder of pictures (nested), tar shard, MNIST or CIFAR-10 file, or picture; may be given several times.",
-)
-@training_run.run_options
-@click.option(
-    "--perceptual-weights",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with the weights of LPIPS's networks, which the presets for photos need; see docs/training.md.",
-)
-@click.option("--validation", type=training_run.READABLE, help="Held-out pictures, measured at every checkpoint.")
-@click.option(
-    "--preset", default="photo", show_default=True, help="Model and settings; `vqcodec train presets` lists them."
-)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Change any setting of the preset, such as training.weights.l1=3; `vqcodec train presets NAME` shows all.",
-)
-@click.option("--no-perceptual", is_flag=True, help="Without the losses that need --perceptual-weights: pixels only.")
-@click.option(
-    "--factor", type=int, help="Downsampling factor f of the default networks, 1 to 32.  [default: of the preset]"
-)
-@click.option("--codebook-size", type=int, help="K of every level, 2 to 65536.  [default: of the preset]")
-@click.option(
-    "--init",
-    "init",
-    metavar="MODEL",
-    help="Start from this model, by name, id or folder: fine-tuning. [default: start from the data]",
-)
-@click.option(
-    "--decoder-only",
-    is_flag=True,
-    help="With --init: hold Encoder and codebooks, so that the result decodes that model's streams too.",
-)
-@click.option(
-    "--hold",
-    "held",
-    multiple=True,
-    type=click.Choice(PARTS),
-    help="With --init: a part that stays as it is; with the codebooks the result decodes that model's streams, and its "
-    "prior fits. May be given twice.",
-)
-@click.option("--steps", type=click.IntRange(min=1), help="Steps in all.  [default: of the preset]")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Crops a step.  [default: of the preset]")
-@click.option("--accumulate", type=click.IntRange(min=1), help="Cut a batch into so many parts, to save memory.")
-@click.option(
-    "--crop-size", type=click.IntRange(min=1), help="Side of the training crops, pixels.  [default: of the preset]"
-)
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="[default: of the preset]")
-@click.option("--seed", type=int, help="[default: 0]")
-@click.option("--compile", "compile_networks", is_flag=True, help="Put the networks through torch.compile.")
+@takes(RunOptions, "run")
+@takes(Stage1Options, "options")
+@takes(SettingOptions, "settings")
 @click.pass_context
-def stage1(context: click.Context, /, **options: Any) -> None:
+def stage1(context: click.Context, /, run: RunOptions, options: Stage1Options, settings: SettingOptions) -> None:
     """Train Encoder, codebooks and Decoder on pictures.
 
     With torchrun, several processes share each batch: torchrun --nproc-per-node 4 -m vqcodec.cli.main train stage1 ...
     """
-    training_run.train_and_log(
-        context, options, lambda: _trainer(options), lambda trainer: _validation(trainer, options)
+    train_and_log(
+        context,
+        run,
+        lambda: _trainer(run, options, settings),
+        lambda trainer: _validation(trainer, run, options.perceptual_weights),
     )
 
 
-def _trainer(options: dict[str, Any]) -> Any:
+def _trainer(run: RunOptions, options: Stage1Options, settings: SettingOptions) -> Any:
     """The trainer that the options describe, ready to run."""
     from vqcodec.cards.finding import find_model
     from vqcodec.codec import load_network
@@ -139,27 +149,26 @@ def _trainer(options: dict[str, Any]) -> Any:
     from vqcodec.training.stage1.recipe import recipe_of
     from vqcodec.training.stage1.trainer import Stage1Trainer
 
-    out: Path = options["out"]
-    init = find_model(options["init"]) if options["init"] else None
-    if options["resume"]:
-        recipe = recipe_of(load_checkpoint(newest_checkpoint(out)))
+    init = find_model(options.init) if options.init else None
+    if run.resume:
+        recipe = recipe_of(load_checkpoint(newest_checkpoint(run.out)))
     else:
-        training_run.check_empty(out)
-        recipe = _preset(options["preset"])
+        check_empty(run.out)
+        recipe = _preset(options.preset)
         if init:
             recipe = replace(recipe, model=init.card.autoencoder)
-    recipe = _configured(recipe, options)
-    if recipe.training.held and not init and not options["resume"]:
+    recipe = options.changed(recipe, settings)
+    if recipe.training.held and not init and not run.resume:
         raise click.UsageError("parts can be held of a model only (--hold, --decoder-only): give --init")
     trainer = Stage1Trainer(
         recipe,
-        PictureSet(options["data"], minimum_side=1 if recipe.training.crop.pad else 32),
-        out,
-        perceptual_weights=options["perceptual_weights"],
-        device=options["device"],
-        compile_networks=options["compile_networks"],
+        PictureSet(run.data, minimum_side=1 if recipe.training.crop.pad else 32),
+        run.out,
+        perceptual_weights=options.perceptual_weights,
+        device=run.device,
+        compile_networks=options.compile_networks,
     )
-    if options["resume"]:
+    if run.resume:
         trainer.resume()
     elif init:
         trainer.start_from(load_network(init))
@@ -168,23 +177,23 @@ def _trainer(options: dict[str, Any]) -> Any:
     return trainer
 
 
-def _validation(trainer: Any, options: dict[str, Any]) -> Any:
+def _validation(trainer: Any, run: RunOptions, perceptual_weights: Path | None) -> Any:
     """What measures the model at every checkpoint, or None."""
     from vqcodec.training.data.pictures import PictureSet
     from vqcodec.training.stage1.map_validation import MapValidation
     from vqcodec.training.stage1.validation import Validation, suitable_crop_size
 
-    if not options["validation"]:
+    if not run.validation:
         return None
-    pictures, crop = PictureSet([options["validation"]]), trainer.config.crop
+    pictures, crop = PictureSet([run.validation]), trainer.config.crop
     if trainer.recipe.model.label_map:
         return MapValidation(
-            pictures, options["out"], trainer.recipe.model, crop_size=suitable_crop_size(trainer.recipe.model)
+            pictures, run.out, trainer.recipe.model, crop_size=suitable_crop_size(trainer.recipe.model)
         )
     return Validation.load(
         pictures,
-        options["out"],
-        options["perceptual_weights"],
+        run.out,
+        perceptual_weights,
         trainer.device,
         crop_size=crop.size if crop.pad else suitable_crop_size(trainer.recipe.model),
         pad=crop.pad,
@@ -198,40 +207,3 @@ def _preset(name: str) -> Stage1Recipe:
     if name not in PRESETS:
         raise click.UsageError(f"preset {name}: there are {', '.join(PRESETS)}")
     return PRESETS[name]
-
-
-def _configured(recipe: Stage1Recipe, options: dict[str, Any]) -> Stage1Recipe:
-    """The recipe with the options that were given. `--set` goes last."""
-    from vqcodec.training.common.overrides import SettingError, with_settings
-    from vqcodec.training.stage1.presets import with_codebook_size, with_factor
-
-    try:
-        if options["factor"] is not None:
-            recipe = with_factor(recipe, options["factor"])
-        if options["codebook_size"] is not None:
-            recipe = with_codebook_size(recipe, options["codebook_size"])
-        if options["no_perceptual"]:
-            weights = recipe.training.weights.without_networks()
-            recipe = replace(recipe, training=replace(recipe.training, weights=weights))
-        given = [
-            f"training.{setting}={options[option]}"
-            for option, setting in _NAMED_SETTINGS.items()
-            if options[option] is not None
-        ]
-        held = {*options["held"], *(("encoder", "codebooks") if options["decoder_only"] else ())}
-        if held:
-            given.append(f"training.held={json.dumps(sorted(held))}")
-        return with_settings(recipe, [*given, *options["settings"]])
-    except (SettingError, ValueError) as error:
-        raise click.UsageError(str(error)) from error
-
-
-#: option -> setting of the training
-_NAMED_SETTINGS = {
-    "steps": "steps",
-    "batch_size": "batch_size",
-    "accumulate": "accumulate",
-    "crop_size": "crop.size",
-    "learning_rate": "learning_rate",
-    "seed": "seed",
-}

@@ -4,56 +4,107 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from vqcodec.cli.common.options import Command
+from vqcodec.cli.common.option_groups import option
+from vqcodec.cli.common.options import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FOLDER, READABLE
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-READABLE = click.Path(exists=True, path_type=Path)
+Recipe = TypeVar("Recipe")
+
+#: field of `SettingOptions` -> setting of a recipe
+_SETTINGS = {
+    "steps": "training.steps",
+    "batch_size": "training.batch_size",
+    "accumulate": "training.accumulate",
+    "crop_size": "training.crop.size",
+    "learning_rate": "training.learning_rate",
+    "seed": "training.seed",
+}
 
 
-def run_options(function: Command) -> Command:
-    """--out, --resume, --until, --checkpoint-every, --keep, --tensorboard, --device."""
-    for option in reversed(
-        (
-            click.option("--out", required=True, type=FOLDER, help="Folder for checkpoints, logs and previews."),
-            click.option(
-                "--resume",
-                is_flag=True,
-                help="Go on from the newest checkpoint of --out, with its settings; options given here replace them.",
-            ),
-            click.option(
-                "--until",
-                type=click.IntRange(min=1),
-                help="Stop at this step, with a checkpoint; the schedule still ends at --steps.",
-            ),
-            click.option(
-                "--checkpoint-every",
-                type=click.IntRange(min=1),
-                default=1000,
-                show_default=True,
-                help="Steps between checkpoints.",
-            ),
-            click.option(
-                "--keep",
-                type=click.IntRange(min=0),
-                default=2,
-                show_default=True,
-                help="Newest checkpoints to keep; 0 for all.",
-            ),
-            click.option(
-                "--tensorboard/--no-tensorboard",
-                default=None,
-                help="Logs for TensorBoard in OUT/tensorboard.  [default: where it is installed]",
-            ),
-            click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
-        )
-    ):
-        function = option(function)
-    return function
+@dataclass(frozen=True)
+class RunOptions:
+    """What every training has: where it writes, how it starts and stops, on what."""
+
+    out: Path = option("--out", required=True, type=FOLDER, help="Folder for checkpoints, logs and previews.")
+    resume: bool = option(
+        "--resume",
+        is_flag=True,
+        help="Go on from the newest checkpoint of --out, with its settings; options given here replace them.",
+    )
+    until: int | None = option(
+        "--until",
+        type=AT_LEAST_1,
+        help="Stop at this step, with a checkpoint; the schedule still ends at --steps.",
+    )
+    checkpoint_every: int = option(
+        "--checkpoint-every", type=AT_LEAST_1, default=1000, show_default=True, help="Steps between checkpoints."
+    )
+    keep: int = option(
+        "--keep", type=AT_LEAST_0, default=2, show_default=True, help="Newest checkpoints to keep; 0 for all."
+    )
+    tensorboard: bool | None = option(
+        "--tensorboard/--no-tensorboard",
+        default=None,
+        help="Logs for TensorBoard in OUT/tensorboard.  [default: where it is installed]",
+    )
+    device: str = option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+    data: tuple[Path, ...] = option(
+        "--data",
+        multiple=True,
+        required=True,
+        type=READABLE,
+        help="Folder of pictures (nested), tar shard, MNIST or CIFAR-10 file, or picture; may be given several times.",
+    )
+    validation: Path | None = option(
+        "--validation", type=READABLE, help="Held-out pictures, measured at every checkpoint."
+    )
+
+
+@dataclass(frozen=True)
+class SettingOptions:
+    """Settings of a recipe that have options of their own, and --set for all others."""
+
+    settings: tuple[str, ...] = option(
+        "--set",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Change any setting, such as training.batch_size=8; docs/training.md says which there are, for stage 1 "
+        "`vqcodec train presets NAME` shows all of a preset.",
+    )
+    steps: int | None = option(
+        "--steps", type=AT_LEAST_1, help="Steps in all.  [default: of the preset; 20000 in stage 2]"
+    )
+    batch_size: int | None = option(
+        "--batch-size", type=AT_LEAST_1, help="Crops a step.  [default: of the preset; 16 in stage 2]"
+    )
+    accumulate: int | None = option(
+        "--accumulate", type=AT_LEAST_1, help="Cut a batch into so many parts, to save memory."
+    )
+    crop_size: int | None = option(
+        "--crop-size",
+        type=AT_LEAST_1,
+        help="Side of the training crops, pixels.  [default: of the preset; 256 in stage 2]",
+    )
+    learning_rate: float | None = option(
+        "--learning-rate", type=ABOVE_0, help="The highest.  [default: of the preset; 0.004 in stage 2]"
+    )
+    seed: int | None = option("--seed", type=int, help="[default: 0]")
+
+    def changed(self, recipe: Recipe, *more: str) -> Recipe:
+        """The recipe with these settings, and with `more`, as --set takes them. Raises click.UsageError."""
+        from vqcodec.training.common.overrides import SettingError, with_settings
+
+        named = {setting: getattr(self, name) for name, setting in _SETTINGS.items()}
+        changes = [f"{setting}={value}" for setting, value in named.items() if value is not None]
+        try:
+            return with_settings(recipe, [*changes, *more, *self.settings])
+        except (SettingError, ValueError) as error:
+            raise click.UsageError(str(error)) from error
 
 
 def check_empty(out: Path) -> None:
@@ -64,7 +115,7 @@ def check_empty(out: Path) -> None:
 
 def train_and_log(
     context: click.Context,
-    options: dict[str, Any],
+    options: RunOptions,
     make_trainer: Callable[[], Any],
     make_validation: Callable[[Any], Any],
 ) -> None:
@@ -78,7 +129,7 @@ def train_and_log(
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     keep_freed_memory()
-    limits = {name: options[name] for name in ("checkpoint_every", "keep", "until")}
+    limits = {name: getattr(options, name) for name in ("checkpoint_every", "keep", "until")}
     with process_group(), stop_on_signals() as stop:
         trainer = make_trainer()
         if is_first_process():
@@ -91,15 +142,15 @@ def train_and_log(
             context.exit(stop.exit_code)
 
 
-def _run_with_log(trainer: Any, options: dict[str, Any], limits: dict[str, Any], validation: Any) -> None:
+def _run_with_log(trainer: Any, options: RunOptions, limits: dict[str, Any], validation: Any) -> None:
     from vqcodec.training.common.run_log import RunLog
 
     with RunLog(
-        options["out"],
-        total_steps=min(options["until"] or trainer.steps, trainer.steps),
+        options.out,
+        total_steps=min(options.until or trainer.steps, trainer.steps),
         first_step=trainer.step,
         samples_per_step=trainer.config.batch_size,
-        tensorboard=options["tensorboard"],
+        tensorboard=options.tensorboard,
     ) as log:
 
         def report_validation(result: Any) -> None:

@@ -147,10 +147,10 @@ assert "torch" not in sys.modules
 
 
 def test_no_card(tmp_path: Path) -> None:
-    assert "not the folder of a prior, it has no prior.json" in card_failure(tmp_path)
-    assert "not the folder of a prior" in card_failure(tmp_path / "none")
+    assert "not a prior folder, it has no prior.json" in card_failure(tmp_path)
+    assert "not a prior folder" in card_failure(tmp_path / "none")
     (tmp_path / "file").touch()
-    assert "not the folder of a prior" in card_failure(tmp_path / "file")
+    assert "not a prior folder" in card_failure(tmp_path / "file")
 
 
 def test_a_card_that_is_a_folder(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_card_that_is_no_json(folder: Path, content: bytes) -> None:
 @pytest.mark.parametrize("content", ["[1]", "null", "{}", '"text"', "3"])
 def test_a_card_that_is_another_thing(folder: Path, content: str) -> None:
     (folder / PRIOR_CARD_FILE).write_text(content)
-    assert f"{PRIOR_CARD_FILE}: not a valid card of a prior" in card_failure(folder)
+    assert f"{PRIOR_CARD_FILE}: not a valid prior card" in card_failure(folder)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_card_that_is_another_thing(folder: Path, content: str) -> None:
 def test_a_card_with_a_wrong_field(folder: Path, values: dict[str, Any], reason: str) -> None:
     change(folder, **values)
     message = card_failure(folder)
-    assert f"{PRIOR_CARD_FILE}: not a valid card of a prior" in message
+    assert f"{PRIOR_CARD_FILE}: not a valid prior card" in message
     assert reason in message
 
 
@@ -251,10 +251,10 @@ def test_a_model_without_a_prior(model: ModelFolder, tmp_path: Path) -> None:
     without = dataclasses.replace(model, path=tmp_path)
     with pytest.raises(ModelError, match="model tiny has no prior; train one with `vqcodec train stage2 --model tiny`"):
         find_prior(without)
-    with pytest.raises(ModelError, match="none: not the folder of a prior"):
+    with pytest.raises(ModelError, match="none: not a prior folder"):
         find_prior(without, tmp_path / "none")
     (tmp_path / PRIOR_FOLDER).mkdir()
-    with pytest.raises(ModelError, match="prior: not the folder of a prior"):
+    with pytest.raises(ModelError, match="prior: not a prior folder"):
         find_prior(without)
 
 

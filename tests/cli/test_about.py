@@ -177,7 +177,7 @@ def test_help_names_every_command_in_one_line_each() -> None:
     ):
         assert f"\n  {command} " in result.stdout
         assert vqcodec(command, "-h").exit_code == 0
-    assert "..." not in result.stdout.split("Commands:")[1]  # cut off, it would say less than nothing
+    assert "..." not in result.stdout.split("Everyday:")[1]  # cut off, it would say less than nothing
     assert "Exit code" in result.stdout
     assert vqcodec("--version").stdout == f"vqcodec, version {__version__}\n"
 

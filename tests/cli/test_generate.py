@@ -17,7 +17,7 @@ from prior_helpers import write_prior
 
 from vqcodec.bitstream import read_header
 from vqcodec.cards.prior_card import PRIOR_WEIGHTS_FILE
-from vqcodec.generation.drawing import SamplingConfig
+from vqcodec.generation.config import SamplingConfig, Series
 from vqcodec.generation.sampler import Sampler
 
 pytestmark = pytest.mark.usefixtures("installed")
@@ -49,7 +49,7 @@ def test_pictures_are_those_that_python_makes(prior: Path, tmp_path: Path, tiny_
     assert first.endswith(" bits each")
     config = SamplingConfig(0.8, top_k=20, top_p=0.9, guidance=1.0)
     sampler = Sampler.load(tiny_model, prior, device="cpu")
-    for picture in sampler.generate(3, size=(50, 37), labels=[1] * 3, seed=4, config=config, batch_size=2):
+    for picture in sampler.generate(Series(3, labels=[1] * 3, seed=4, config=config, batch_size=2), size=(50, 37)):
         assert np.array_equal(pixels(out / f"00{picture.number}.png"), picture.rgb)
 
 
@@ -79,7 +79,7 @@ def test_what_is_told_as_json(prior: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "label"), [("cat", 0), ("0", 0), ("dog", 1), ("7", 2), ("2", 2), ("3", 3)])
 def test_a_class_by_name_or_number(text: str, label: int, prior: Path, tmp_path: Path, tiny_model: Path) -> None:
     assert generate(prior, "--class", text, "-o", tmp_path).exit_code == 0
-    wanted = next(Sampler.load(tiny_model, prior, device="cpu").generate(1, size=(50, 37), labels=[label]))
+    wanted = next(Sampler.load(tiny_model, prior, device="cpu").generate(Series(labels=[label]), size=(50, 37)))
     assert np.array_equal(pixels(tmp_path / "000.png"), wanted.rgb)
 
 
@@ -186,9 +186,9 @@ def test_a_prior_of_another_model(tiny_model: Path, prior: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("prior.json", None, "not the folder of a prior"),
+        ("prior.json", None, "not a prior folder"),
         ("prior.json", b"{", "cannot be read"),
-        ("prior.json", b"{}", "not a valid card of a prior"),
+        ("prior.json", b"{}", "not a valid prior card"),
         (PRIOR_WEIGHTS_FILE, None, "the weights cannot be read"),
         (PRIOR_WEIGHTS_FILE, b"damaged", "not the weights that prior random's card names"),
     ],

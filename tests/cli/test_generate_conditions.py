@@ -14,7 +14,7 @@ from prior_helpers import write_prior
 
 from vqcodec.cards.finding import MODELS_VARIABLE
 from vqcodec.cards.model_card import load_model_folder
-from vqcodec.generation.drawing import SamplingConfig
+from vqcodec.generation.config import SamplingConfig, Series
 from vqcodec.generation.sampler import Sampler
 
 pytestmark = pytest.mark.usefixtures("installed")
@@ -56,7 +56,7 @@ def test_pictures_are_those_that_python_makes(
     sampler = Sampler.load(tiny_model, priors / name, condition_model=maker, device="cpu")
     told = (sampler.condition_of if option == "--condition" else sampler.condition_from_map)(pixels(photo))
     config = SamplingConfig(guidance=1.0)
-    for each in sampler.generate(2, size=(48, 33), labels=[1] * 2, condition=told, seed=4, config=config):
+    for each in sampler.generate(Series(2, labels=[1] * 2, seed=4, config=config), size=(48, 33), condition=told):
         assert np.array_equal(pixels(out / f"00{each.number}.png"), each.rgb)
 
 

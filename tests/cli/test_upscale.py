@@ -15,7 +15,7 @@ from click.testing import Result
 from PIL import Image
 from prior_helpers import write_prior
 
-from vqcodec.generation.config import FOR_UPSCALING
+from vqcodec.generation.config import FOR_UPSCALING, Series
 from vqcodec.generation.sampler import Sampler
 
 pytestmark = pytest.mark.usefixtures("installed")
@@ -59,7 +59,7 @@ def test_pictures_are_those_that_python_makes(
     assert first.startswith(f"{tmp_path / 'large-000.png'}: 48 x 36, class dog, 2 levels, 18 of 18 tokens sampled, ")
     sampler = Sampler.load(tiny_model, prior, device="cpu")
     config = replace(FOR_UPSCALING, top_k=20, guidance=1.0)
-    made = sampler.upscale(pixels(small), count=2, labels=[1] * 2, seed=4, config=config, keep=not free)
+    made = sampler.upscale(pixels(small), Series(count=2, labels=[1] * 2, seed=4, config=config), keep=not free)
     for picture in made:
         assert np.array_equal(pixels(tmp_path / f"large-00{picture.number}.png"), picture.rgb)
 

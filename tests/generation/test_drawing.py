@@ -12,9 +12,9 @@ from prior_helpers import random_prior
 from torch import Tensor
 
 from vqcodec.cards.errors import ModelError
+from vqcodec.generation.config import SamplingConfig
 from vqcodec.generation.drawing import (
     SampledTokens,
-    SamplingConfig,
     choose,
     count_tokens,
     grid_shapes,
@@ -268,7 +268,7 @@ def test_tokens_that_are_not_under_the_mask_stay(order: str) -> None:
     given = random_tokens((1, 3, 4), (1, 3, 4))
     masks = [torch.zeros(3, 4, dtype=torch.bool) for _ in given]
     masks[0][1:, 2:], masks[1][1:, 1:] = True, True
-    sampled = sample_tokens(prior, (64, 48), seeds=SEEDS, given=given, masks=masks)
+    sampled = sample_tokens(prior, (64, 48), seeds=SEEDS, known=given, masks=masks)
     for tokens, known, mask in zip(sampled.tokens, given, masks, strict=True):
         assert torch.equal(tokens[:, ~mask], known.expand(3, -1, -1)[:, ~mask])
         assert len({tuple(picture[mask].tolist()) for picture in tokens}) > 1
@@ -277,11 +277,11 @@ def test_tokens_that_are_not_under_the_mask_stay(order: str) -> None:
 def test_masks_may_differ_by_picture_and_do_not_change_another(prior: Prior) -> None:
     given = random_tokens((3, 3, 4), (3, 3, 4))
     masks = [torch.rand(3, 3, 4, generator=torch.Generator().manual_seed(5)) < 0.4 for _ in given]
-    together = sample_tokens(prior, (64, 48), seeds=SEEDS, given=given, masks=masks)
+    together = sample_tokens(prior, (64, 48), seeds=SEEDS, known=given, masks=masks)
     for number, seed in enumerate(SEEDS):
         part = slice(number, number + 1)
         alone = sample_tokens(
-            prior, (64, 48), seeds=[seed], given=[grid[part] for grid in given], masks=[mask[part] for mask in masks]
+            prior, (64, 48), seeds=[seed], known=[grid[part] for grid in given], masks=[mask[part] for mask in masks]
         )
         assert same(alone, pictures(together, part))
     for tokens, known, mask in zip(together.tokens, given, masks, strict=True):
@@ -292,15 +292,15 @@ def test_a_mask_of_everything_is_as_nothing_given_and_none_keeps_all(prior: Prio
     given = random_tokens((1, 3, 4), (1, 3, 4))
     free = sample_tokens(prior, (64, 48), seeds=SEEDS)
     everything = [torch.ones(3, 4, dtype=torch.bool)] * 2
-    assert same(sample_tokens(prior, (64, 48), seeds=SEEDS, given=given, masks=everything), free)
-    kept = sample_tokens(prior, (64, 48), seeds=SEEDS, given=given)
+    assert same(sample_tokens(prior, (64, 48), seeds=SEEDS, known=given, masks=everything), free)
+    kept = sample_tokens(prior, (64, 48), seeds=SEEDS, known=given)
     assert all(torch.equal(a, b.expand(3, -1, -1)) for a, b in zip(kept.tokens, given, strict=True))
 
 
 def test_levels_that_are_not_given_are_sampled(prior: Prior) -> None:
     free = sample_tokens(prior, (64, 48), seeds=SEEDS)
-    assert same(sample_tokens(prior, (64, 48), seeds=SEEDS, given=free.tokens[:1]), free)
-    other = sample_tokens(prior, (64, 48), seeds=SEEDS, given=random_tokens((1, 3, 4)))
+    assert same(sample_tokens(prior, (64, 48), seeds=SEEDS, known=free.tokens[:1]), free)
+    other = sample_tokens(prior, (64, 48), seeds=SEEDS, known=random_tokens((1, 3, 4)))
     assert not torch.equal(other.tokens[1], free.tokens[1])
 
 
@@ -331,15 +331,15 @@ MASK = torch.zeros(3, 4, dtype=torch.bool)
         ({"levels": 3}, "levels 3: the prior has 1 to 2"),
         ({"size": (0, 5)}, "a picture of 0 x 5 has no pixels"),
         ({"config": SamplingConfig(guidance=1.0)}, "give one, or a guidance of 0"),
-        ({"given": [GRID[:, :2]]}, r"level 1 is \(3, 3, 4\) for this picture, but tokens \(1, 2, 4\) were given"),
-        ({"given": [GRID[0]]}, "level 1 is"),
-        ({"given": [GRID.expand(2, -1, -1)]}, "level 1 is"),
-        ({"given": [GRID, GRID + 7]}, "tokens of level 2 are 0 to 6, not 7 to 7"),
-        ({"given": [GRID - 1]}, "tokens of level 1 are 0 to 10, not -1 to -1"),
-        ({"masks": [MASK]}, "a mask for each level given: 1 for 0"),
-        ({"given": [GRID, GRID], "masks": [MASK]}, "a mask for each level given: 1 for 2"),
-        ({"given": [GRID], "masks": [MASK[:, :2]]}, r"the mask of level 1 is bool \(3, 4\), not bool \(3, 2\)"),
-        ({"given": [GRID], "masks": [MASK.long()]}, r"not int64 \(3, 4\)"),
+        ({"known": [GRID[:, :2]]}, r"level 1 is \(3, 3, 4\) for this picture, but tokens \(1, 2, 4\) were given"),
+        ({"known": [GRID[0]]}, "level 1 is"),
+        ({"known": [GRID.expand(2, -1, -1)]}, "level 1 is"),
+        ({"known": [GRID, GRID + 7]}, "tokens of level 2 are 0 to 6, not 7 to 7"),
+        ({"known": [GRID - 1]}, "tokens of level 1 are 0 to 10, not -1 to -1"),
+        ({"masks": [MASK]}, "a mask for each level known: 1 for 0"),
+        ({"known": [GRID, GRID], "masks": [MASK]}, "a mask for each level known: 1 for 2"),
+        ({"known": [GRID], "masks": [MASK[:, :2]]}, r"the mask of level 1 is bool \(3, 4\), not bool \(3, 2\)"),
+        ({"known": [GRID], "masks": [MASK.long()]}, r"not int64 \(3, 4\)"),
     ],
 )
 def test_arguments_that_do_not_go_together(prior: Prior, arguments: dict[str, Any], message: str) -> None:

@@ -15,7 +15,8 @@ from vqcodec.benchmarks.speed.stages import synthetic_picture
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.prior_card import PRIOR_WEIGHTS_FILE, find_prior, load_prior_folder
 from vqcodec.codec import Codec
-from vqcodec.generation.drawing import SamplingConfig, token_bits
+from vqcodec.generation.config import SamplingConfig, Series
+from vqcodec.generation.drawing import token_bits
 from vqcodec.generation.masks import keep_mask
 from vqcodec.generation.sampler import SampledPicture, Sampler
 from vqcodec.pictures.image import to_tensor
@@ -44,7 +45,7 @@ def equal(left: SampledPicture, right: SampledPicture) -> bool:
 
 
 def test_pictures_have_the_size_asked_for_and_differ(sampler: Sampler) -> None:
-    made = list(sampler.generate(3, size=SIZE))
+    made = list(sampler.generate(Series(3), size=SIZE))
     assert [picture.number for picture in made] == [0, 1, 2]
     for picture in made:
         assert (picture.rgb.shape, picture.rgb.dtype) == ((37, 50, 3), np.uint8)
@@ -58,16 +59,16 @@ def test_pictures_have_the_size_asked_for_and_differ(sampler: Sampler) -> None:
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
 def test_a_picture_depends_on_seed_and_number_only(sampler: Sampler, batch_size: int) -> None:
     labels, config = [2, 0, 1, 1], SamplingConfig(0.9, top_k=20, top_p=0.95, guidance=1.0)
-    wanted = list(sampler.generate(4, size=SIZE, labels=labels, seed=5, config=config, batch_size=3))
-    made = list(sampler.generate(3, size=SIZE, labels=labels[:3], seed=5, config=config, batch_size=batch_size))
+    wanted = list(sampler.generate(Series(4, labels=labels, seed=5, config=config, batch_size=3), size=SIZE))
+    made = list(sampler.generate(Series(3, labels=labels[:3], seed=5, config=config, batch_size=batch_size), size=SIZE))
     assert all(equal(a, b) for a, b in zip(made, wanted, strict=False))
-    other = next(sampler.generate(1, size=SIZE, labels=labels[:1], seed=6, config=config))
+    other = next(sampler.generate(Series(labels=labels[:1], seed=6, config=config), size=SIZE))
     assert not equal(other, wanted[0])
 
 
 def test_a_stream_decodes_to_the_same_picture(sampler: Sampler) -> None:
     for levels in (1, 2):
-        for picture in sampler.generate(2, size=SIZE, levels=levels):
+        for picture in sampler.generate(Series(2, levels=levels), size=SIZE):
             stream = sampler.codec.write(picture.tokens, *SIZE)
             decoded = sampler.codec.decode_stream(stream)
             assert np.array_equal(decoded.image.rgb, picture.rgb)
@@ -76,14 +77,14 @@ def test_a_stream_decodes_to_the_same_picture(sampler: Sampler) -> None:
 
 def test_the_number_of_tokens_is_told_as_they_are_made(sampler: Sampler) -> None:
     told: list[int] = []
-    list(sampler.generate(3, size=SIZE, batch_size=2, progress=told.append))
+    list(sampler.generate(Series(3, batch_size=2), size=SIZE, progress=told.append))
     assert sum(told) == 3 * sampler.count_tokens(SIZE)
 
 
 def test_a_prior_of_fewer_levels_than_the_model(tiny_model: Path, tmp_path: Path) -> None:
     sampler = Sampler.load(tiny_model, write_prior(tmp_path, tiny_model, levels=1), device="cpu", dtype=torch.float32)
     assert sampler.levels == 1
-    assert len(next(sampler.generate(1, size=SIZE)).tokens) == 1
+    assert len(next(sampler.generate(Series(), size=SIZE)).tokens) == 1
     assert len(next(sampler.complete(PHOTO, keep_mask(*SIZE, "top"))).tokens) == 1
 
 
@@ -104,7 +105,7 @@ def test_tokens_outside_the_mask_are_those_of_the_picture(sampler: Sampler, mask
     filled[rows.min() : rows.max() + 1, cols.min() : cols.max() + 1] = True
     flat = PHOTO.copy()
     flat[mask] = 0
-    made = list(sampler.complete(flat, mask, count=3, seed=2))
+    made = list(sampler.complete(flat, mask, Series(count=3, seed=2)))
     for picture in made:
         assert picture.rgb.shape == PHOTO.shape
         assert picture.filled == 2 * int(filled.sum())
@@ -114,7 +115,7 @@ def test_tokens_outside_the_mask_are_those_of_the_picture(sampler: Sampler, mask
         for a, b in zip(picture.tokens, made[0].tokens, strict=True):
             assert torch.equal(a[0][~filled], b[0][~filled])
     assert not equal(made[0], made[1])
-    whole = sampler.complete(PHOTO, mask, count=3, seed=2, batch_size=1)  # what was under the mask has no influence
+    whole = sampler.complete(PHOTO, mask, Series(3, seed=2, batch_size=1))  # what was under the mask has no influence
     assert all(equal(a, b) for a, b in zip(made, whole, strict=True))
 
 
@@ -138,21 +139,23 @@ def test_pasting_brings_the_pixels_back(sampler: Sampler) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "size", "message"),
     [
-        ({"count": 0}, "count 0 and batch size 8 are 1 or more"),
-        ({"batch_size": 0}, "count 1 and batch size 0"),
-        ({"seed": -1}, "seed -1 0 or more"),
-        ({"size": (0, 4)}, "a picture of 0 x 4"),
-        ({"levels": 3}, "levels 3: the prior has 1 to 2"),
-        ({"labels": [0, 1]}, "2 labels for 1 pictures"),
-        ({"labels": [4]}, "label 4: prior random has 0 to 3"),
-        ({"labels": [-1]}, "label -1"),
+        ({"count": 0}, SIZE, "count 0 and batch size 8 are 1 or more"),
+        ({"batch_size": 0}, SIZE, "count 1 and batch size 0"),
+        ({"seed": -1}, SIZE, "seed -1 0 or more"),
+        ({}, (0, 4), "a picture of 0 x 4"),
+        ({"levels": 3}, SIZE, "levels 3: the prior has 1 to 2"),
+        ({"labels": [0, 1]}, SIZE, "2 labels for 1 pictures"),
+        ({"labels": [4]}, SIZE, "label 4: prior random has 0 to 3"),
+        ({"labels": [-1]}, SIZE, "label -1"),
     ],
 )
-def test_arguments_are_checked_at_once(sampler: Sampler, arguments: dict[str, Any], message: str) -> None:
+def test_arguments_are_checked_at_once(
+    sampler: Sampler, arguments: dict[str, Any], size: tuple[int, int], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
-        sampler.generate(**{"count": 1, "size": SIZE} | arguments)
+        sampler.generate(Series(**arguments), size=size)
 
 
 @pytest.mark.parametrize("mask", [hole(slice(0, 0)), hole(slice(5))[:, :9], hole(slice(5)).astype(int)])
@@ -164,7 +167,7 @@ def test_a_mask_that_does_not_fit(sampler: Sampler, mask: np.ndarray) -> None:
 def test_a_prior_without_classes(tiny_model: Path, tmp_path: Path) -> None:
     sampler = Sampler.load(tiny_model, write_prior(tmp_path, tiny_model, classes=()), device="cpu")
     with pytest.raises(ValueError, match="prior random knows no classes"):
-        sampler.generate(1, size=SIZE, labels=[0])
+        sampler.generate(Series(labels=[0]), size=SIZE)
 
 
 def test_the_prior_is_the_models_own_unless_another_is_given(
@@ -173,7 +176,7 @@ def test_the_prior_is_the_models_own_unless_another_is_given(
     codec = Codec.load(tiny_model, device="cpu", dtype=torch.float32)
     with pytest.raises(ModelError, match="model tiny has no prior; train one"):
         Sampler.load(tiny_model)
-    with pytest.raises(ModelError, match="not the folder of a prior"):
+    with pytest.raises(ModelError, match="not a prior folder"):
         Sampler.load(tiny_model, tmp_path)
     own = dataclasses.replace(codec.model, path=tmp_path)
     write_prior(tmp_path / "prior", tiny_model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from vqcodec.cards.model_card import load_model_folder
 from vqcodec.cards.prior_card import find_prior, load_prior_folder
 from vqcodec.codec import Codec
 from vqcodec.generation.conditions import enlarged
-from vqcodec.generation.config import FOR_UPSCALING, SamplingConfig
+from vqcodec.generation.config import FOR_UPSCALING, SamplingConfig, Series
 from vqcodec.generation.sampler import SampledPicture, Sampler, load_condition
 from vqcodec.pictures.image import ImageError, from_tensor
 
@@ -70,7 +71,7 @@ def shrunk(picture: SampledPicture) -> np.ndarray:
 def test_a_condition_changes_the_picture(name: str, request: pytest.FixtureRequest) -> None:
     sampler: Sampler = request.getfixturevalue(name)
     conditions = [None, sampler.condition_of(PHOTO), sampler.condition_of(PHOTO[::-1])]
-    made = [next(sampler.generate(1, size=SIZE, condition=condition)) for condition in conditions]
+    made = [next(sampler.generate(Series(), size=SIZE, condition=condition)) for condition in conditions]
     assert [each.rgb.shape for each in made] == [PHOTO.shape] * 3
     assert not any(equal(a, b) for number, a in enumerate(made) for b in made[:number])
 
@@ -86,9 +87,9 @@ def test_the_condition_of_a_picture_is_that_of_what_it_shows(low: Sampler, edges
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_the_condition_is_that_of_all_pictures_however_many_there_are(edges: Sampler, batch_size: int) -> None:
-    given: dict[str, Any] = {"size": SIZE, "condition": edges.condition_of(PHOTO), "seed": 3}
-    wanted = list(edges.generate(4, batch_size=2, **given))
-    made = list(edges.generate(3, batch_size=batch_size, **given))
+    condition = edges.condition_of(PHOTO)
+    wanted = list(edges.generate(Series(4, seed=3, batch_size=2), size=SIZE, condition=condition))
+    made = list(edges.generate(Series(3, seed=3, batch_size=batch_size), size=SIZE, condition=condition))
     assert all(equal(a, b) for a, b in zip(made, wanted, strict=False))
     assert not equal(made[0], made[1])
 
@@ -96,17 +97,17 @@ def test_the_condition_is_that_of_all_pictures_however_many_there_are(edges: Sam
 def test_guidance_leads_towards_a_condition(edges: Sampler) -> None:
     told = edges.condition_of(PHOTO)
     made = [
-        next(edges.generate(1, size=SIZE, condition=told, config=SamplingConfig(guidance=guidance)))
+        next(edges.generate(Series(config=SamplingConfig(guidance=guidance)), size=SIZE, condition=told))
         for guidance in (0.0, 3.0)
     ]
     assert not equal(*made)
     with pytest.raises(ValueError, match="guidance leads towards a class or a condition: give one"):
-        next(edges.generate(1, size=SIZE, config=SamplingConfig(guidance=1.0)))
+        next(edges.generate(Series(config=SamplingConfig(guidance=1.0)), size=SIZE))
 
 
 def test_a_class_and_a_condition_go_together(edges: Sampler) -> None:
     told = edges.condition_of(PHOTO)
-    made = [next(edges.generate(1, size=SIZE, condition=told, labels=labels)) for labels in ([0], [1], None)]
+    made = [next(edges.generate(Series(labels=labels), size=SIZE, condition=told)) for labels in ([0], [1], None)]
     assert not any(equal(a, b) for number, a in enumerate(made) for b in made[:number])
 
 
@@ -118,7 +119,7 @@ def test_the_condition_of_a_picture_of_another_size_is_refused(name: str, reques
         with pytest.raises(
             ValueError, match=rf"the condition of {size[0]} x {size[1]} pixels is \(1, 2, \d, \d\), not"
         ):
-            sampler.generate(1, size=size, condition=told)
+            sampler.generate(Series(), size=size, condition=told)
 
 
 @pytest.mark.parametrize("picture", [PHOTO[..., 0], PHOTO[:0], PHOTO / 255])
@@ -140,7 +141,7 @@ def test_a_prior_that_is_told_nothing_takes_no_condition(tiny_model: Path, prior
         with pytest.raises(ValueError, match="prior random is told nothing of a picture"):
             told(PHOTO)
     with pytest.raises(ValueError, match="this prior takes no grid as condition"):
-        next(plain.generate(1, size=SIZE, condition=low.condition_of(PHOTO)))
+        next(plain.generate(Series(), size=SIZE, condition=low.condition_of(PHOTO)))
 
 
 # ---- upscale ----
@@ -149,7 +150,7 @@ def test_a_prior_that_is_told_nothing_takes_no_condition(tiny_model: Path, prior
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_picture_is_enlarged(low: Sampler, keep: bool) -> None:
     assert low.upscaling == 4
-    made = list(low.upscale(LOW, count=2, keep=keep))
+    made = list(low.upscale(LOW, Series(count=2), keep=keep))
     assert [each.number for each in made] == [0, 1]
     assert [each.rgb.shape for each in made] == [(36, 52, 3)] * 2
     assert made[0].filled == low.count_tokens((52, 36)) == 24
@@ -167,18 +168,18 @@ def test_the_tokens_do_not_depend_on_what_is_kept(low: Sampler) -> None:
 
 
 def test_an_enlarged_picture_depends_on_seed_and_number_only(low: Sampler) -> None:
-    given: dict[str, Any] = {"seed": 4, "labels": [1] * 3, "config": SamplingConfig(0.9, guidance=1.0)}
-    wanted = list(low.upscale(LOW, count=3, batch_size=2, **given))
-    made = list(low.upscale(LOW, count=2, batch_size=1, **given | {"labels": [1] * 2}))
+    series = Series(3, seed=4, labels=[1] * 3, config=SamplingConfig(0.9, guidance=1.0), batch_size=2)
+    wanted = list(low.upscale(LOW, series))
+    made = list(low.upscale(LOW, replace(series, count=2, labels=[1] * 2, batch_size=1)))
     for a, b in zip(made, wanted, strict=False):
         assert equal(a, b)
         assert np.array_equal(a.rgb, b.rgb)
-    assert not equal(next(low.upscale(LOW, **given | {"seed": 5, "labels": [1]})), wanted[0])
+    assert not equal(next(low.upscale(LOW, replace(series, count=1, seed=5, labels=[1]))), wanted[0])
 
 
 def test_upscaling_is_generating_with_the_enlarged_picture_as_condition(low: Sampler) -> None:
     told = low.condition_from_map(enlarged(LOW[None], 4)[0])
-    made = next(low.generate(1, size=(52, 36), condition=told, config=FOR_UPSCALING))
+    made = next(low.generate(Series(config=FOR_UPSCALING), size=(52, 36), condition=told))
     assert equal(next(low.upscale(LOW)), made)
     assert not equal(next(low.upscale(LOW)), next(low.upscale(LOW[::-1])))
 
@@ -190,7 +191,7 @@ def test_pictures_of_any_size_are_enlarged(low: Sampler, size: tuple[int, int]) 
 
 def test_fewer_levels_and_progress(low: Sampler) -> None:
     told: list[int] = []
-    (made,) = low.upscale(LOW, levels=1, progress=told.append)
+    (made,) = low.upscale(LOW, Series(levels=1), progress=told.append)
     assert len(made.tokens) == 1
     assert sum(told) == 12
     assert np.abs(shrunk(made) - LOW).mean() < 0.5
@@ -216,7 +217,7 @@ def test_a_prior_that_is_told_no_low_resolution_enlarges_nothing(
 )
 def test_arguments_are_checked_at_once(low: Sampler, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        low.upscale(LOW, **arguments)
+        low.upscale(LOW, Series(**arguments))
 
 
 # ---- the model of the condition ----

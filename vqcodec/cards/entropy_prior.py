@@ -5,14 +5,13 @@ Imports no torch; the prior itself, and what reads its file, are imported with t
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqcodec.bitstream.entropy_models import PRIOR_ID, CodingContext
-from vqcodec.cards.errors import ModelError
+from vqcodec.bitstream.entropy_models import PRIOR_ID, CodingContext, entropy_name
+from vqcodec.cards.reading import read_named_file
 from vqcodec.prior.config import PriorConfig
 
 if TYPE_CHECKING:
@@ -37,13 +36,13 @@ class EntropyPrior:
 
 
 class StoredPrior:
-    """The integer prior in the folder of a model, read when it is first needed. about: as in the model's card."""
+    """The integer prior in the folder of a model, read when it is first needed. stated: what the model's card says."""
 
     entropy_id: int = PRIOR_ID
-    name: str = "prior"
+    name: str = entropy_name(PRIOR_ID)
 
-    def __init__(self, path: Path, about: EntropyPrior, model_name: str) -> None:
-        self._path, self._about, self._model_name = path, about, model_name
+    def __init__(self, path: Path, stated: EntropyPrior, model_name: str) -> None:
+        self._path, self._stated, self._model_name = path, stated, model_name
 
     def begin_level(self, context: CodingContext) -> IntegerLevel:
         """As `IntegerPrior.begin_level`. Raises ModelError for a missing or damaged file."""
@@ -55,12 +54,5 @@ class StoredPrior:
 
         from vqcodec.prior.integer import IntegerPrior
 
-        try:
-            raw = self._path.read_bytes()
-        except OSError as error:
-            raise ModelError(f"{self._path}: the prior of model {self._model_name} cannot be read ({error})") from error
-        if hashlib.sha256(raw).hexdigest() != self._about.sha256:
-            raise ModelError(
-                f"{self._path}: damaged, or not the prior of model {self._model_name}; get the model again"
-            )
-        return IntegerPrior(self._about.prior, load(raw))
+        raw = read_named_file(self._path, self._stated.sha256, "integer prior", f"model {self._model_name}")
+        return IntegerPrior(self._stated.prior, load(raw))

@@ -26,10 +26,13 @@ from vqcodec.bitstream import (
 )
 from vqcodec.cards.entropy_prior import EntropyPrior, StoredPrior
 from vqcodec.cards.errors import ModelError
+from vqcodec.cards.reading import CardFile
 from vqcodec.models.config import AutoencoderConfig
+from vqcodec.whole_files import write_whole
 
 SCHEMA_VERSION: Final = 1
 CARD_FILE: Final = "card.json"
+_CARD: Final = CardFile(CARD_FILE, "model", SCHEMA_VERSION)
 WEIGHTS_FILE: Final = "stage1.safetensors"
 #: the integer prior that codes the streams of a model
 ENTROPY_FILE: Final = "entropy.safetensors"
@@ -98,7 +101,7 @@ class ModelCard:
         fields = {name.name: getattr(self, name.name) for name in dataclasses.fields(self)}
         values = {"fingerprint": self.fingerprint} | fields | {"autoencoder": self.autoencoder.to_dict()}
         values["entropy_prior"] = self.entropy_prior.to_dict() if self.entropy_prior else None
-        (folder / CARD_FILE).write_text(_to_json(values), encoding="utf-8")
+        write_whole(folder / CARD_FILE, _to_json(values))
 
 
 @dataclass(frozen=True)
@@ -131,33 +134,21 @@ class ModelFolder:
 @lru_cache(maxsize=16)
 def load_model_folder(path: Path) -> ModelFolder:
     """Read the card of a model folder; the weights are not looked at. Raises ModelError."""
-    card_path = path / CARD_FILE
-    try:
-        values = json.loads(card_path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ModelError(f"{path}: not a model folder, it has no {CARD_FILE}") from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{card_path}: cannot be read ({error})") from error
-    try:
-        card = _card_from_json(values)
-        stated = values["fingerprint"]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{card_path}: not a valid model card ({error})") from error
-    if card.fingerprint != stated:
-        raise ModelError(f"{card_path}: its fingerprint does not match its content; get the model again")
+    card, stated_fingerprint = _CARD.read(path, _card_from_json)
+    if card.fingerprint != stated_fingerprint:
+        raise ModelError(f"{path / CARD_FILE}: its fingerprint does not match its content; get the model again")
     return ModelFolder(path, card)
 
 
-def _card_from_json(values: dict[str, Any]) -> ModelCard:
-    if values["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(f"schema version {values['schema_version']}, this vqcodec reads {SCHEMA_VERSION}")
+def _card_from_json(values: dict[str, Any]) -> tuple[ModelCard, str]:
+    """The card, and the fingerprint that it states."""
     fields = {key: value for key, value in values.items() if key != "fingerprint"}
     fields["autoencoder"] = AutoencoderConfig.from_dict(fields["autoencoder"])
     fields["reads"] = tuple(fields["reads"])
     if entropy_prior := fields.get("entropy_prior"):
         fields["entropy_prior"] = EntropyPrior.from_dict(entropy_prior)
     fields["static_frequencies"] = tuple(tuple(table) for table in fields["static_frequencies"])
-    return ModelCard(**fields)
+    return ModelCard(**fields), values["fingerprint"]
 
 
 def _to_json(values: dict[str, Any]) -> str:

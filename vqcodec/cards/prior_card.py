@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.model_card import ModelCard, ModelFolder
+from vqcodec.cards.reading import CardFile
 from vqcodec.prior.config import PriorConfig
+from vqcodec.whole_files import write_whole
 
 if TYPE_CHECKING:
     from vqcodec.prior.transformer import Prior
@@ -23,6 +25,7 @@ PRIOR_WEIGHTS_FILE: Final = "prior.safetensors"
 #: in a model folder; a prior that is told a condition lies in a folder of its own, as prior-low-4
 PRIOR_FOLDER: Final = "prior"
 PRIOR_SCHEMA_VERSION: Final = 1
+_CARD: Final = CardFile(PRIOR_CARD_FILE, "prior", PRIOR_SCHEMA_VERSION)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class PriorCard:
         """Write folder/prior.json."""
         values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
         text = json.dumps(values | {"prior": self.prior.to_dict()}, indent=1)
-        (folder / PRIOR_CARD_FILE).write_text(text + "\n", encoding="utf-8")
+        write_whole(folder / PRIOR_CARD_FILE, text + "\n")
 
     def check_model(self, card: ModelCard) -> None:
         """Raises ModelError unless it is for the tokens of this model, or of one whose streams this one reads."""
@@ -83,14 +86,14 @@ class PriorFolder:
         return network.eval().requires_grad_(False)
 
 
-def find_prior(model: ModelFolder, given: Path | None = None, *, condition: str = "") -> PriorFolder:
-    """The prior in the folder `given`, or else the model's own, for a kind of condition or for none.
+def find_prior(model: ModelFolder, folder: Path | None = None, *, condition: str = "") -> PriorFolder:
+    """The prior in `folder`, or else the model's own, for a kind of condition or for none.
 
     Raises ModelError, also for another model's, or one without this condition.
     """
-    path = given or model.path / (f"{PRIOR_FOLDER}-{condition}" if condition else PRIOR_FOLDER)
+    path = folder or model.path / (f"{PRIOR_FOLDER}-{condition}" if condition else PRIOR_FOLDER)
     name = model.card.name
-    if given is None and not path.is_dir():
+    if folder is None and not path.is_dir():
         raise ModelError(
             f"model {name} has no prior{f' for {condition}' if condition else ''}; train one with `vqcodec train "
             f"stage2 --model {name}{f' --condition {condition}' if condition else ''}` and give its folder with --prior"
@@ -106,17 +109,9 @@ def find_prior(model: ModelFolder, given: Path | None = None, *, condition: str 
 
 def load_prior_folder(path: Path) -> PriorFolder:
     """Read the card of a prior; the weights are not looked at. Raises ModelError."""
-    card_path = path / PRIOR_CARD_FILE
-    try:
-        values = json.loads(card_path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ModelError(f"{path}: not the folder of a prior, it has no {PRIOR_CARD_FILE}") from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{card_path}: cannot be read ({error})") from error
-    try:
-        if values["schema_version"] != PRIOR_SCHEMA_VERSION:
-            raise ValueError(f"schema version {values['schema_version']}, this vqcodec reads {PRIOR_SCHEMA_VERSION}")
-        changed = {"prior": PriorConfig.from_dict(values["prior"]), "classes": tuple(values["classes"])}
-        return PriorFolder(path, PriorCard(**values | changed))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{card_path}: not a valid card of a prior ({error})") from error
+    return PriorFolder(path, _CARD.read(path, _card_from_json))
+
+
+def _card_from_json(values: dict[str, Any]) -> PriorCard:
+    changed = {"prior": PriorConfig.from_dict(values["prior"]), "classes": tuple(values["classes"])}
+    return PriorCard(**values | changed)

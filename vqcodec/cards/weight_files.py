@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -12,21 +11,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from vqcodec.cards.errors import ModelError
+from vqcodec.cards.reading import read_named_file
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
 
-def load_weights(path: Path, sha256: str, name: str, make: Callable[[], Network]) -> Network:
+def load_weights(path: Path, sha256: str, owner: str, make: Callable[[], Network]) -> Network:
     """The network that `make` gives, with the weights of a file, float32, on the CPU.
 
-    name: of the model or prior, for errors. Raises ModelError for missing, damaged or other weights.
+    owner: whose weights they are, such as "model photo-4", for errors. Raises ModelError for missing, damaged or
+    other weights.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: the weights cannot be read ({error.strerror})") from error
-    if hashlib.sha256(raw).hexdigest() != sha256:
-        raise ModelError(f"{path}: not the weights that {name}'s card names; get it again")
+    raw = read_named_file(path, sha256, "weights", owner)
     with torch.device("meta"):
         network = make()
     try:

@@ -1,8 +1,9 @@
-"""How tokens are drawn from what the prior predicts. Imports no torch."""
+"""How tokens are drawn from what the prior predicts, and how many pictures. Imports no torch."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,3 +41,33 @@ class SamplingConfig:
 
 #: what `Sampler.upscale` draws with by default: what is told leaves little to choose, and rare tokens show as specks
 FOR_UPSCALING: Final = SamplingConfig(temperature=0.5, top_p=0.9)
+
+#: pictures that are sampled at a time
+DEFAULT_BATCH_SIZE: Final = 8
+
+
+@dataclass(frozen=True)
+class Series:
+    """Pictures to be sampled. Picture number i, 0 to count - 1, depends on the seed and i alone, but for rounding, see
+    `vqcodec.generation.drawing`.
+
+    count: how many, 1 or more. seed: 0 or more. labels: the class of each picture, 0 to classes - 1, for a prior with
+    classes; None for no class. config: how tokens are drawn; by default `SamplingConfig()`, to upscale `FOR_UPSCALING`.
+    levels: the first so many; with fewer it is the same picture with less detail; None for all of the prior's.
+    batch_size: pictures at a time, 1 or more; more are faster and need more memory. Raises ValueError.
+    """
+
+    count: int = 1
+    seed: int = 0
+    labels: Sequence[int] | None = None
+    config: SamplingConfig | None = None
+    levels: int | None = None
+    batch_size: int = DEFAULT_BATCH_SIZE
+
+    def __post_init__(self) -> None:
+        if min(self.count, self.batch_size) < 1 or self.seed < 0:
+            raise ValueError(
+                f"count {self.count} and batch size {self.batch_size} are 1 or more, seed {self.seed} 0 or more"
+            )
+        if self.labels is not None and len(self.labels) != self.count:
+            raise ValueError(f"{len(self.labels)} labels for {self.count} pictures")

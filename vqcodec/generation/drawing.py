@@ -25,7 +25,6 @@ from vqcodec.prior.transformer import NO_CONDITIONS, Conditions, LevelPass, Prio
 
 __all__ = [
     "SampledTokens",
-    "SamplingConfig",
     "choose",
     "count_tokens",
     "grid_shapes",
@@ -78,14 +77,14 @@ def sample_tokens(
     conditions: Conditions = NO_CONDITIONS,
     config: SamplingConfig | None = None,
     levels: int | None = None,
-    given: Sequence[Tensor] = (),
+    known: Sequence[Tensor] = (),
     masks: Sequence[Tensor] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> SampledTokens:
     """One picture of size (width, height) in pixels for each seed. B is how many seeds there are.
 
-    conditions: of each picture. levels: the first so many; all by default. given: tokens that are known, (B, h, w) or
-    (1, h, w) for all alike, of the first levels. masks: of each level given bool (h, w) or (B, h, w), True where a
+    conditions: of each picture. levels: the first so many; all by default. known: tokens that are known, (B, h, w) or
+    (1, h, w) for all alike, of the first levels. masks: of each level known bool (h, w) or (B, h, w), True where a
     token is to be filled all the same; by default nowhere. progress: is called after each group with how many tokens,
     of all pictures, were done in it.
 
@@ -96,8 +95,8 @@ def sample_tokens(
     config = config or SamplingConfig()
     if config.guidance and conditions.labels is None and conditions.grid is None:
         raise ValueError("guidance leads towards a class or a condition: give one, or a guidance of 0")
-    if masks is not None and len(masks) != len(given):
-        raise ValueError(f"there must be a mask for each level given: {len(masks)} for {len(given)}")
+    if masks is not None and len(masks) != len(known):
+        raise ValueError(f"there must be a mask for each level known: {len(masks)} for {len(known)}")
     batch, device = len(seeds), prior.levels.weight.device
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     conditions = _moved(conditions, device)
@@ -105,10 +104,10 @@ def sample_tokens(
     tokens: list[Tensor] = []
     bits: list[Tensor] = []
     for number, (rows, cols) in enumerate(shapes):
-        known, fill = _start(prior.config, number, (batch, rows, cols), given, masks)
+        start, fill = _start(prior.config, number, (batch, rows, cols), known, masks)
         uniforms = [torch.rand(rows * cols, generator=each, dtype=torch.float64) for each in generators]
         passes = [prior.begin(tokens, (rows, cols), batch=batch, conditions=each) for each in (conditions, *others)]
-        level = _Level(passes, known.flatten(1).to(device), fill.flatten(1), torch.stack(uniforms))
+        level = _Level(passes, start.flatten(1).to(device), fill.flatten(1), torch.stack(uniforms))
         bits.append(_fill(level, config, progress).view(batch, rows, cols).cpu())
         tokens.append(level.known.view(batch, rows, cols))
         if bool(bits[-1].isnan().any()):
@@ -126,7 +125,7 @@ def token_bits(prior: Prior, tokens: Sequence[Tensor], conditions: Conditions = 
     factor = prior.config.factors[min(len(tokens), prior.config.levels) - 1]
     seeds = [0] * len(tokens[-1]) if tokens else []
     return sample_tokens(
-        prior, (cols * factor, rows * factor), seeds=seeds, conditions=conditions, levels=len(tokens), given=tokens
+        prior, (cols * factor, rows * factor), seeds=seeds, conditions=conditions, levels=len(tokens), known=tokens
     ).bits
 
 
@@ -206,26 +205,26 @@ def _start(
     config: PriorConfig,
     level: int,
     shape: tuple[int, int, int],
-    given: Sequence[Tensor],
+    known: Sequence[Tensor],
     masks: Sequence[Tensor] | None,
 ) -> tuple[Tensor, Tensor]:
     """(B, h, w) tokens and where they are to be filled. Raises ValueError."""
-    if level >= len(given):
+    if level >= len(known):
         return torch.zeros(shape, dtype=torch.int64), torch.ones(shape, dtype=torch.bool)
-    known, size = given[level].cpu(), config.codebook_sizes[level]
-    if known.shape[1:] != shape[1:] or len(known) not in (1, shape[0]):
-        raise ValueError(f"level {level + 1} is {shape} for this picture, but tokens {tuple(known.shape)} were given")
-    if int(known.min()) < 0 or int(known.max()) >= size:
-        raise ValueError(f"tokens of level {level + 1} are 0 to {size - 1}, not {known.min()} to {known.max()}")
+    start, size = known[level].cpu(), config.codebook_sizes[level]
+    if start.shape[1:] != shape[1:] or len(start) not in (1, shape[0]):
+        raise ValueError(f"level {level + 1} is {shape} for this picture, but tokens {tuple(start.shape)} were given")
+    if int(start.min()) < 0 or int(start.max()) >= size:
+        raise ValueError(f"tokens of level {level + 1} are 0 to {size - 1}, not {start.min()} to {start.max()}")
     if masks is None:
-        return known.expand(shape).clone(), torch.zeros(shape, dtype=torch.bool)
+        return start.expand(shape).clone(), torch.zeros(shape, dtype=torch.bool)
     mask = masks[level].cpu()
     if mask.dtype != torch.bool or tuple(mask.shape) not in (shape, shape[1:]):
         raise ValueError(
             f"the mask of level {level + 1} is bool {shape[1:]}, not {str(mask.dtype).removeprefix('torch.')} "
             f"{tuple(mask.shape)}"
         )
-    return known.expand(shape).clone(), mask.expand(shape)
+    return start.expand(shape).clone(), mask.expand(shape)
 
 
 def _moved(conditions: Conditions, device: torch.device) -> Conditions:

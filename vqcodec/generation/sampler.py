@@ -16,14 +16,11 @@ from vqcodec.cards.finding import DEFAULT_MODEL, find_model
 from vqcodec.cards.prior_card import PriorCard, PriorFolder, find_prior
 from vqcodec.codec import Codec
 from vqcodec.generation.conditions import LOW_RESOLUTIONS, Condition, enlarged, like_when_shrunk
-from vqcodec.generation.config import FOR_UPSCALING
-from vqcodec.generation.drawing import SamplingConfig, count_tokens, grid_shapes, picture_seed, sample_tokens
+from vqcodec.generation.config import FOR_UPSCALING, Series
+from vqcodec.generation.drawing import count_tokens, grid_shapes, picture_seed, sample_tokens
 from vqcodec.generation.masks import Mask, token_mask, without_masked
 from vqcodec.pictures.image import checked_pixels, from_tensor, to_tensor
 from vqcodec.prior.transformer import Conditions
-
-#: pictures that are sampled at a time
-DEFAULT_BATCH_SIZE = 8
 
 
 @dataclass(frozen=True)
@@ -131,57 +128,45 @@ class Sampler:
 
     def generate(
         self,
-        count: int,
+        series: Series,
         *,
         size: tuple[int, int],
-        labels: Sequence[int] | None = None,
         condition: Tensor | None = None,
-        seed: int = 0,
-        config: SamplingConfig | None = None,
-        levels: int | None = None,
-        batch_size: int = DEFAULT_BATCH_SIZE,
         progress: Callable[[int], object] | None = None,
     ) -> Iterator[SampledPicture]:
-        """`count` pictures of size (width, height) in pixels, `batch_size` at a time.
+        """Pictures of size (width, height) in pixels.
 
-        labels: of each, for a prior with classes. condition: for one that is told any, see `condition_of`, of a picture
-        of this size, the same for all. Picture number i depends on the seed and i alone, but for rounding,
-        see `vqcodec.generation.drawing`. levels: with fewer it is the same picture with less detail. progress: as in
-        `sample_tokens`. Raises ValueError for arguments that the prior does not take.
+        condition: for a prior that is told any, see `condition_of`, of a picture of this size, the same for all.
+        progress: as in `sample_tokens`. Raises ValueError for arguments that the prior does not take.
         """
-        grid_shapes(self.card.prior, size, levels)
+        self._check(series, size)
         self._check_condition(condition, size)
-        series = _Series(count, seed, self._checked_labels(labels, count), batch_size, condition)
-        return self._draw(series, size, config=config, levels=levels, progress=progress)
+        return self._draw(series, size, condition=condition, progress=progress)
 
     def upscale(
         self,
         rgb: NDArray[np.uint8],
+        series: Series | None = None,
         *,
-        count: int = 1,
-        labels: Sequence[int] | None = None,
-        seed: int = 0,
-        config: SamplingConfig | None = None,
-        levels: int | None = None,
-        batch_size: int = DEFAULT_BATCH_SIZE,
         keep: bool = True,
         progress: Callable[[int], object] | None = None,
     ) -> Iterator[SampledPicture]:
-        """`count` pictures that a picture (H, W, 3) may be of at low resolution, larger by `upscaling`.
+        """Pictures that a picture (H, W, 3) may be of at low resolution, larger by `upscaling`.
 
-        keep: move the colours of each so that, shrunk, it is `rgb` again to about a level of 255. config:
-        `FOR_UPSCALING` by default. The rest is as in `generate`. Raises ValueError for a prior that is told no low
-        resolution.
+        series: by default one picture. keep: move the colours of each so that, shrunk, it is `rgb` again to about a
+        level of 255. progress: as in `sample_tokens`. Raises ValueError for a prior that is told no low resolution, and
+        for arguments that it does not take.
         """
+        series = series or Series()
+        series = replace(series, config=series.config or FOR_UPSCALING)
         factor, rgb = self.upscaling, checked_pixels(rgb)
         size = rgb.shape[1] * factor, rgb.shape[0] * factor
         condition = self.condition_from_map(enlarged(rgb[None], factor)[0])
-        grid_shapes(self.card.prior, size, levels)
-        series = _Series(count, seed, self._checked_labels(labels, count), batch_size, condition)
-        drawn = self._draw(series, size, config=config or FOR_UPSCALING, levels=levels, progress=progress)
-        return (self.kept(each, rgb) for each in drawn) if keep else drawn
+        self._check(series, size)
+        drawn = self._draw(series, size, condition=condition, progress=progress)
+        return (self.with_colours_of(rgb, each) for each in drawn) if keep else drawn
 
-    def kept(self, drawn: SampledPicture, low: NDArray[np.uint8]) -> SampledPicture:
+    def with_colours_of(self, low: NDArray[np.uint8], drawn: SampledPicture) -> SampledPicture:
         """What `upscale` makes of a picture (H, W, 3) with `keep`, of what it makes without."""
         return replace(drawn, rgb=like_when_shrunk(drawn.rgb, low, self.upscaling))
 
@@ -196,38 +181,32 @@ class Sampler:
         self,
         rgb: NDArray[np.uint8],
         mask: Mask,
+        series: Series | None = None,
         *,
-        count: int = 1,
-        labels: Sequence[int] | None = None,
-        seed: int = 0,
-        config: SamplingConfig | None = None,
-        levels: int | None = None,
-        batch_size: int = DEFAULT_BATCH_SIZE,
         paste: bool = False,
         progress: Callable[[int], object] | None = None,
     ) -> Iterator[SampledPicture]:
-        """`count` ways to fill the part of a picture (H, W, 3) that the mask (H, W) marks with True.
+        """Ways to fill the part of a picture (H, W, 3) that the mask (H, W) marks with True.
 
         Each token with a pixel there is drawn, all others stay as the picture's are; what was under the mask has no
         influence. The whole picture is decoded from tokens; `paste` puts the original pixels back where the mask is
-        False. The rest is as in `generate`. Raises ValueError, also for a mask of another size or without any True.
+        False. series: by default one way. progress: as in `sample_tokens`. Raises ValueError for arguments that the
+        prior does not take, and for a mask of another size or without any True.
         """
+        series = series or Series()
         if mask.dtype != np.bool_ or mask.shape != rgb.shape[:2] or not mask.any():
             raise ValueError(
                 f"expected a bool mask {rgb.shape[:2]}, True where to fill, got {mask.dtype} {mask.shape} "
                 f"with {np.count_nonzero(mask)} True"
             )
         size = rgb.shape[1], rgb.shape[0]
-        used = len(grid_shapes(self.card.prior, size, levels))
-        series = _Series(count, seed, self._checked_labels(labels, count), batch_size)
+        levels = self._check(series, size)
         images = to_tensor(without_masked(rgb, mask), self.codec.card.autoencoder.downsampling_factor)
         drawn = self._draw(
-            series,
+            replace(series, levels=levels),
             size,
-            config=config,
-            levels=used,
-            given=self.codec.tokenize(images, levels=used),
-            masks=[token_mask(mask, factor) for factor in self.card.prior.factors[:used]],
+            known=self.codec.tokenize(images, levels=levels),
+            masks=[token_mask(mask, factor) for factor in self.card.prior.factors[:levels]],
             progress=progress,
         )
         if not paste:
@@ -236,28 +215,30 @@ class Sampler:
 
     def _draw(
         self,
-        series: _Series,
+        series: Series,
         size: tuple[int, int],
         *,
-        given: Sequence[Tensor] = (),
+        condition: Tensor | None = None,
+        known: Sequence[Tensor] = (),
         masks: Sequence[Tensor] | None = None,
-        config: SamplingConfig | None,
-        levels: int | None,
         progress: Callable[[int], object] | None,
     ) -> Iterator[SampledPicture]:
-        """The pictures of a series, sampled in batches; each is decoded alone, as `Codec.decode` does."""
+        """The pictures of a series, sampled in batches; each is decoded alone, as `Codec.decode` does.
+
+        condition: (1, C, h, w), of all pictures, or None. known, masks: as in `sample_tokens`.
+        """
         for start in range(0, series.count, series.batch_size):
             numbers = range(start, min(start + series.batch_size, series.count))
             labels = None if series.labels is None else torch.tensor(series.labels[start : numbers.stop])
-            grid = None if series.condition is None else series.condition.expand(len(numbers), -1, -1, -1)
+            grid = None if condition is None else condition.expand(len(numbers), -1, -1, -1)
             sampled = sample_tokens(
                 self.prior,
                 size,
                 seeds=[picture_seed(series.seed, number) for number in numbers],
                 conditions=Conditions(labels=labels, grid=grid),
-                config=config,
-                levels=levels,
-                given=given,
+                config=series.config,
+                levels=series.levels,
+                known=known,
                 masks=masks,
                 progress=progress,
             )
@@ -274,35 +255,16 @@ class Sampler:
                     kept_bits=sum(float(grid[~mask].sum()) for grid, mask in zip(bits, filled, strict=True)),
                 )
 
-    def _checked_labels(self, labels: Sequence[int] | None, count: int) -> list[int] | None:
-        """Raises ValueError for labels that the prior does not know, or another number of them than of pictures."""
-        if labels is None:
-            return None
-        classes = self.card.prior.classes
-        if not classes:
-            raise ValueError(f"prior {self.card.name} knows no classes")
-        if len(labels) != count:
-            raise ValueError(f"{len(labels)} labels for {count} pictures")
-        if wrong := [label for label in labels if not 0 <= label < classes]:
-            raise ValueError(f"label {wrong[0]}: prior {self.card.name} has 0 to {classes - 1}")
-        return list(labels)
-
-
-@dataclass(frozen=True)
-class _Series:
-    """Pictures of one seed. labels: of each, or None. condition: (1, C, h, w), of all, or None."""
-
-    count: int
-    seed: int
-    labels: list[int] | None
-    batch_size: int
-    condition: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        if min(self.count, self.batch_size) < 1 or self.seed < 0:
-            raise ValueError(
-                f"count {self.count} and batch size {self.batch_size} are 1 or more, seed {self.seed} 0 or more"
-            )
+    def _check(self, series: Series, size: tuple[int, int]) -> int:
+        """How many levels the pictures have. Raises ValueError for levels or labels that the prior does not know."""
+        levels = len(grid_shapes(self.card.prior, size, series.levels))
+        if series.labels is not None:
+            classes = self.card.prior.classes
+            if not classes:
+                raise ValueError(f"prior {self.card.name} knows no classes")
+            if wrong := [label for label in series.labels if not 0 <= label < classes]:
+                raise ValueError(f"label {wrong[0]}: prior {self.card.name} has 0 to {classes - 1}")
+        return levels
 
 
 def load_condition(card: PriorCard, codec: Codec, model: str | Path | None = None) -> Condition | None:

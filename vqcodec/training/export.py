@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -33,6 +31,7 @@ from vqcodec.training.stage2.crop_tokens import PictureTokens
 from vqcodec.training.stage2.integer_export import integer_arrays
 from vqcodec.training.stage2.recipe import Stage2Config
 from vqcodec.training.stage2.trainer import stage2_recipe_of
+from vqcodec.whole_files import replacing_several
 
 
 def export_model(
@@ -69,7 +68,7 @@ def export_model(
 
     entropy = origin.entropy if origin else None
     files = [WEIGHTS_FILE, *([ENTROPY_FILE] if entropy is not None else []), CARD_FILE]
-    with _draft_of(folder, files) as draft:
+    with replacing_several(folder, files) as draft:
         (draft / WEIGHTS_FILE).write_bytes(raw)
         if entropy is not None:
             (draft / ENTROPY_FILE).write_bytes(entropy.numpy().tobytes())
@@ -105,7 +104,7 @@ def export_prior(checkpoint: Path, folder: Path, *, name: str, description: str,
         about.get("condition_model_id", ""),
         training={"data": description, "steps": state["step"], "settings": recipe.training.to_dict()},
     )
-    with _draft_of(folder, (PRIOR_WEIGHTS_FILE, PRIOR_CARD_FILE)) as draft:
+    with replacing_several(folder, (PRIOR_WEIGHTS_FILE, PRIOR_CARD_FILE)) as draft:
         (draft / PRIOR_WEIGHTS_FILE).write_bytes(raw)
         card.save(draft)
     return card
@@ -136,23 +135,11 @@ def export_entropy_prior(folder: Path, prior: PriorFolder, pictures: Pictures, *
     entropy_prior = EntropyPrior(prior.card.prior, hashlib.sha256(raw).hexdigest())
     reads = (model.card.model_id.hex(), *model.card.reads)
     card = replace(model.card, entropy_prior=entropy_prior, reads=reads)
-    with _draft_of(folder, (ENTROPY_FILE, CARD_FILE)) as draft:
+    with replacing_several(folder, (ENTROPY_FILE, CARD_FILE)) as draft:
         (draft / ENTROPY_FILE).write_bytes(raw)
         card.save(draft)
     load_model_folder.cache_clear()
     return card
-
-
-@contextmanager
-def _draft_of(folder: Path, files: Sequence[str]) -> Iterator[Path]:
-    """A folder to write `files` in, which move to `folder` at the end if all went well."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".vqcodec-", suffix=".partial", dir=folder.parent) as made_in:
-        draft = Path(made_in)
-        yield draft
-        folder.mkdir(exist_ok=True)
-        for file in files:
-            (draft / file).replace(folder / file)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from vqcodec.benchmarks.ablation import runs as ablation_module
-from vqcodec.benchmarks.ablation.rows import COLUMNS, Row, append_row, columns, line, markdown, padded, read_rows
+from vqcodec.benchmarks.ablation.rows import COLUMNS, Row, columns, line, markdown, padded
 from vqcodec.benchmarks.ablation.runs import QUANTIZERS, Ablation, Rows, Variant, measure, settings_of
 from vqcodec.benchmarks.common import example_sets
 from vqcodec.benchmarks.common.example_sets import ExampleSets, Part, picture_data, toy_data
+from vqcodec.benchmarks.common.result_lines import append_results, read_results
 from vqcodec.benchmarks.speed.stages import synthetic_picture
 from vqcodec.models.compact import Encoder
 from vqcodec.training.data.pictures import ArrayPictures
@@ -201,12 +202,12 @@ def test_rows_are_measured_once_and_kept(data: ExampleSets, tmp_path: Path, monk
     assert later.row(four) == first
     later.row(eight)
     assert measured == [four, eight]
-    assert [row.factor for row in read_rows(results)[0]] == [4, 8]
+    assert [json.loads(line)["factor"] for line in results.read_text().splitlines()[::2]] == [4, 8]
     Rows(replace(SMALL, seed=1), data, results).row(four)
     Rows(SMALL, replace(data, crc32=6), results).row(four)
     Rows(SMALL, data).row(four)
     assert measured == [four, eight, four, four, four]
-    assert len(read_rows(results)[0]) == 4
+    assert len(results.read_text().splitlines()) == 5  # with the line that was cut off
 
 
 @pytest.mark.parametrize(
@@ -221,14 +222,14 @@ def test_rows_are_measured_once_and_kept(data: ExampleSets, tmp_path: Path, monk
 def test_damaged_lines_are_named_and_left_out(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text(f"{text}\n\n")
-    append_row(path, a_row())
-    rows, [damaged] = read_rows(path)
+    append_results(path, [a_row().to_json()])
+    rows, [damaged] = read_results(path, Row.from_json, "its row is trained again")
     assert rows == [a_row()]
     assert damaged.startswith(f"{path}:1: {message}")
 
 
 def test_no_file_is_no_rows(tmp_path: Path) -> None:
-    assert read_rows(tmp_path / "results.jsonl") == ([], [])
+    assert read_results(tmp_path / "results.jsonl", Row.from_json, "") == ([], [])
 
 
 def test_a_row_without_a_finite_value_is_not_written() -> None:

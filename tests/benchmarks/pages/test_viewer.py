@@ -4,12 +4,11 @@ import base64
 import io
 import math
 from dataclasses import replace
-from pathlib import Path
 
 from PIL import Image
 
 from vqcodec.benchmarks.pages.viewer import Shown, ViewerPicture, data_uri, first_view, thumbnail, viewer_values
-from vqcodec.benchmarks.pages.writing import render, write_whole
+from vqcodec.benchmarks.pages.writing import render
 
 OURS = Shown("vq:a:1:s", "1 level", "a", 100, 0.05, {"psnr_db": 20.0, "dists": 0.3}, "pictures/1.webp")
 
@@ -75,11 +74,3 @@ def test_a_thumbnail_is_small_and_keeps_its_shape() -> None:
     with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as small:
         assert small.size == (168, 56)
     assert data_uri(b"\x00\xff", "image/x") == "data:image/x;base64,AP8="
-
-
-def test_a_page_is_written_whole(tmp_path: Path) -> None:
-    path = tmp_path / "page.html"
-    write_whole(path, "first")
-    write_whole(path, "second, é")
-    assert path.read_bytes().decode() == "second, é"
-    assert [each.name for each in tmp_path.iterdir()] == ["page.html"]

@@ -132,8 +132,8 @@ def test_missing_folders_and_models_are_named(pictures: Path, tiny_model: Path, 
     [
         ("--codecs", "vq,heic", "take some of vq,jpeg"),
         ("--codecs", ",", "take some of vq,jpeg"),
-        ("--scales", "1,0", "is not a list of factors"),
-        ("--scales", "1;2", "is not a list of factors"),
+        ("--scales", "1,0", "is not a list of numbers"),
+        ("--scales", "1;2", "is not a list of numbers"),
     ],
 )
 def test_what_is_no_codec_or_scale_is_a_usage_error(

@@ -135,12 +135,13 @@ def test_what_cannot_be_is_one_line(tiny_model: Path, prior: Path, photos: Path,
     line = only_error(bench(tmp_path / "empty", tiny_model, "--prior", prior))
     assert line.startswith(f"error: {tmp_path / 'empty'}: no pictures")
     line = only_error(bench(photos, tiny_model, "--prior", tmp_path / "empty"))
-    assert line == f"error: {tmp_path / 'empty'}: not the folder of a prior, it has no prior.json"
+    assert line == f"error: {tmp_path / 'empty'}: not a prior folder, it has no prior.json"
     assert bench(tmp_path / "gone", tiny_model).exit_code == 2
 
 
 def test_a_file_that_cannot_be_written_is_named(tiny_model: Path, prior: Path, photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "gone" / "rates.json"
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "rates.json"
     result = bench(photos, tiny_model, "--prior", prior, "--out", out)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error: {out}: ")

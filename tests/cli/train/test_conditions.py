@@ -15,6 +15,7 @@ from stage2_command_helpers import QUICK, SMALL, exported, logged, only_error, r
 from vqcodec.benchmarks.speed.stages import synthetic_picture
 from vqcodec.cards.model_card import load_model_folder
 from vqcodec.cards.prior_card import load_prior_folder
+from vqcodec.generation.config import Series
 from vqcodec.generation.sampler import Sampler
 from vqcodec.prior.config import ConditionConfig
 from vqcodec.training.common.checkpoint import load_checkpoint, newest_checkpoint
@@ -64,7 +65,7 @@ def test_a_prior_that_is_told_the_edges_by_a_model_of_edges(
     assert (card.condition, card.condition_model_id) == ("edges", model_id(edges_model))
     sampler = Sampler.load(tiny_model, tmp_path / "prior", condition_model=edges_model, device="cpu")
     rgb = synthetic_picture(40, 30)
-    made = next(sampler.generate(1, size=(40, 30), condition=sampler.condition_of(rgb)))
+    made = next(sampler.generate(Series(), size=(40, 30), condition=sampler.condition_of(rgb)))
     assert (made.rgb.shape, made.rgb.dtype) == (rgb.shape, np.uint8)
 
 

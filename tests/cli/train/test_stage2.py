@@ -257,7 +257,7 @@ def test_what_cannot_be_is_one_line(
         ((*QUICK, "--set", "training.level_shares=[1]"), "1 level shares for 2 levels; change training.level_shares"),
         ((*QUICK, "--device", "cuda:99"), "not available here"),
         ((*QUICK, "--labels"), "the pictures have no class labels"),
-        ((*QUICK, "--init", empty), f"{empty}: not the folder of a prior, it has no prior.json"),
+        ((*QUICK, "--init", empty), f"{empty}: not a prior folder, it has no prior.json"),
         ((*QUICK, "--model", tmp_path / "nowhere"), "nowhere: no such model folder"),
         ((*QUICK, "--validation", empty), f"{empty}: no pictures"),
     ):

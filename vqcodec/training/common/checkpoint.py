@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from vqcodec.whole_files import delete_left_overs, replacing
 
 _NAME = re.compile(r"checkpoint-(\d{8})\.pt")
 #: checkpoints that a run leaves, unless told otherwise
@@ -19,7 +20,7 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int = DEFAULT_KEEP) -> Path:
-    """Write folder/checkpoint-STEP.pt (temporary file, then rename) and delete all but the `keep` newest.
+    """Write folder/checkpoint-STEP.pt, whole or not at all, and delete all but the `keep` newest.
 
     keep = 0 deletes none. Returns the path. Raises ValueError for a negative `keep`, OSError when it cannot be written.
     """
@@ -27,17 +28,9 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
         raise ValueError(f"keep {keep} checkpoints: take 0 for all, or the number of the newest to keep")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"checkpoint-{step:08d}.pt"
-    for left_over in folder.glob(".checkpoint-*.partial"):  # of a run that was killed while it wrote
-        left_over.unlink()
-    temporary = folder / f".{path.name}.{os.getpid()}.partial"
-    try:
-        with temporary.open("wb") as file:
-            torch.save({**state, "step": step}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    delete_left_overs(folder, "checkpoint-")
+    with replacing(path, durable=True) as temporary, temporary.open("wb") as file:
+        torch.save({**state, "step": step}, file)
     if keep:
         for old in checkpoints(folder)[:-keep]:
             old.unlink()

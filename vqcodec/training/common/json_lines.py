@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from vqcodec.whole_files import delete_left_overs, replacing
 
 _log = logging.getLogger(__name__)
 
@@ -31,15 +32,9 @@ def drop_lines_from(path: Path, step: int) -> None:
     """
     if not path.exists():
         return
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with temporary.open("wb") as file:
-            file.writelines(_lines_before(path, step))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    delete_left_overs(path.parent, path.name)
+    with replacing(path, durable=True) as temporary, temporary.open("wb") as file:
+        file.writelines(_lines_before(path, step))
 
 
 def _lines_before(path: Path, step: int) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from vqcodec.models.network_input import network_input
 from vqcodec.pictures.arrays import Pixels
 from vqcodec.training.data.crops import UNLABELLED, CropBatches, CropConfig
 from vqcodec.training.data.types import DataError, Labels, Pictures
+from vqcodec.whole_files import replacing
 
 #: makes the tokens of a condition, (B, C, h', w') int64, of crops (B, H, W, 3) uint8
 ConditionMaker = Callable[[Pixels], Tensor]
@@ -129,13 +130,8 @@ def write_tokens(path: Path, source: PictureTokens, crops: int) -> None:
         "labels": labels,
         "classes": np.array(source.classes, dtype=str),
     }
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **about, **levels)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path, durable=True) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **about, **levels)
 
 
 def _read(path: Path) -> dict[str, Any]:

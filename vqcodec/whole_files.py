@@ -1,0 +1,78 @@
+"""Files that are there whole or not at all: written beside their place, and moved there when they are complete.
+
+A process that is killed on the way leaves what was there before, and at most a file `.NAME-....partial` beside it.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+_SUFFIX: Final = ".partial"
+#: characters of a file's name that its temporary file is named by: names end at 255 bytes
+_NAME_CHARACTERS: Final = 40
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """A new, empty file beside `path`, which becomes `path` when the block ends well, and is deleted when it does not.
+
+    durable: wait until the disk has it, so that a power cut, too, leaves the old or the new file; costs some
+    milliseconds, on a busy disk a hundred. Where `path` is a link, what it leads to is replaced. Raises OSError.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name[:_NAME_CHARACTERS]}-{secrets.token_hex(8)}{_SUFFIX}")
+    try:
+        # created here, and not by tempfile, which would make it private to the user whatever the umask says
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield temporary
+        if durable:
+            _wait_for_disk(temporary)
+        temporary.replace(target)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_whole(path: Path, content: bytes | str, *, durable: bool = False) -> None:
+    """Write bytes, or a text as UTF-8, over what is there. durable: as in `replacing`. Raises OSError."""
+    with replacing(path, durable=durable) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing_several(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """A folder to write files of these names in, which move to `folder` at the end, in this order, if all went well.
+
+    `folder` is made; other files in it stay. The last name is best that of the file without which the others are not
+    looked at. Raises OSError.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".vqcodec-", suffix=_SUFFIX, dir=folder.parent) as draft_name:
+        draft = Path(draft_name)
+        yield draft
+        for name in names:
+            _wait_for_disk(draft / name)
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            (draft / name).replace(folder / name)
+
+
+def delete_left_overs(folder: Path, start: str) -> None:
+    """Delete what processes left in `folder` that were killed while they wrote files whose names start so.
+
+    start: of the names, up to 40 characters. No other process may be writing such files now.
+    """
+    for left_over in folder.glob(f".{glob.escape(start)}*{_SUFFIX}"):
+        left_over.unlink(missing_ok=True)
+
+
+def _wait_for_disk(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
