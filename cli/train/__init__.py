@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -61,6 +61,10 @@ def toys(folder: Path, count: int, side: int, seed: int) -> None:
     click.echo(f"{folder}: {count} pictures of {side} x {side} pixels")
 
 
+#: steps of a run that ends by time
+_NO_END: Final = 10**9
+
+
 @dataclass(frozen=True)
 class Stage1Options:
     """Where a training of stage 1 starts, and what it learns by."""
@@ -72,6 +76,23 @@ class Stage1Options:
     )
     preset: str = option(
         "--preset", default="photo", show_default=True, help="Model and settings; `vqcodec train presets` lists them."
+    )
+    recipe: Path | None = option(
+        "--recipe",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Model and settings from a file, in the place of a preset: what `vqcodec train presets NAME` prints.",
+    )
+    decay_from: Path | None = option(
+        "--decay-from",
+        metavar="CHECKPOINT",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Branch off: go on from a checkpoint of another run, with its settings and its optimiser, while the "
+        "learning rate falls to zero over --steps more steps.",
+    )
+    minutes: float | None = option(
+        "--minutes",
+        type=click.FloatRange(min=0, min_open=True),
+        help="End after so many minutes of training, the learning rate following the time, unless --steps end before.",
     )
     no_perceptual: bool = option(
         "--no-perceptual", is_flag=True, help="Without the losses that need --perceptual-weights: pixels only."
@@ -117,8 +138,13 @@ class Stage1Options:
                 recipe = replace(recipe, training=replace(recipe.training, weights=weights))
         except ValueError as error:
             raise click.UsageError(str(error)) from error
+        more = [] if self.minutes is None else [f"training.minutes={self.minutes}"]
+        if self.minutes is not None and settings.steps is None:
+            more.append(f"training.steps={_NO_END}")
         held = {*self.held, *(("encoder", "codebooks") if self.decoder_only else ())}
-        return settings.changed(recipe, *([f"training.held={json.dumps(sorted(held))}"] if held else ()))
+        if held:
+            more.append(f"training.held={json.dumps(sorted(held))}")
+        return settings.changed(recipe, *more)
 
 
 @train.command()
@@ -151,13 +177,16 @@ def _trainer(run: RunOptions, options: Stage1Options, settings: SettingOptions) 
 
     init = find_model(options.init) if options.init else None
     if run.resume:
-        recipe = recipe_of(load_checkpoint(newest_checkpoint(run.out)))
+        recipe = options.changed(recipe_of(load_checkpoint(newest_checkpoint(run.out))), settings)
+    elif options.decay_from:
+        check_empty(run.out)
+        recipe = _falling(load_checkpoint(options.decay_from), options, settings)
     else:
         check_empty(run.out)
-        recipe = _preset(options.preset)
+        recipe = _read_recipe(options.recipe) if options.recipe else _preset(options.preset)
         if init:
             recipe = replace(recipe, model=init.card.autoencoder)
-    recipe = options.changed(recipe, settings)
+        recipe = options.changed(recipe, settings)
     if recipe.training.held and not init and not run.resume:
         raise click.UsageError("parts can be held of a model only (--hold, --decoder-only): give --init")
     trainer = Stage1Trainer(
@@ -170,6 +199,8 @@ def _trainer(run: RunOptions, options: Stage1Options, settings: SettingOptions) 
     )
     if run.resume:
         trainer.resume()
+    elif options.decay_from:
+        trainer.branch_off(options.decay_from)
     elif init:
         trainer.start_from(load_network(init))
         if "codebooks" in recipe.training.held:
@@ -199,6 +230,29 @@ def _validation(trainer: Any, run: RunOptions, perceptual_weights: Path | None) 
         pad=crop.pad,
         training=trainer.batches.pictures,
     )
+
+
+def _falling(state: dict[str, Any], options: Stage1Options, settings: SettingOptions) -> Stage1Recipe:
+    """The recipe of a branch from the state of a checkpoint: the rate falls over the steps that --steps asks for."""
+    from vqcodec.training.stage1.recipe import recipe_of
+
+    if settings.steps is None:
+        raise click.UsageError("--decay-from needs --steps: over how many more steps the learning rate falls")
+    if options.init or options.recipe or options.factor or options.codebook_size:
+        raise click.UsageError("--decay-from goes with the model and settings of its checkpoint alone")
+    recipe, step = options.changed(recipe_of(state), settings), state["step"]
+    return replace(recipe, training=replace(recipe.training, decay_from=step, steps=step + settings.steps))
+
+
+def _read_recipe(path: Path) -> Stage1Recipe:
+    from vqcodec.training.stage1.recipe import Stage1Recipe
+
+    try:
+        return Stage1Recipe.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise click.ClickException(
+            f"{path}: not a recipe of this version ({error}); `vqcodec train presets NAME` prints one"
+        ) from error
 
 
 def _preset(name: str) -> Stage1Recipe:

@@ -169,3 +169,12 @@ def test_a_photo_through_a_real_process(tmp_path: Path, tiny_model: Path) -> Non
     assert done.stderr.startswith(f"stdout: {len(done.stdout)} bytes, ".encode())
     assert vqcodec("decode", "-", tmp_path / "b.png", "--model", tiny_model, stdin=done.stdout).exit_code == 0
     assert names_in(tmp_path) == ["a.png", "b.png"]
+
+
+def test_threads_wait_without_spinning_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before torch loads OpenMP, which reads it then."""
+    program = "import os, vqcodec.cli.main; print(os.environ['OMP_WAIT_POLICY'], os.environ['GOMP_SPINCOUNT'])"
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["passive", "7"]

@@ -105,6 +105,50 @@ def test_validation_and_checkpoints_on_the_way(train: Any, tmp_path: Path) -> No
     assert {path.name for path in (tmp_path / "previews").iterdir()} == {"00000002.png", "00000003.png"}
 
 
+def test_a_recipe_that_was_printed_can_be_read_back(train: Any, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.json"
+    printed = CliRunner().invoke(main, ["train", "presets", "photo-5"]).output
+    recipe.write_text(printed.replace('"seed": 0', '"seed": 3'))
+    small = ("--set", "model.networks.widths=[4,8,8]", "--set", "training.adversary.weight=0")
+    codes = ("--codebook-size", 4, "--set", "training.weights.vgg_crops=1")
+    result = train("--recipe", recipe, "--batch-size", 2, "--until", 1, *small, *codes)
+    assert result.exit_code == 0, result.output
+    assert settings(tmp_path).seed == 3
+    recipe.write_text(printed.replace('"seed"', '"sed"'))
+    result = train("--recipe", recipe, "--out", tmp_path / "other")
+    assert result.exit_code == 1
+    assert f"{recipe}: not a recipe of this version" in result.stderr
+
+
+def test_a_branch_has_a_falling_rate_and_the_settings_of_its_trunk(train: Any, tmp_path: Path) -> None:
+    constant = ("--set", "training.decay_share=0")
+    assert train(*FIRST, *constant, "--steps", 9, "--until", 2).exit_code == 0
+    checkpoint, branch = checkpoints(tmp_path)[-1], tmp_path / "branch"
+    result = train("--decay-from", checkpoint, "--steps", 3, "--out", branch)
+    assert result.exit_code == 0, result.output
+    assert settings(branch) == replace(settings(tmp_path), decay_from=2, steps=5)
+    assert [line["step"] for line in logged(branch)] == [2, 3, 4]
+    for options, said in (
+        (["--decay-from", checkpoint], "--decay-from needs --steps"),
+        (["--decay-from", checkpoint, "--steps", 2, "--factor", 8], "the model and settings of its checkpoint alone"),
+    ):
+        refused = train(*options, "--out", tmp_path / "refused")
+        assert refused.exit_code == 2
+        assert said in refused.stderr
+
+
+def test_a_run_by_time_ends_in_time_with_its_rate_down(train: Any, tmp_path: Path) -> None:
+    result = train("--minutes", 0.05, "--batch-size", 2, "--crop-size", 48, "--set", "training.weights.lpips_vgg=0")
+    assert result.exit_code == 0, result.output
+    lines = logged(tmp_path)
+    assert sum(line["seconds"] for line in lines[:-1]) < 3 <= sum(line["seconds"] for line in lines)
+    state = load_checkpoint(checkpoints(tmp_path)[-1])
+    assert state["step"] == len(lines)
+    assert state["seconds"] == pytest.approx(sum(line["seconds"] for line in lines))
+    rate = settings(tmp_path).learning_rate_at(len(lines) - 1, state["seconds"])
+    assert rate == 0 < settings(tmp_path).learning_rate_at(len(lines) - 1, 0.0)
+
+
 def test_a_folder_with_checkpoints_is_not_overwritten(train: Any, tmp_path: Path) -> None:
     assert train(*FIRST, "--until", 1).exit_code == 0
     result = train(*FIRST)

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from vqcodec.compute.distributed import is_first_process, process_count, sum_over_processes, wait_for_all
+from vqcodec.compute.distributed import broadcast, is_first_process, process_count, sum_over_processes, wait_for_all
 from vqcodec.training.common.checkpoint import DEFAULT_KEEP, save_checkpoint
 from vqcodec.training.common.interruption import StopRequest
 
@@ -47,6 +47,8 @@ class Trainer(ABC, Generic[Batch, Network]):
     device: torch.device
     out: Path
     step: int = 0
+    #: of training so far, without validation and checkpoints
+    seconds: float = 0.0
     _skipped: int = 0
     _skipped_in_a_row: int = 0
 
@@ -70,6 +72,11 @@ class Trainer(ABC, Generic[Batch, Network]):
     def begin(self) -> None:
         """Called before the very first step."""
 
+    @property
+    def minutes(self) -> float:
+        """After how many minutes of training the run ends, if it has not ended before; 0 for no such limit."""
+        return 0.0
+
     def save(self, *, keep: int = DEFAULT_KEEP) -> None:
         """Write a checkpoint of the present state, in the first process."""
         if is_first_process():
@@ -87,7 +94,8 @@ class Trainer(ABC, Generic[Batch, Network]):
         report: Callable[[int, dict[str, float]], None] = lambda step, values: None,
         report_validation: Callable[[Any], None] = lambda result: None,
     ) -> None:
-        """Train from the present step to `until` (by default the end), then write a checkpoint.
+        """Train from the present step to `until` (by default the end, or when its time is over), then write a
+        checkpoint.
 
         Every `checkpoint_every` steps, and when `stop` asks for the end, a checkpoint is written, the newest `keep` of
         which stay; `validation` runs with it, but not when stopping. `report` gets every step's values.
@@ -100,15 +108,27 @@ class Trainer(ABC, Generic[Batch, Network]):
             values = self.train_step(batch)
             self.step = step + 1
             values["seconds"] = time.perf_counter() - started
+            is_last = self.step == last or self._time_is_over(values["seconds"])
             report(step, values)
             if self._must_stop(stop):
                 self.save(keep=keep)
                 return
-            if self.step % checkpoint_every == 0 or self.step == last:
+            if self.step % checkpoint_every == 0 or is_last:
                 self.save(keep=keep)
                 if validation is not None and is_first_process():
                     report_validation(validation.run(self.average, self.step))
                 wait_for_all()
+            if is_last:
+                return
+
+    def _time_is_over(self, seconds: float) -> bool:
+        """After another step of so many seconds, by the clock of the first process."""
+        self.seconds += seconds
+        if not self.minutes:
+            return False
+        if process_count() > 1:
+            self.seconds = float(broadcast(torch.tensor(self.seconds, dtype=torch.float32, device=self.device)))
+        return self.seconds >= 60 * self.minutes
 
     def _must_stop(self, stop: StopRequest | None) -> bool:
         """Whether any process was asked to stop."""

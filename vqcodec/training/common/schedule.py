@@ -14,3 +14,10 @@ def learning_rate_share(
     rise = min(1.0, (step + 1) / max(1, warmup_steps))
     fall = min(1.0, (steps - step) / max(1.0, falling))
     return rise * fall
+
+
+def learning_rate_share_by_time(step: int, done: float, *, warmup_steps: int, decay_share: float) -> float:
+    """Of the highest rate, when a share `done` of the time is over (0..1): as above, but for the fall."""
+    rise = min(1.0, (step + 1) / max(1, warmup_steps))
+    fall = min(1.0, (1 - done) / decay_share) if decay_share else 1.0
+    return rise * max(0.0, fall)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from vqcodec.models.config import PARTS, AutoencoderConfig
 from vqcodec.training.common.checkpoint import CheckpointError
-from vqcodec.training.common.schedule import learning_rate_share
+from vqcodec.training.common.schedule import learning_rate_share, learning_rate_share_by_time
 from vqcodec.training.data.crops import CropConfig
 from vqcodec.training.stage1.discriminator import AdversaryConfig
 from vqcodec.training.stage1.losses import LossWeights
@@ -35,6 +35,8 @@ class Stage1Config:
     slow_share: float = 0.1
     #: the learning rate falls to zero over this last share of the steps; 0 for a constant rate
     decay_share: float = 0.4
+    #: training ends after so many minutes, and the learning rate follows the time; 0 for steps alone
+    minutes: float = 0.0
     #: or from this step on: of a branch of a run with a constant rate, see `Stage1Trainer.branch_off`
     decay_from: int | None = None
     #: AdamW's
@@ -88,8 +90,11 @@ class Stage1Config:
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return values
 
-    def learning_rate_share(self, step: int) -> float:
-        """Of the highest rate; see `vqcodec.training.common.schedule`."""
+    def learning_rate_share(self, step: int, seconds: float = 0.0) -> float:
+        """Of the highest rate, after so many seconds of training; see `vqcodec.training.common.schedule`."""
+        if self.minutes:
+            done = seconds / (60 * self.minutes)
+            return learning_rate_share_by_time(step, done, warmup_steps=self.warmup_steps, decay_share=self.decay_share)
         return learning_rate_share(
             step,
             steps=self.steps,
@@ -98,9 +103,9 @@ class Stage1Config:
             decay_from=self.decay_from,
         )
 
-    def learning_rate_at(self, step: int) -> float:
+    def learning_rate_at(self, step: int, seconds: float = 0.0) -> float:
         """Of the deep networks."""
-        return self.learning_rate * self.learning_rate_share(step)
+        return self.learning_rate * self.learning_rate_share(step, seconds)
 
     def temperature_at(self, step: int) -> float:
         """Of Gumbel quantisation."""

@@ -142,11 +142,16 @@ class Stage1Trainer(Trainer[Pixels, Autoencoder]):
         self.losses.load(state)
         self.clip.load(state["gradient_norms"])
         self.origin = state["origin"]
+        self.seconds = state["seconds"]
         self.step = state["step"]
 
     @property
     def steps(self) -> int:
         return self.config.steps
+
+    @property
+    def minutes(self) -> float:
+        return self.config.minutes
 
     def batches_ahead(self, first: int, last: int) -> Iterator[tuple[int, Pixels]]:
         return self.batches.ahead(first, last)
@@ -164,6 +169,7 @@ class Stage1Trainer(Trainer[Pixels, Autoencoder]):
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "gradient_norms": self.clip.state(),
+            "seconds": self.seconds,
             **self.losses.state(),
         }
 
@@ -198,12 +204,12 @@ class Stage1Trainer(Trainer[Pixels, Autoencoder]):
             if config.revival_interval and step and step % config.revival_interval == 0 and self._codebooks_learn:
                 latents = [latent.detach() for latent in parts[-1][1]]
                 values["revived"] = float(self.model.revive_dead_codes(latents, generator))
-            self.losses.learn(step, config.learning_rate_share(step))
+            self.losses.learn(step, config.learning_rate_share(step, self.seconds))
         return values | _codebook_values([level.codebook for level in self.model.each_level()])
 
     def _set_schedules(self, step: int) -> None:
         for group, share in zip(self.optimizer.param_groups, (1.0, self.config.slow_share), strict=True):
-            group["lr"] = share * self.config.learning_rate_at(step)
+            group["lr"] = share * self.config.learning_rate_at(step, self.seconds)
         for level in self.model.each_level():
             if isinstance(level, GumbelQuantizer):
                 level.temperature = self.config.temperature_at(step)
