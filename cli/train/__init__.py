@@ -122,6 +122,11 @@ class Stage1Options:
         help="With --init: a part that stays as it is; with the codebooks the result decodes that model's streams, and "
         "its prior fits. May be given twice.",
     )
+    device_crops: bool | None = option(
+        "--device-crops/--no-device-crops",
+        default=None,
+        help="Keep all pictures decoded on the device, and cut crops there.  [default: on a GPU]",
+    )
     compile_networks: bool = option("--compile", is_flag=True, help="Put the networks through torch.compile.")
 
     def changed(self, recipe: Stage1Recipe, settings: SettingOptions) -> Stage1Recipe:
@@ -196,6 +201,7 @@ def _trainer(run: RunOptions, options: Stage1Options, settings: SettingOptions) 
         perceptual_weights=options.perceptual_weights,
         device=run.device,
         compile_networks=options.compile_networks,
+        device_crops=options.device_crops,
     )
     if run.resume:
         trainer.resume()

@@ -43,7 +43,7 @@ class LappedPatches(nn.Module):
     def start_at(self, patches: Tensor, mean: Tensor) -> None:
         """Start at patches (n, 3, f, f), n <= C, under a window that rises from 0 over 2 lap; mean: of a pixel,
         (3,)."""
-        rising = (torch.arange(self.factor + 2 * self.lap) + 0.5) / max(0.5, 2 * self.lap)
+        rising = (torch.arange(self.factor + 2 * self.lap, device=patches.device) + 0.5) / max(0.5, 2 * self.lap)
         window = torch.minimum(rising, rising.flip(0)).clamp_max(1)
         self.weight.zero_()
         self.weight[: len(patches)] = F.pad(patches, (self.lap,) * 4, mode="replicate") * window[:, None] * window
@@ -171,9 +171,10 @@ def principal_patches(images: Tensor, factor: int, channels: int, chroma: float)
     mean colour (3,). With chroma 1 both maps are the same and orthonormal. Squared error alone leaves chroma for the
     last components, and so for the last levels: purple becomes blue.
     """
-    opponent = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]], dtype=torch.float64)
+    like = images.new_empty(0, dtype=torch.float64)
+    opponent = like.new_tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]])
     opponent = opponent / opponent.norm(dim=1, keepdim=True)
-    weigh = opponent.T @ torch.diag(torch.tensor([1.0, chroma, chroma], dtype=torch.float64)) @ opponent
+    weigh = opponent.T @ torch.diag(like.new_tensor([1.0, chroma, chroma])) @ opponent
     patches = F.pixel_unshuffle(images, factor).permute(0, 2, 3, 1).reshape(-1, 3, factor**2).double()
     mean = patches.mean(dim=(0, 2))
     weighed = torch.einsum("cd,ndk->nck", weigh, patches - mean[:, None]).flatten(1)

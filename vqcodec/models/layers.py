@@ -36,9 +36,10 @@ class _Replicating(nn.Conv2d):
     """3x3 with stride 1, which sees the last row or column again beyond the border."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.compiler.is_compiling():
+        if not (torch.compiler.is_compiling() or x.is_cuda):
             return super().forward(x)
         # what torch.compile takes the gradient of padding for has other strides than it has (torch 2.13, channels_last)
+        # and on CUDA padding loses that order of memory in which convolutions are fastest
         x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2)
         x = torch.cat([x[:, :, :, :1], x, x[:, :, :, -1:]], dim=3)
         return F.conv2d(x, self.weight, self.bias)

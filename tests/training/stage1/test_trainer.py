@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,12 @@ from vqcodec.training.common.checkpoint import CheckpointError, checkpoints, loa
 from vqcodec.training.common.interruption import stop_on_signals
 from vqcodec.training.common.loop import TrainingError
 from vqcodec.training.data.crops import CropConfig
+from vqcodec.training.data.pictures import PictureSet
 from vqcodec.training.stage1 import trainer as stage1_module
 from vqcodec.training.stage1.discriminator import AdversaryConfig, adaptive_weight, adversarial_losses
 from vqcodec.training.stage1.losses import Compared, LossWeights
 from vqcodec.training.stage1.recipe import Stage1Config, Stage1Recipe, recipe_of
+from vqcodec.training.stage1.trainer import Stage1Trainer
 
 # ---- learning ----
 
@@ -180,6 +183,27 @@ def test_a_branch_goes_on_from_another_run_with_a_falling_rate(trainer: Trainers
     branch.run(report=lambda step, values: rates.append(branch.optimizer.param_groups[0]["lr"]))
     assert rates == pytest.approx([branch.config.learning_rate * share for share in (1, 0.75, 0.5, 0.25)])
     assert checkpoints(branch.out)[-1].name == "checkpoint-00000007.pt"
+
+
+def test_crops_on_the_device_train_as_those_of_the_host(
+    pictures: Path, perceptual_weights: Path, tmp_path: Path
+) -> None:
+    """Crops that are not resized are the same to the bit."""
+    recipe = Stage1Recipe(MODEL, replace(CONFIG, precision="float32", crop=CropConfig(size=40, resized=0.0)))
+    host, device = (
+        Stage1Trainer(
+            recipe,
+            PictureSet([pictures]),
+            tmp_path / str(on_device),
+            perceptual_weights=perceptual_weights,
+            device="cpu",
+            device_crops=on_device,
+        )
+        for on_device in (False, True)
+    )
+    for made in (host, device):
+        made.run(until=3)
+    assert_same_checkpoint(checkpoints(host.out)[-1], checkpoints(device.out)[-1])
 
 
 def test_a_hierarchical_model_trains_and_resumes(trainer: Trainers) -> None:

@@ -47,7 +47,7 @@ class Trainer(ABC, Generic[Batch, Network]):
     device: torch.device
     out: Path
     step: int = 0
-    #: of training so far, without validation and checkpoints
+    #: of training so far, without validation and checkpoints, where a run ends by time
     seconds: float = 0.0
     _skipped: int = 0
     _skipped_in_a_row: int = 0
@@ -123,9 +123,9 @@ class Trainer(ABC, Generic[Batch, Network]):
 
     def _time_is_over(self, seconds: float) -> bool:
         """After another step of so many seconds, by the clock of the first process."""
-        self.seconds += seconds
         if not self.minutes:
             return False
+        self.seconds += seconds
         if process_count() > 1:
             self.seconds = float(broadcast(torch.tensor(self.seconds, dtype=torch.float32, device=self.device)))
         return self.seconds >= 60 * self.minutes

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -40,24 +40,37 @@ class CropConfig:
     flip: bool = True
 
 
-def random_crop(pixels: Pixels, config: CropConfig, rng: np.random.Generator) -> Pixels:
-    """A (size, size, 3) crop of (H, W, 3).
+class CropPlace(NamedTuple):
+    """Where a square crop is cut, in pixels, and whether it is mirrored."""
+
+    top: int
+    left: int
+    side: int
+    mirrored: bool
+
+
+def draw_crop(height: int, width: int, config: CropConfig, rng: np.random.Generator) -> CropPlace:
+    """Where to crop a picture.
 
     The draws from `rng` do not depend on `config.flip`, and stay what they are for ever: runs resume to the same bits.
     """
-    if config.pad:
-        pixels = _padded(pixels, config.size)
-    height, width = pixels.shape[:2]
     side = config.size
     if rng.random() < config.resized:
         side = round(config.size * float(np.exp(rng.uniform(np.log(config.smallest), np.log(config.largest)))))
     side = min(side, height, width)
-    top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
+    top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+    return CropPlace(top, left, side, bool(rng.random() < 0.5) and config.flip)
+
+
+def random_crop(pixels: Pixels, config: CropConfig, rng: np.random.Generator) -> Pixels:
+    """A (size, size, 3) crop of (H, W, 3), see `draw_crop`."""
+    if config.pad:
+        pixels = _padded(pixels, config.size)
+    top, left, side, mirrored = draw_crop(pixels.shape[0], pixels.shape[1], config, rng)
     crop = pixels[top : top + side, left : left + side]
     if side != config.size:
         crop = np.asarray(Image.fromarray(crop).resize((config.size, config.size), Image.Resampling.BICUBIC))
-    is_mirrored = rng.random() < 0.5
-    return crop[:, ::-1] if is_mirrored and config.flip else crop
+    return crop[:, ::-1] if mirrored else crop
 
 
 def _padded(pixels: Pixels, side: int) -> Pixels:
@@ -66,6 +79,12 @@ def _padded(pixels: Pixels, side: int) -> Pixels:
     if not any(extra):
         return pixels
     return np.pad(pixels, [*((more // 2, more - more // 2) for more in extra), (0, 0)], mode="edge")
+
+
+def chosen_pictures(pictures: int, count: int, seed: int, step: int) -> list[tuple[int, np.random.Generator]]:
+    """Of a batch: which of so many pictures, and what their crops are drawn from. A function of (seed, step) alone."""
+    chosen = np.random.default_rng((seed, step)).integers(pictures, size=count)
+    return [(int(index), np.random.default_rng((seed, step, number))) for number, index in enumerate(chosen)]
 
 
 class CropBatches:
@@ -94,12 +113,11 @@ class CropBatches:
 
     def with_labels(self, step: int) -> tuple[Pixels, Labels]:
         """The batch that `self(step)` gives, and the labels (B,) int64 of its crops, UNLABELLED for those without."""
-        chosen = np.random.default_rng((self.seed, step)).integers(len(self.pictures), size=self.batch_size)
         crop = self._crop_at(step)
         crops, labels = [], []
-        for number in range(self.batch_size)[self.share]:
-            pixels, label = self.pictures.item(int(chosen[number]))
-            crops.append(random_crop(pixels, crop, np.random.default_rng((self.seed, step, number))))
+        for index, rng in chosen_pictures(len(self.pictures), self.batch_size, self.seed, step)[self.share]:
+            pixels, label = self.pictures.item(index)
+            crops.append(random_crop(pixels, crop, rng))
             labels.append(UNLABELLED if label is None else label)
         return np.stack(crops), np.array(labels, dtype=np.int64)
 

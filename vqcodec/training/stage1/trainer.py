@@ -35,6 +35,7 @@ from vqcodec.pictures.arrays import Pixels
 from vqcodec.training.common.checkpoint import CheckpointError, load_checkpoint, newest_checkpoint
 from vqcodec.training.common.loop import Trainer, TrainingError
 from vqcodec.training.data.crops import CropBatches
+from vqcodec.training.data.device_crops import DeviceCrops
 from vqcodec.training.data.types import Pictures
 from vqcodec.training.stage1.clipping import GradientClip
 from vqcodec.training.stage1.pixel_gradient import Part, PixelGradient
@@ -46,11 +47,12 @@ _START_VECTORS_PER_CODE, _LEAST_START_VECTORS_PER_CODE, _START_VECTORS = 24, 4, 
 SMALLEST_LPIPS_CROP = 34
 
 
-class Stage1Trainer(Trainer[Pixels, Autoencoder]):
+class Stage1Trainer(Trainer[Pixels | Tensor, Autoencoder]):
     """Holds the state of a run. `run()` trains until `recipe.training.steps` and writes checkpoints into `out`.
 
-    perceptual_weights: folder with the networks of LPIPS; None where no loss needs them. compile: whether Encoder and
-    Decoder go through torch.compile. Raises TrainingError for a recipe that cannot be trained.
+    perceptual_weights: folder with the networks of LPIPS; None where no loss needs them. compile_networks: whether
+    Encoder and Decoder go through torch.compile. device_crops: whether all pictures lie on the device and crops are cut
+    there; by default on CUDA. Raises TrainingError for a recipe that cannot be trained.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Stage1Trainer(Trainer[Pixels, Autoencoder]):
         perceptual_weights: Path | None = None,
         device: str = "auto",
         compile_networks: bool = False,
+        device_crops: bool | None = None,
     ) -> None:
         self.recipe, self.config, self.out = recipe, recipe.training, out
         config = self.config
@@ -91,13 +94,23 @@ class Stage1Trainer(Trainer[Pixels, Autoencoder]):
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self.batches = CropBatches(
-            pictures,
-            batch_size=config.batch_size,
-            crop=config.crop_at,
-            seed=config.seed,
-            share=slice(process_rank(), None, process_count()),
-        )
+        share = slice(process_rank(), None, process_count())
+        if device_crops is None:
+            device_crops = self.device.type == "cuda" and not (config.crop.pad or recipe.model.label_map)
+        self.batches: CropBatches | DeviceCrops
+        if device_crops:
+            self.batches = DeviceCrops(
+                pictures,
+                batch_size=config.batch_size,
+                crop=config.crop_at,
+                seed=config.seed,
+                share=share,
+                device=self.device,
+            )
+        else:
+            self.batches = CropBatches(
+                pictures, batch_size=config.batch_size, crop=config.crop_at, seed=config.seed, share=share
+            )
         self.level_shares = torch.tensor(config.shares_of(recipe.model.levels), dtype=torch.float32)
         #: of the model that a run with its codebooks held started from, for the card of what it gives
         self.origin: dict[str, Any] = {}
@@ -153,7 +166,7 @@ class Stage1Trainer(Trainer[Pixels, Autoencoder]):
     def minutes(self) -> float:
         return self.config.minutes
 
-    def batches_ahead(self, first: int, last: int) -> Iterator[tuple[int, Pixels]]:
+    def batches_ahead(self, first: int, last: int) -> Iterator[tuple[int, Pixels | Tensor]]:
         return self.batches.ahead(first, last)
 
     def begin(self) -> None:
@@ -173,8 +186,8 @@ class Stage1Trainer(Trainer[Pixels, Autoencoder]):
             **self.losses.state(),
         }
 
-    def train_step(self, batch: Pixels) -> dict[str, float]:
-        """One optimiser step on this process's share of a batch, (B, size, size, 3) uint8.
+    def train_step(self, batch: Pixels | Tensor) -> dict[str, float]:
+        """One optimiser step on this process's share of a batch, (B, size, size, 3) uint8 or as `DeviceCrops` gives it.
 
         Returns the loss terms by name (means over the share), and what the codebooks are doing.
         """
@@ -248,7 +261,9 @@ class Stage1Trainer(Trainer[Pixels, Autoencoder]):
             if level.codebook.unit:
                 level.codebook.code_vectors.copy_(F.normalize(level.codebook.code_vectors, dim=1))
 
-    def _to_device(self, batch: Pixels) -> Tensor:
+    def _to_device(self, batch: Pixels | Tensor) -> Tensor:
+        if isinstance(batch, Tensor):
+            return batch
         return network_input(self.recipe.model, batch, self.device)
 
     @torch.no_grad()
