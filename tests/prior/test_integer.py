@@ -6,6 +6,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +73,17 @@ def test_attention_in_pieces_is_that_of_the_whole(order: str, slots: int, monkey
     assert np.array_equal(frequencies(integer, pyramid, 1), whole)
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """In the libraries of linear algebra, whatever the tests are run with."""
+    with ThreadpoolController().limit(limits=2, user_api="blas"):
+        yield
+
+
+@pytest.mark.usefixtures("two_threads")
 def test_it_leaves_the_threads_of_linear_algebra_as_they_were() -> None:
     before = ThreadpoolController().info()
+    assert any(each["num_threads"] == 2 for each in before if each["user_api"] == "blas")
     _, integer = priors()
     pyramid = grids((3, 4))
     context = CodingContext(0, (3, 4), SIZES[0], (), pyramid[0].indices.astype(np.int32))
@@ -150,7 +160,8 @@ def digest_in_a_process(saved: Path, environment: dict[str, str], settings: str)
         f"{settings}\nimport sys; sys.path[:0] = [{str(HELPERS)!r}]\n"
         "from safetensors.numpy import load_file; from integer_helpers import digest\n"
         "from vqcodec.prior.integer import IntegerPrior; from vqcodec.prior.config import PriorConfig\n"
-        f"print('torch' in sys.modules, digest(IntegerPrior(PriorConfig.from_dict({config}), load_file({str(saved)!r}))))"
+        f"prior = IntegerPrior(PriorConfig.from_dict({config}), load_file({str(saved)!r}))\n"
+        "print('torch' in sys.modules, digest(prior))"
     )
     made = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=True

@@ -17,7 +17,7 @@ WRONG = "import vqcodec.prior.arithmetic as m; m.LARGEST_STATE = 100"
 
 @pytest.fixture
 def light(tmp_path: Path) -> Case:
-    """A case whose process finds an empty torch, which it imports for its settings alone: it starts ten times sooner."""
+    """Its process finds an empty torch, which it imports for its settings alone: it starts ten times sooner."""
     (tmp_path / "torch.py").touch()
     return Case({"PYTHONPATH": str(tmp_path)})
 
