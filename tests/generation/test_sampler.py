@@ -67,7 +67,9 @@ def test_a_picture_depends_on_seed_and_number_only(sampler: Sampler, batch_size:
 
 def test_a_stream_decodes_to_the_same_picture(sampler: Sampler) -> None:
     for levels in (1, 2):
-        for picture in sampler.generate(2, size=SIZE, levels=levels):
+        pictures = list(sampler.generate(2, size=SIZE, levels=levels))
+        assert len(pictures) == 2
+        for picture in pictures:
             stream = sampler.codec.write(picture.tokens, *SIZE)
             decoded = sampler.codec.decode_stream(stream)
             assert np.array_equal(decoded.image.rgb, picture.rgb)
