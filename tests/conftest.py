@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import runpy
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+# One thread for each process of the suite and for those that it starts, whose networks are far too small for more. It
+# is read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

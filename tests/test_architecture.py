@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -103,6 +104,11 @@ def room(module: str) -> str:
     return max(fitting, key=len, default="")
 
 
+@cache
+def imports_of(path: Path) -> tuple[str, ...]:
+    return tuple(imported_modules(path.read_text(encoding="utf-8")))
+
+
 def imported_modules(source: str) -> Iterator[str]:
     """Every module that a file imports, anywhere in it; `from . import` gives a name that starts with a point."""
     for node in ast.walk(ast.parse(source)):
@@ -114,6 +120,7 @@ def imported_modules(source: str) -> Iterator[str]:
                 yield f"{module}.{alias.name}" if is_module(f"{module}.{alias.name}") else module
 
 
+@cache
 def is_module(name: str) -> bool:
     """Whether a dotted name is a module of the project: `from vqcodec import cli` names one, `... import Codec` not."""
     folders = {package: folder for folder, package in LAYERS.items()}
@@ -134,7 +141,7 @@ def test_every_layer_has_modules() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_imports_are_absolute_and_point_downward(path: Path) -> None:
     own = layer(module_name(path))
-    for imported in imported_modules(path.read_text(encoding="utf-8")):
+    for imported in imports_of(path):
         assert not imported.startswith("."), f"relative import {imported}"
         top = imported.split(".")[0]
         assert top not in LAYERS or top == "vqcodec", f"import of the root folder {imported}: write vqcodec.{imported}"
@@ -148,7 +155,7 @@ def test_imports_are_absolute_and_point_downward(path: Path) -> None:
 def test_imports_point_down_from_room_to_room(path: Path) -> None:
     module = module_name(path)
     rooms = ROOMS[layer(module)]
-    for imported in imported_modules(path.read_text(encoding="utf-8")):
+    for imported in imports_of(path):
         if imported.split(".")[0] != "vqcodec" or layer(imported) != layer(module) or imported == layer(module):
             continue
         here, there = room(module), room(imported)
@@ -157,7 +164,7 @@ def test_imports_point_down_from_room_to_room(path: Path) -> None:
 
 def test_no_module_imports_itself_by_a_circle() -> None:
     imports = {
-        module_name(path): {name for name in imported_modules(path.read_text(encoding="utf-8")) if is_module(name)}
+        module_name(path): {name for name in imports_of(path) if is_module(name)}
         for path in MODULES
         if path.name != "__init__.py"
     }

@@ -138,7 +138,7 @@ def test_test_checks_everything_and_only_runs_pytest_when_given_arguments(checko
         "python -m ruff check .",
         "python -m ruff format --check .",
         "python -m mypy",
-        "python -m pytest",
+        "python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10",
     ]
     assert checkout.run("test", "-x", "tests/test_image.py").returncode == 0
     assert checkout.notes == ["python -m pytest -x tests/test_image.py"]

@@ -207,6 +207,29 @@ def test_any_order_of_groups_round_trips(groups: list[list[int]], rows: object) 
     assert decode(payload, AnyOrder(groups, HALVES), (2, 2), 2) == grid
 
 
+@pytest.mark.parametrize(
+    ("before", "last"),
+    [
+        pytest.param("0101100101110010110101110100100001110111", [6843884, 3], id="its words have carried"),
+        pytest.param("11100000011111111111011001", [85004, 3], id="its end is the rounder number"),
+    ],
+)
+def test_intervals_that_chance_does_not_find(before: str, last: list[int]) -> None:
+    """One in 2^32 or so: the last token's interval crosses a power of 2^64, or ends before one with more zero bits.
+
+    The tokens before it have a chance of about a half each.
+    """
+
+    class Rows(BrokenLevel):
+        def frequencies(self, positions: IntegerArray) -> npt.NDArray[np.int64]:
+            rows = [2**23 - 1, 2**23, 1] if len(positions) > 1 else [*last, 2**24 - sum(last)]
+            return np.array([rows])
+
+    grid = TokenGrid(np.array([[*map(int, before), 1]]), 3)
+    model = Rows([list(range(len(before))), [len(before)]], HALVES)
+    assert decode(encode(grid, model), model, grid.shape, 3) == grid
+
+
 def test_speed_targets() -> None:
     """1536 uniform tokens in 5 ms and 400,000 static tokens in 1.5 s, each way: best of three."""
     cases: list[tuple[EntropyModel, tuple[int, int], int, float]] = [

@@ -174,6 +174,7 @@ def test_a_score_sees_clamped_float32_pictures_of_the_size_of_the_start(codec: C
         return 100 * images.sum(dim=(1, 2, 3))
 
     optimize(codec, score, start=picture(*SIZE), steps=5)
+    assert len(seen) >= 5
     for images in seen:
         assert (images.shape[1:], images.dtype) == ((3, SIZE[1], SIZE[0]), torch.float32)
         assert 0 <= float(images.min()) <= float(images.max()) <= 1

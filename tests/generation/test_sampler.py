@@ -68,7 +68,9 @@ def test_a_picture_depends_on_seed_and_number_only(sampler: Sampler, batch_size:
 
 def test_a_stream_decodes_to_the_same_picture(sampler: Sampler) -> None:
     for levels in (1, 2):
-        for picture in sampler.generate(Series(2, levels=levels), size=SIZE):
+        pictures = list(sampler.generate(Series(2, levels=levels), size=SIZE))
+        assert len(pictures) == 2
+        for picture in pictures:
             stream = sampler.codec.write(picture.tokens, *SIZE)
             decoded = sampler.codec.decode_stream(stream)
             assert np.array_equal(decoded.image.rgb, picture.rgb)

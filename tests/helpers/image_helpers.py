@@ -80,10 +80,20 @@ def swapped_profile() -> bytes:
 
 
 def linear_gray_profile() -> bytes:
+    return _gray_profile(b"\0\0\0\0", 0)
+
+
+def lighter_gray_profile(steps: int) -> bytes:
+    """That of sRGB, so many steps of 255 lighter."""
+    values = np.minimum(np.arange(256) + steps, 255) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return _gray_profile(np.rint(linear * 65535).astype(">u2").tobytes(), 256)
+
+
+def _gray_profile(curve: bytes, count: int) -> bytes:
     white = b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061)
-    return build_profile(
-        b"GRAY", b"XYZ ", b"mntr", {b"wtpt": white, b"kTRC": b"curv\0\0\0\0" + struct.pack(">I", 0) + b"\0\0\0\0"}
-    )
+    curve = b"curv\0\0\0\0" + struct.pack(">I", count) + curve
+    return build_profile(b"GRAY", b"XYZ ", b"mntr", {b"wtpt": white, b"kTRC": curve})
 
 
 def odd_cmyk_profile() -> bytes:

@@ -1,20 +1,19 @@
-"""A small integer prior with random weights, and what it says of random tokens."""
+"""A small integer prior with random weights, and what it says of random tokens: without torch once it is made."""
 
 from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from prior_helpers import random_prior
 
 from vqcodec.bitstream import TokenGrid
 from vqcodec.bitstream.entropy_models import CodingContext, EntropyModel
 from vqcodec.prior.integer import IntegerPrior
-from vqcodec.prior.transformer import Prior
-from vqcodec.training.stage2.integer_export import integer_arrays
+
+if TYPE_CHECKING:
+    from vqcodec.prior.transformer import Prior
 
 SIZES = (40, 24, 9)
 
@@ -22,6 +21,11 @@ SIZES = (40, 24, 9)
 @lru_cache
 def priors(order: str = "wavefront", **fields: Any) -> tuple[Prior, IntegerPrior]:
     """In floating point and in whole numbers."""
+    import torch
+    from prior_helpers import random_prior
+
+    from vqcodec.training.stage2.integer_export import integer_arrays
+
     prior = random_prior(codebook_sizes=SIZES, factors=(16,) * 3, orders=(order,) * 3, **fields)
     tokens = [torch.from_numpy(draw(size, (8, 8), size)[None].astype(np.int64)) for size in SIZES]
     return prior, IntegerPrior(prior.config, integer_arrays(prior, tokens))

@@ -53,7 +53,7 @@ def test_any_shape(
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(
     ("count", "codes", "dimension"),
-    [(70, 1030, 8), (3, 5, 200), (65, 513, 65), (20, 9000, 4), (3, 40, 1024), (9, 3, 64)],
+    [(70, 1030, 8), (3, 5, 200), (65, 513, 65), (20, 9000, 4), (2, 40, 520), (9, 3, 64)],
 )
 def test_beyond_one_tile(device: torch.device, metric: Metric, count: int, codes: int, dimension: int) -> None:
     z, codebook = normal(count, dimension, device=device), normal(codes, dimension, seed=1, device=device)
@@ -67,7 +67,7 @@ def test_ties(device: torch.device, metric: Metric) -> None:
     generator = torch.Generator().manual_seed(3)
     codebook = torch.randint(-2, 3, (120, 3), generator=generator).float()
     codebook = torch.cat([codebook, codebook.flip(0), codebook]).to(device)
-    z = torch.randint(-2, 3, (100, 3), generator=generator).float().to(device)
+    z = torch.randint(-2, 3, (25, 3), generator=generator).float().to(device)
     assert mismatches(z, codebook, metric) == 0
 
 
@@ -90,7 +90,7 @@ def test_near_ties(device: torch.device, metric: Metric, dimension: int) -> None
 @pytest.mark.parametrize("z_scale", [1e-40, 1e-25, 1.0, 1e38])
 @pytest.mark.parametrize("code_scale", [1e-40, 1e-22, 1.0, 1e19])
 def test_scales(device: torch.device, metric: Metric, z_scale: float, code_scale: float) -> None:
-    z, codebook = normal(10, 5, device=device) * z_scale, normal(70, 5, seed=1, device=device) * code_scale
+    z, codebook = normal(4, 5, device=device) * z_scale, normal(70, 5, seed=1, device=device) * code_scale
     assert mismatches(z, codebook, metric) == 0
 
 
@@ -107,7 +107,7 @@ def test_sums_that_overflow_on_the_way(device: torch.device) -> None:
 @pytest.mark.parametrize("metric", METRICS)
 def test_far_from_the_origin(device: torch.device, metric: Metric) -> None:
     """Where z c and c^2 / 2 cancel but for a small rest."""
-    z, codebook = 1e4 + normal(64, 8, device=device), 1e4 + normal(200, 8, seed=1, device=device)
+    z, codebook = 1e4 + normal(16, 8, device=device), 1e4 + normal(200, 8, seed=1, device=device)
     assert mismatches(z, codebook, metric) == 0
 
 
@@ -115,13 +115,13 @@ def test_far_from_the_origin(device: torch.device, metric: Metric) -> None:
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite(device: torch.device, metric: Metric, broken: float) -> None:
-    z, codebook = normal(40, 4, device=device), normal(50, 4, seed=1, device=device)
-    z[7, 2] = z[20] = codebook[3, 1] = codebook[0, 0] = broken
-    assert mismatches(z, codebook, metric) == 0
+    z, codebook = normal(12, 4, device=device), normal(50, 4, seed=1, device=device)
+    z[7, 2] = z[10] = codebook[3, 1] = codebook[0, 0] = broken
     found = nearest_codes(z, codebook, metric=metric)
-    assert found[[7, 20]].tolist() == [0, 0]
-    assert not set(found[:7].tolist()) & {0, 3}
-    assert nearest_codes(z, torch.full_like(codebook, broken), metric=metric).tolist() == [0] * 40
+    assert torch.equal(found, exact_nearest(z, codebook, metric))
+    assert found[[7, 10]].tolist() == [0, 0]
+    assert not set(found[[0, 1, 2, 3, 4, 5, 6, 8, 9, 11]].tolist()) & {0, 3}
+    assert nearest_codes(z[:3], torch.full_like(codebook, broken), metric=metric).tolist() == [0] * 3
 
 
 @pytest.mark.usefixtures("path")
@@ -139,13 +139,13 @@ def test_a_codebook_of_half_precision(device: torch.device, dtype: torch.dtype) 
         pytest.param(lambda z: z.t().contiguous().t(), id="transposed"),
         pytest.param(lambda z: z.repeat(1, 3)[:, ::3], id="columns"),
         pytest.param(lambda z: z.repeat(2, 1)[::2], id="rows"),
-        pytest.param(lambda z: z[:1].expand(30, -1), id="expanded"),
+        pytest.param(lambda z: z[:1].expand(12, -1), id="expanded"),
     ],
 )
 def test_views(device: torch.device, view: Callable[[Tensor], Tensor]) -> None:
-    z, codebook = view(normal(30, 8, device=device)), normal(90, 8, seed=1, device=device)
+    z, codebook = view(normal(12, 8, device=device)), normal(90, 8, seed=1, device=device)
     assert mismatches(z, codebook) == 0
-    assert mismatches(normal(30, 90, device=device)[:, :8], view(codebook)) == 0
+    assert mismatches(normal(9, 90, device=device)[:, :8], view(codebook)) == 0
 
 
 def test_the_largest_codebook(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from image_helpers import (
     GRAY,
     GRAY3,
     SRGB,
+    lighter_gray_profile,
     linear_gray_profile,
     palette_image,
     same,
@@ -64,6 +65,14 @@ def test_gray_profile_is_applied() -> None:
         assert same(loaded.rgb[0, :, 1], np.array([0, 128, 188, 255]), 2)
         assert loaded.icc is None
         assert len(loaded.warnings) == (icc == "keep")
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3])
+def test_a_profile_that_is_srgb_within_a_step_changes_nothing(steps: int) -> None:
+    pixels = np.array([[128, 200]], np.uint8)  # far from black, which is moved to black
+    loaded = from_pil(with_profile(Image.fromarray(pixels), lighter_gray_profile(steps)))
+    applied = steps if steps > 1 else 0
+    assert loaded.rgb[0, :, 1].tolist() == (pixels[0] + applied).tolist()
 
 
 @pytest.mark.parametrize("icc", POLICIES)

@@ -26,6 +26,18 @@ def test_spans_cover_a_length_exactly_once(length: int, halo: int, tile: int) ->
     assert len(made) == 1 or min(sizes) >= tile // 2
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 1000), st.integers(0, 40), st.integers(20, 200), st.integers(1, 8))
+def test_spans_begin_at_multiples_and_still_have_their_halo(length: int, halo: int, tile: int, align: int) -> None:
+    made = spans(length, halo, tile, align=align)
+    assert [place for span in made for place in range(span.inner.start, span.inner.stop)] == list(range(length))
+    for span in made:
+        assert span.inner.start % align == span.outer.start % align == 0
+        assert span.outer.start <= max(0, span.inner.start - halo)
+        assert span.outer.stop >= min(length, span.inner.stop + halo)
+        assert span.outer.stop <= length
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 9), st.integers(1, 20))
 def test_tiles_cover_a_grid_exactly_once(rows: int, cols: int, halo: int, tile: int) -> None:

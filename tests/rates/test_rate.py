@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqcodec.rates.rate import LARGEST_WEIGHT, OperatingPoint, Rate, RateError, point_of_quality, within
+from vqcodec.rates.rate import LARGEST_WEIGHT, OperatingPoint, Rate, RateError, largest_weight, point_of_quality, within
 
 
 def size(point: OperatingPoint) -> int:
@@ -37,6 +37,8 @@ def test_a_limit_is_kept_and_made_use_of(limit: int, levels: int) -> None:
     assert point.levels <= levels
     if point.weight:
         assert size(OperatingPoint(point.levels)) > limit
+        step = largest_weight(point.levels) / 32  # the weight is the least that fits, within such a step
+        assert point.weight <= step or size(OperatingPoint(point.levels, point.weight - 1.001 * step)) > limit
     elif point.levels < levels:
         assert size(OperatingPoint(point.levels + 1, 0.15)) > limit  # not even the smallest of a level more
 

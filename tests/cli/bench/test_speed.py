@@ -44,10 +44,10 @@ def table(result: Result) -> list[dict[str, str]]:
 def test_encode_and_decode_are_measured_at_every_level(tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "speed.json"
     result = speed(
-        tiny_model, "--size", "64x48", "--dtype", "float32", "--every-level", "--threads", 1, "--no-cold", "--out", out
+        tiny_model, "--size", "64x48", "--dtype", "float32", "--every-level", "--threads", 2, "--no-cold", "--out", out
     )
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("tiny, static coding, in float32 on cpu, threads: 1, medians of 1\n")
+    assert result.stdout.startswith("tiny, static coding, in float32 on cpu, threads: 2, medians of 1\n")
     printed = table(result)
     assert [(row["work"], row["levels"]) for row in printed] == [
         ("encode", "1"),
@@ -61,7 +61,7 @@ def test_encode_and_decode_are_measured_at_every_level(tiny_model: Path, tmp_pat
         assert 90 <= sum(shares) <= 110
     values = json.loads(out.read_text())
     assert {"command", "date", "commit", "machine", "versions", "model", "entropy", "failures", "speed"} == set(values)
-    assert values["machine"]["torch_threads"] == 1
+    assert values["machine"]["torch_threads"] == 2
     encode = values["speed"][0]
     assert (encode["width"], encode["height"], encode["batch"], encode["levels"]) == (64, 48, 1, 1)
     assert encode["megapixels_per_second"] == pytest.approx(64 * 48 / 1e6 / encode["seconds"])

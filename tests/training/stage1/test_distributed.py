@@ -47,39 +47,63 @@ def train(pictures: Path, out: Path, recipe: Stage1Recipe) -> dict[str, Any]:
     return leaves({"model": trainer.model.state_dict(), "average": trainer.average.state_dict()})
 
 
-def _work(rank: int, pictures: Path, folder: Path, recipe: Stage1Recipe) -> None:
+WITH_DISCRIMINATOR = replace(
+    RECIPE, training=replace(RECIPE.training, accumulate=2, adversary=AdversaryConfig(start=1, width=4))
+)
+#: what random tokens and dropout add to the training of a prior, each process its own
+RANDOM: dict[str, Any] = {
+    "model": replace(PRIOR, dropout=0.2), "pkeep": 0.8, "level_shares": (), "accumulate": 2,
+}  # fmt: skip
+
+
+def _work(rank: int, pictures: Path, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     try:
         assert (distributed.process_rank(), distributed.process_count()) == (rank, 2)
-        torch.save(train(pictures, folder / "run", recipe), folder / f"{rank}.pt")
+        states = {
+            "model": train(pictures, folder / "model", RECIPE),
+            "with a discriminator": train(pictures, folder / "with a discriminator", WITH_DISCRIMINATOR),
+            "prior": train_prior(folder / "prior"),
+            "random prior": train_prior(folder / "random prior", **RANDOM),
+        }
+        torch.save(states, folder / f"{rank}.pt")
     finally:
         dist.destroy_process_group()
 
 
-def together(pictures: Path, folder: Path, recipe: Stage1Recipe) -> list[dict[str, Any]]:
-    folder.mkdir()
-    multiprocessing.spawn(_work, (pictures, folder, recipe), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+@pytest.fixture(scope="module")
+def together(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes, started once for all tests, have trained: a folder for each run, and the states of each."""
+    folder = tmp_path_factory.mktemp("together")
+    multiprocessing.spawn(_work, (pictures, folder), nprocs=2)
+    return folder
 
 
-def test_two_processes_have_one_model_and_it_is_that_of_one_process(pictures: Path, tmp_path: Path) -> None:
+def same_states(together: Path, run: str) -> dict[str, Any]:
+    """The state after a run, which is that of both processes."""
+    first, second = (torch.load(together / f"{rank}.pt")[run] for rank in (0, 1))
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+    return dict(first)
+
+
+def test_two_processes_have_one_model_and_it_is_that_of_one_process(
+    pictures: Path, together: Path, tmp_path: Path
+) -> None:
     """k-means start, codebook averages, revival of dead codes and gradients: all over the whole batch."""
-    first, second = together(pictures, tmp_path / "two", RECIPE)
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
-    alone = train(pictures, tmp_path / "one", RECIPE)
-    for name, value in alone.items():
+    made = same_states(together, "model")
+    compared = 0
+    for name, value in train(pictures, tmp_path, RECIPE).items():
         if "codebook.average" in name or "code_vectors" in name or "project" in name:
-            torch.testing.assert_close(first[name], value, rtol=2e-2, atol=2e-3, msg=name)
-    assert [path.name for path in checkpoints(tmp_path / "two" / "run")] == ["checkpoint-00000005.pt"]
+            torch.testing.assert_close(made[name], value, rtol=2e-2, atol=2e-3, msg=name)
+            compared += 1
+    assert compared
+    assert [path.name for path in checkpoints(together / "model")] == ["checkpoint-00000005.pt"]
 
 
-def test_with_a_discriminator_and_gradients_in_parts_too(pictures: Path, tmp_path: Path) -> None:
-    training = replace(RECIPE.training, accumulate=2, adversary=AdversaryConfig(start=1, width=4))
-    first, second = together(pictures, tmp_path / "two", replace(RECIPE, training=training))
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
+def test_with_a_discriminator_and_gradients_in_parts_too(together: Path) -> None:
+    assert same_states(together, "with a discriminator")
 
 
 # ---- the prior ----
@@ -95,27 +119,15 @@ def train_prior(out: Path, **changes: Any) -> dict[str, Any]:
     return leaves({"model": trainer.model.state_dict(), "average": trainer.average.state_dict()})
 
 
-def _work_on_prior(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    try:
-        random = {"model": replace(PRIOR, dropout=0.2), "pkeep": 0.8, "level_shares": (), "accumulate": 2}
-        states = {"whole": train_prior(folder / "run"), "random": train_prior(folder / "random", **random)}
-        torch.save(states, folder / f"{rank}.pt")
-    finally:
-        dist.destroy_process_group()
+def test_two_processes_train_one_prior_and_it_is_that_of_one_process(together: Path, tmp_path: Path) -> None:
+    made = same_states(together, "prior")
+    for name, value in train_prior(tmp_path).items():
+        torch.testing.assert_close(made[name], value, rtol=1e-3, atol=1e-4, msg=name)
+    assert [path.name for path in checkpoints(together / "prior")] == ["checkpoint-00000004.pt"]
 
 
-def test_two_processes_train_one_prior_and_it_is_that_of_one_process(tmp_path: Path) -> None:
-    """With dropout and random tokens, each its own, they still have the same weights."""
-    multiprocessing.spawn(_work_on_prior, (tmp_path,), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
-    for run in ("whole", "random"):
-        for name, value in first[run].items():
-            assert torch.equal(value, second[run][name]), (run, name)
-    for name, value in train_prior(tmp_path / "alone").items():
-        torch.testing.assert_close(first["whole"][name], value, rtol=1e-3, atol=1e-4, msg=name)
-    assert [path.name for path in checkpoints(tmp_path / "run")] == ["checkpoint-00000004.pt"]
+def test_with_dropout_and_random_tokens_each_its_own_they_still_have_the_same_weights(together: Path) -> None:
+    assert same_states(together, "random prior")
 
 
 def test_a_batch_that_cannot_be_shared(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
