@@ -27,7 +27,7 @@ from vqcodec.bitstream import (
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import DEFAULT_MODEL, check_model_id, find_model
 from vqcodec.cards.model_card import ModelCard, ModelFolder
-from vqcodec.cards.weight_files import load_weights
+from vqcodec.cards.weight_files import network_from_file
 from vqcodec.compute.devices import choose_device, fast_dtype, to_channels_last
 from vqcodec.models.autoencoder import VQAutoencoder
 from vqcodec.pictures.image import (
@@ -294,8 +294,8 @@ class Codec:
         for row, col in tiles(rows, cols, self._decoder_halo, align=strides[0]):
             parts = [g[:, reduced(row.outer, s), reduced(col.outer, s)] for g, s in zip(tokens, strides, strict=True)]
             latent = self.network.latent([part.to(self.device) for part in parts])
-            made = self.network.decoder(self._ready(latent))
-            kept = made[:, :, scaled(row.kept, factor), scaled(col.kept, factor)]
+            decoded = self.network.decoder(self._ready(latent))
+            kept = decoded[:, :, scaled(row.kept, factor), scaled(col.kept, factor)]
             images[:, :, scaled(row.inner, factor), scaled(col.inner, factor)] = kept.cpu()
         return images
 
@@ -343,7 +343,7 @@ class Codec:
 def load_network(model: ModelFolder) -> VQAutoencoder:
     """The networks of a model, float32, on the CPU. Raises ModelError for missing, damaged or other weights."""
     card = model.card
-    return load_weights(
+    return network_from_file(
         model.weights_path, card.weights_sha256, f"model {card.name}", lambda: VQAutoencoder(card.autoencoder)
     )
 

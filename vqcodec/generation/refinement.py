@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqcodec.generation.guidance import optimize_latents
-from vqcodec.generation.scores import closeness
+from vqcodec.generation.picture_scores import closeness
 from vqcodec.perceptual.networks import LPIPS
 from vqcodec.pictures.tiling import scaled, tiles
 
@@ -81,8 +81,8 @@ class Refiner:
                 self._report(done + step, len(parts) * self.steps)
 
             score = closeness(self._networks, pixels)
-            found = optimize_latents(codec, score, start=pixels, steps=self.steps, levels=levels, report=report)
-            latent[:, :, row.inner, col.inner] = found.latents[:, :, row.kept, col.kept].to(codec.device)
+            refined = optimize_latents(codec, score, start=pixels, steps=self.steps, levels=levels, report=report)
+            latent[:, :, row.inner, col.inner] = refined.latents[:, :, row.kept, col.kept].to(codec.device)
         return latent
 
     def _check(self, codec: Codec, rgb: NDArray[np.uint8]) -> None:
