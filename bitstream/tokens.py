@@ -63,7 +63,7 @@ class TokenGrid:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, cols)."""
+        """(rows, cols) of the grid."""
         return self.rows, self.cols
 
     def __eq__(self, other: object) -> bool:

@@ -11,7 +11,7 @@ from vqcodec.cli.common import options
 from vqcodec.cli.common.files import STANDARD, FileError, Task, check_target, picture_type
 from vqcodec.cli.common.sampling import (
     SamplingJob,
-    Writer,
+    SeriesWriter,
     is_stream,
     numbered_targets,
     read_picture,
@@ -87,7 +87,7 @@ def complete(
     sampler = job.load(device)
     with token_bar(job.series.count * sampler.count_tokens((image.width, image.height), job.series.levels)) as progress:
         pictures = sampler.complete(image.rgb, mask, job.series, paste=paste, progress=progress)
-        Writer(sampler, job, force, as_json).write_all(pictures, tasks)
+        SeriesWriter(sampler, job, force, as_json).write_all(pictures, tasks)
 
 
 def _mask(name: str, image: LoadedImage, task: Task) -> Mask:

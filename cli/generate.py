@@ -9,7 +9,14 @@ import click
 
 from vqcodec.cli.common import options
 from vqcodec.cli.common.files import STANDARD, Task, check_target
-from vqcodec.cli.common.sampling import STREAM_SUFFIX, SamplingJob, Writer, read_picture, sampling_options, token_bar
+from vqcodec.cli.common.sampling import (
+    STREAM_SUFFIX,
+    SamplingJob,
+    SeriesWriter,
+    read_picture,
+    sampling_options,
+    token_bar,
+)
 
 #: tokens of the coarsest level along each side of a picture whose size is not given: as in Esser et al., 2021
 _USUAL_TOKENS = 16
@@ -22,8 +29,8 @@ def _parsed_size(context: click.Context, parameter: click.Parameter, value: str 
 
     if value is None:
         return None
-    found = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", value)
-    width, height = (int(side) for side in found.groups()) if found else (0, 0)
+    match = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", value)
+    width, height = (int(side) for side in match.groups()) if match else (0, 0)
     if not (1 <= width <= MAX_SIDE_PIXELS and 1 <= height <= MAX_SIDE_PIXELS and width * height <= DEFAULT_MAX_PIXELS):
         raise click.BadParameter(
             f"{value!r}: expected WIDTHxHEIGHT in pixels, as 512x384, and not more than {DEFAULT_MAX_PIXELS} in all"
@@ -101,4 +108,4 @@ def generate(
         grid = (sampler.condition_of if condition else sampler.condition_from_map)(image.rgb)
     with token_bar(job.series.count * sampler.count_tokens(size, job.series.levels)) as progress:
         pictures = sampler.generate(job.series, size=size, condition=grid, progress=progress)
-        Writer(sampler, job, force, as_json, condition_file).write_all(pictures, tasks)
+        SeriesWriter(sampler, job, force, as_json, condition_file).write_all(pictures, tasks)

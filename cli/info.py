@@ -25,7 +25,7 @@ def info(files: tuple[str, ...], as_json: bool, debug: bool) -> None:
 
     FILE may be - for stdin. Tokens and checksum are not looked at: `vqcodec decode` finds all damage.
     """
-    told = 0
+    described = 0
     for file in files:
         try:
             values = {"file": file} | describe_stream(read_stream_file(file))
@@ -33,9 +33,9 @@ def info(files: tuple[str, ...], as_json: bool, debug: bool) -> None:
             click.echo(report(error, "stdin" if file == STANDARD else file, debug=debug), err=True)
             continue
         text = json.dumps(values) if as_json else _as_text(values)
-        click.echo(f"\n{text}" if told and not as_json else text)
-        told += 1
-    sys.exit(0 if told == len(files) else 1)
+        click.echo(f"\n{text}" if described and not as_json else text)
+        described += 1
+    sys.exit(0 if described == len(files) else 1)
 
 
 def describe_stream(data: bytes) -> dict[str, Any]:

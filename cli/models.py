@@ -21,12 +21,12 @@ def models(as_json: bool, debug: bool) -> None:
 
     These are the embedded ones, and those in the folders that VQCODEC_MODELS names.
     """
-    found = False
+    has_models = False
     for model in installed_models():
-        found = True
+        has_models = True
         values = describe_model(model)
         click.echo(json.dumps(values) if as_json else _as_text(values))
-    if not found and not as_json:
+    if not has_models and not as_json:
         click.echo("no models installed")
 
 

@@ -8,7 +8,7 @@ from vqcodec.cli.common import options
 from vqcodec.cli.common.files import STANDARD, FileError, Task, check_target, picture_type
 from vqcodec.cli.common.sampling import (
     SamplingJob,
-    Writer,
+    SeriesWriter,
     is_stream,
     numbered_targets,
     read_picture,
@@ -65,4 +65,4 @@ def upscale(
     sampler = job.load(device)
     with token_bar(job.series.count * sampler.count_tokens((width, height), job.series.levels)) as progress:
         pictures = sampler.upscale(image.rgb, job.series, keep=not free, progress=progress)
-        Writer(sampler, job, force, as_json, tasks[0].source).write_all(pictures, tasks)
+        SeriesWriter(sampler, job, force, as_json, tasks[0].source).write_all(pictures, tasks)

@@ -27,7 +27,7 @@ from vqcodec.bitstream import (
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import DEFAULT_MODEL, check_model_id, find_model
 from vqcodec.cards.model_card import ModelCard, ModelFolder
-from vqcodec.cards.weight_files import load_weights
+from vqcodec.cards.weight_files import network_from_file
 from vqcodec.compute.devices import choose_device, fast_dtype
 from vqcodec.models.autoencoder import Analysis, Autoencoder
 from vqcodec.models.building import build_autoencoder
@@ -300,7 +300,7 @@ class Codec:
 def load_network(model: ModelFolder) -> Autoencoder:
     """The networks of a model, float32, on the CPU. Raises ModelError for missing, damaged or other weights."""
     card = model.card
-    return load_weights(
+    return network_from_file(
         model.weights_path, card.weights_sha256, f"model {card.name}", lambda: build_autoencoder(card.autoencoder)
     )
 

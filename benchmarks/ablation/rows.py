@@ -89,7 +89,7 @@ def padded(texts: Sequence[str], names: Sequence[str]) -> str:
 
 
 def line(row: Row, names: Sequence[str]) -> str:
-    """A row of such a table."""
+    """A row as a line of a table with the columns `names`."""
     return padded(cells(row, names), names)
 
 

@@ -91,15 +91,15 @@ def picture_data(place: Path, crop_size: int, at_most: int = MOST_PICTURES) -> E
     """
     pictures = PictureSet([place], minimum_side=crop_size)
     wanted = min(len(pictures), at_most)
-    found: dict[int, int] = {}  # by CRC-32: in the place of an unusable picture the set gives a neighbour
+    place_by_crc32: dict[int, int] = {}  # by CRC-32: in the place of an unusable picture the set gives a neighbour
     smallest = 0
     for place_in_set in np.linspace(0, len(pictures) - 1, wanted).round().astype(int).tolist():
         pixels = pictures[place_in_set]
-        found.setdefault(zlib.crc32(pixels.tobytes()), place_in_set)
+        place_by_crc32.setdefault(zlib.crc32(pixels.tobytes()), place_in_set)
         smallest = min(smallest or pixels.shape[0], *pixels.shape[:2])
-    if len(found) < 2:
+    if len(place_by_crc32) < 2:
         raise DataError(f"{place}: one picture to learn from and to measure; give at least two that differ")
-    places = list(found.values())
+    places = list(place_by_crc32.values())
     held_out = places[::HELD_OUT_EVERY]
     training = [number for index, number in enumerate(places) if index % HELD_OUT_EVERY]
     return ExampleSets(
@@ -107,5 +107,5 @@ def picture_data(place: Path, crop_size: int, at_most: int = MOST_PICTURES) -> E
         training=Part(pictures, training),
         held_out=Part(pictures, held_out),
         side=crop_size * min(_MOST_CROPS, max(1, smallest // crop_size)),
-        crc32=zlib.crc32(np.array(list(found), dtype=np.uint32).tobytes()),
+        crc32=zlib.crc32(np.array(list(place_by_crc32), dtype=np.uint32).tobytes()),
     )

@@ -47,7 +47,7 @@ class Flips:
 def random_flips(
     vectors: int, codes: int, dimension: int, device: torch.device, *, seed: int = 0, progress: Callable[[int], object]
 ) -> Flips:
-    """Of unit Gaussians."""
+    """Count in random vectors and codes, all from the unit normal distribution."""
     generator = torch.Generator().manual_seed(seed)
     codebook = torch.randn(codes, dimension, generator=generator).to(device)
     sizes = [min(_PIECE, vectors - start) for start in range(0, vectors, _PIECE)]

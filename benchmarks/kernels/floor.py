@@ -49,14 +49,14 @@ class Floor:
 
     @property
     def seconds(self) -> float:
-        """Of the longest."""
+        """The time that no search can be faster than."""
         return max(self.bytes_seconds, self.operations_seconds, self.comparisons_seconds)
 
 
 def floor_of(
     vectors: int, codes: int, dimension: int, dtype: torch.dtype, rates: Rates, *, places: int = 16, tile: int = 256
 ) -> Floor:
-    """Of finding the nearest of so many codes to so many vectors."""
+    """The floor of finding the nearest of so many codes to so many vectors."""
     multiplications = Layout.of(dimension).multiplications(split=dtype != torch.bfloat16)
     group = tile // places
     scores = vectors * codes

@@ -32,7 +32,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Heading:
-    """Of a column."""
+    """What stands over a column: its name, a note below it, and what is told where the pointer rests on it."""
 
     label: str
     note: str = ""
@@ -83,8 +83,8 @@ def bd_rate_table(rates: Sequence[BDRate]) -> Table:
     for rate in rates:
         by_anchor.setdefault(rate.anchor, {})[rate.metric] = rate
     rows = [
-        Row(codec_label(anchor), tuple(_bd_cell(own.get(metric)) for metric in metrics), title=anchor)
-        for anchor, own in by_anchor.items()
+        Row(codec_label(anchor), tuple(_bd_cell(rate_by_metric.get(metric)) for metric in metrics), title=anchor)
+        for anchor, rate_by_metric in by_anchor.items()
     ]
     headings = (Heading("Compared with"), *(metric_heading(name) for name in metrics))
     return Table(headings, (Group(tuple(rows)),))
@@ -113,8 +113,11 @@ def win_rate_table(wins: Sequence[WinRate], means: Sequence[Mean]) -> Table:
     by_setting = {(mean.codec, mean.setting): mean for mean in means}
     groups = []
     for key in dict.fromkeys((win.codec, win.setting) for win in wins):
-        own = [win for win in wins if (win.codec, win.setting) == key]
-        rows = [_win_row(anchor, own, metrics) for anchor in dict.fromkeys(win.anchor for win in own)]
+        wins_of_setting = [win for win in wins if (win.codec, win.setting) == key]
+        rows = [
+            _win_row(anchor, wins_of_setting, metrics)
+            for anchor in dict.fromkeys(win.anchor for win in wins_of_setting)
+        ]
         mean = by_setting[key]
         note = f"{mean.bytes:,.0f} bytes, {mean.bits_per_pixel:.4f} bpp"
         groups.append(Group(tuple(rows), setting_label(*key), note))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from vqcodec.benchmarks.common.environment import describe_run
 from vqcodec.benchmarks.common.result_lines import RowFile
 from vqcodec.benchmarks.priors.rows import PriorRow
-from vqcodec.benchmarks.priors.tokens import TokenData
+from vqcodec.benchmarks.priors.token_sets import TokenSets
 from vqcodec.benchmarks.priors.training import Predict, Report, Training, bits_per_token, order_0_bits, train
 from vqcodec.compute.devices import choose_device, fast_dtype
 from vqcodec.prior.config import PriorConfig
@@ -86,7 +86,7 @@ class PriorComparison:
             f"{self.steps} steps of {self.batch_size} grids, seed {self.seed}"
         )
 
-    def prior_config(self, order: str, data: TokenData) -> PriorConfig:
+    def prior_config(self, order: str, data: TokenSets) -> PriorConfig:
         """The transformer in one order."""
         heads = next(number for number in range(max(1, self.width // _HEAD_WIDTH), 0, -1) if not self.width % number)
         return PriorConfig(
@@ -100,14 +100,14 @@ class PriorComparison:
             radius=max(*data.shape, 2) - 1,
         )
 
-    def pixelcnn_shape(self, data: TokenData) -> dict[str, int]:
+    def pixelcnn_shape(self, data: TokenSets) -> dict[str, int]:
         """The arguments of GatedPixelCNN; its width gives about as many parameters as the transformer has."""
         with torch.device("meta"):
             wanted = _parameters(Prior(self.prior_config(self.reference, data)))
         return _pixelcnn_shape(wanted, data.codebook_size)
 
 
-def settings_of(plan: PriorComparison, prior: str, data: TokenData, seconds: float | None = None) -> dict[str, Any]:
+def settings_of(plan: PriorComparison, prior: str, data: TokenSets, seconds: float | None = None) -> dict[str, Any]:
     """All that a row's result depends on apart from machine and code, as JSON: equal ones are not trained again.
 
     seconds: that the PixelCNN is trained for.
@@ -125,7 +125,7 @@ def settings_of(plan: PriorComparison, prior: str, data: TokenData, seconds: flo
 def measure(
     plan: PriorComparison,
     prior: str,
-    data: TokenData,
+    data: TokenSets,
     *,
     seconds: float | None = None,
     device: str = "auto",
@@ -168,7 +168,7 @@ class PriorRows:
     """
 
     def __init__(
-        self, plan: PriorComparison, data: TokenData, results: Path | None = None, *, device: str = "auto"
+        self, plan: PriorComparison, data: TokenSets, results: Path | None = None, *, device: str = "auto"
     ) -> None:
         self.plan, self.data, self._device = plan, data, device
         self._file = RowFile(results, PriorRow.from_json)
@@ -189,7 +189,7 @@ def _training(plan: PriorComparison, prior: str, seconds: float | None) -> Train
     return Training(plan.batch_size, plan.learning_rate, plan.seed, steps=steps, seconds=seconds)
 
 
-def _network(plan: PriorComparison, prior: str, data: TokenData) -> tuple[nn.Module, Predict]:
+def _network(plan: PriorComparison, prior: str, data: TokenSets) -> tuple[nn.Module, Predict]:
     """A new network, on the CPU, and what gives its logits."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)

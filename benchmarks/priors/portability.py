@@ -108,12 +108,15 @@ def measure_portability(
 
 
 def _work(folder: Path, action: str, case: str, streams: int, models: int, seed: int) -> int:
-    made = CASES[case]
+    settings = CASES[case]
     number = list(CASES).index(case)
-    code = f"import torch\n{made.settings}\nfrom vqcodec.benchmarks.priors.portability_worker import {action}\n"
-    code += f"{action}({str(folder)!r}, {number}, {len(CASES)}, {streams}, {models}, {seed}, {made.at_once})"
+    code = f"import torch\n{settings.settings}\nfrom vqcodec.benchmarks.priors.portability_worker import {action}\n"
+    code += f"{action}({str(folder)!r}, {number}, {len(CASES)}, {streams}, {models}, {seed}, {settings.at_once})"
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], env=os.environ | made.environment, capture_output=True, text=True
+        [sys.executable, "-W", "ignore", "-c", code],
+        env=os.environ | settings.environment,
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

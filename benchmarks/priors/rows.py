@@ -68,7 +68,7 @@ def heading() -> str:
 
 
 def line(row: PriorRow) -> str:
-    """A row of such a table."""
+    """A row as a line of the table that `heading` begins."""
     return _padded(_cells(row))
 
 

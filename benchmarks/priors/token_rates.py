@@ -54,10 +54,10 @@ def measure_token_rates(
     for index in range(len(pictures)):
         picture = np.ascontiguousarray(pictures[index])
         tokens = _tokens(codec, picture, levels)
-        given = Conditions(grid=condition(picture[None]).to(codec.device)) if condition else NO_CONDITIONS
+        conditions = Conditions(grid=condition(picture[None]).to(codec.device)) if condition else NO_CONDITIONS
         pixels += picture.shape[0] * picture.shape[1]
         for level in range(levels):
-            bits[level] += float(prior.bits(tokens, level, given).double().sum())
+            bits[level] += float(prior.bits(tokens, level, conditions).double().sum())
             counts[level] += np.bincount(tokens[level].cpu().numpy().ravel(), minlength=len(counts[level]))
     static = codec.card.static_frequencies
     return [
@@ -66,7 +66,7 @@ def measure_token_rates(
 
 
 def rates_table(rates: Sequence[LevelRate], *, markdown: bool = False) -> str:
-    """A line a level."""
+    """A table with a line for each level, plain or as Markdown."""
     headers = ["level", "tokens", "log2 K", "order-0", "static", "prior", "saved", "bpp"]
     rows = [
         [
@@ -85,12 +85,12 @@ def rates_table(rates: Sequence[LevelRate], *, markdown: bool = False) -> str:
 
 
 def as_lines(rates: Sequence[LevelRate]) -> list[dict[str, object]]:
-    """As JSON takes it."""
+    """An object for each level, as JSON takes it."""
     return [asdict(rate) for rate in rates]
 
 
 def _tokens(codec: Codec, picture: Pixels, levels: int) -> list[Tensor]:
-    """Of the first levels, on the codec's device."""
+    """The tokens (1, h, w) of the first levels of a picture (H, W, 3), on the codec's device."""
     images = to_tensor(picture, codec.card.autoencoder.downsampling_factor)
     return [grid.to(codec.device) for grid in codec.tokenize(images, levels=levels)]
 

@@ -56,21 +56,21 @@ def measure_upscaling(
     progress: called after each picture with 1. Raises ValueError for a prior that does not upscale.
     """
     factor = sampler.upscaling
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    values_by_way: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for index in range(len(pictures)):
         original = _cut(pictures[index], factor)
         low = to_pixels(shrink(scale_pixels(torch.from_numpy(original[None])), factor))[0]
-        for way, made in _enlarged(sampler, low, factor, config, seed).items():
-            values = metrics.measure(original, made).values
-            again = to_pixels(shrink(scale_pixels(torch.from_numpy(made[None])), factor))[0]
-            found[way].append(values | {"low_psnr_db": metrics.measure(low, again).values["psnr_db"]})
+        for way, picture in _enlarged(sampler, low, factor, config, seed).items():
+            values = metrics.measure(original, picture).values
+            again = to_pixels(shrink(scale_pixels(torch.from_numpy(picture[None])), factor))[0]
+            values_by_way[way].append(values | {"low_psnr_db": metrics.measure(low, again).values["psnr_db"]})
         if progress is not None:
             progress(1)
-    return [_row(way, each) for way, each in found.items()]
+    return [_row(way, each) for way, each in values_by_way.items()]
 
 
 def upscaling_table(rows: Sequence[UpscalingRow], *, markdown: bool = False) -> str:
-    """A line a way."""
+    """A table with a line for each way, plain or as Markdown."""
     names = list(rows[0].metrics)
     headers = ["enlarged by", *names, "low_psnr_db"]
     cells = [
@@ -85,7 +85,7 @@ def upscaling_table(rows: Sequence[UpscalingRow], *, markdown: bool = False) -> 
 
 
 def as_lines(rows: Sequence[UpscalingRow]) -> list[dict[str, object]]:
-    """As JSON takes it."""
+    """An object for each way, as JSON takes it."""
     return [asdict(row) for row in rows]
 
 
@@ -97,7 +97,7 @@ def _cut(picture: Pixels, factor: int) -> Pixels:
 def _enlarged(
     sampler: Sampler, low: Pixels, factor: int, config: SamplingConfig | None, seed: int
 ) -> dict[str, Pixels]:
-    """By way."""
+    """The picture `low` (h, w, 3), `factor` times larger, by the way in which it was enlarged."""
     size = low.shape[1] * factor, low.shape[0] * factor
     [free] = sampler.upscale(low, Series(seed=seed, config=config), keep=False)
     return {

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image, features
 
-from vqcodec.benchmarks.rate_distortion.codecs import Setting
+from vqcodec.benchmarks.rate_distortion.codecs import RateSetting
 from vqcodec.pictures.arrays import Pixels
 
 #: how often pictures are reduced: width and height are divided by these, 1 for full size
@@ -35,9 +35,9 @@ class Format:
     """
 
     name: str
-    encode: Callable[[Pixels, Setting], bytes]
+    encode: Callable[[Pixels, RateSetting], bytes]
     decode: Callable[[bytes], Pixels]
-    settings: Mapping[int, tuple[Setting, ...]]
+    settings: Mapping[int, tuple[RateSetting, ...]]
     missing: Callable[[], str | None]
 
 
@@ -52,7 +52,7 @@ class Anchor:
         self.name = image_format.name if scale == 1 else f"{image_format.name}/{scale}"
         self.settings = image_format.settings[min(scale, max(image_format.settings))]
 
-    def encode(self, rgb: Pixels, setting: Setting) -> bytes:
+    def encode(self, rgb: Pixels, setting: RateSetting) -> bytes:
         height, width = rgb.shape[:2]
         return self.format.encode(_resized(rgb, -(-width // self.scale), -(-height // self.scale)), setting)
 
@@ -68,10 +68,10 @@ def _resized(rgb: Pixels, width: int, height: int) -> Pixels:
 
 def _with_pillow(
     kind: str, option: str, **fixed: Any
-) -> tuple[Callable[[Pixels, Setting], bytes], Callable[[bytes], Pixels]]:
+) -> tuple[Callable[[Pixels, RateSetting], bytes], Callable[[bytes], Pixels]]:
     """Encoder and decoder of one of Pillow's formats; `option` is the name under which it takes the setting."""
 
-    def encode(rgb: Pixels, setting: Setting) -> bytes:
+    def encode(rgb: Pixels, setting: RateSetting) -> bytes:
         buffer = io.BytesIO()
         value = [setting] if option == "quality_layers" else setting
         Image.fromarray(rgb).save(buffer, kind, **{option: value}, **fixed)
@@ -88,7 +88,7 @@ def _pillow_lacks(feature: str) -> Callable[[], str | None]:
     return lambda: None if features.check(feature) else f"a Pillow that was built with {feature}"
 
 
-def _encode_jxl(rgb: Pixels, setting: Setting) -> bytes:
+def _encode_jxl(rgb: Pixels, setting: RateSetting) -> bytes:
     import imagecodecs
 
     return bytes(imagecodecs.jpegxl_encode(rgb, distance=float(setting), effort=7, numthreads=_THREADS))

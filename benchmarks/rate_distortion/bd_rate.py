@@ -66,8 +66,8 @@ def bd_rate(
     codec: str,
     anchor: str,
     metric: str,
-    own: Sequence[tuple[float, float]],
-    others: Sequence[tuple[float, float]],
+    our_curve: Sequence[tuple[float, float]],
+    anchor_curve: Sequence[tuple[float, float]],
     *,
     higher_is_better: bool,
 ) -> BDRate:
@@ -75,14 +75,14 @@ def bd_rate(
     import bjontegaard  # takes a second, most of it for matplotlib
 
     sign = 1 if higher_is_better else -1
-    qualities = [[sign * value for _, value in curve] for curve in (own, others)]
+    qualities = [[sign * value for _, value in curve] for curve in (our_curve, anchor_curve)]
     worst, best = max(values[0] for values in qualities), min(values[-1] for values in qualities)
     if worst >= best:
         return BDRate(codec, anchor, metric, None, None, None)
     percent = bjontegaard.bd_rate(
-        [rate for rate, _ in others],
+        [rate for rate, _ in anchor_curve],
         qualities[1],
-        [rate for rate, _ in own],
+        [rate for rate, _ in our_curve],
         qualities[0],
         method="pchip",
         require_matching_points=False,

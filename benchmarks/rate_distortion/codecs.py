@@ -14,7 +14,7 @@ from vqcodec.generation.refinement import Refiner
 from vqcodec.pictures.arrays import Pixels
 
 #: what a codec is told about the rate: a level count, a quality, a distance
-Setting: TypeAlias = int | float
+RateSetting: TypeAlias = int | float
 
 
 class ImageCodec(Protocol):
@@ -25,10 +25,10 @@ class ImageCodec(Protocol):
         """Names the codec and everything but the setting that decides its bytes. Results are kept under it."""
 
     @property
-    def settings(self) -> Sequence[Setting]:
+    def settings(self) -> Sequence[RateSetting]:
         """The settings that its RD curve is drawn through, from the smallest file to the largest."""
 
-    def encode(self, rgb: Pixels, setting: Setting) -> bytes:
+    def encode(self, rgb: Pixels, setting: RateSetting) -> bytes:
         """The whole file of a picture (H, W, 3) uint8, header included."""
 
     def decode(self, data: bytes, width: int, height: int) -> Pixels:
@@ -62,9 +62,9 @@ class VQ:
         self.name += ", by quality" if qualities else ""
         self.name += f", refined in {refiner.steps} steps" if refiner else ""
         counts = tuple(levels) or tuple(range(1, codec.card.autoencoder.levels + 1))
-        self.settings: tuple[Setting, ...] = tuple(qualities) or counts
+        self.settings: tuple[RateSetting, ...] = tuple(qualities) or counts
 
-    def encode(self, rgb: Pixels, setting: Setting) -> bytes:
+    def encode(self, rgb: Pixels, setting: RateSetting) -> bytes:
         if self._is_quality:
             return self.codec.encode(rgb, quality=setting, entropy=self.entropy, refine=self._refiner)
         return self.codec.encode(rgb, levels=int(setting), entropy=self.entropy, refine=self._refiner)

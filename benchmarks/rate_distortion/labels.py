@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from vqcodec.benchmarks.rate_distortion.codecs import Setting
+from vqcodec.benchmarks.rate_distortion.codecs import RateSetting
 from vqcodec.benchmarks.rate_distortion.frechet import FRECHET_NAME
 from vqcodec.benchmarks.rate_distortion.summary import ALL_ANCHORS, BEST_SCALE, BOTH, METRICS, MetricKind
 
@@ -78,7 +78,7 @@ def format_label(name: str) -> str:
     return _FORMATS.get(kind, kind)
 
 
-def setting_label(codec: str, setting: Setting) -> str:
+def setting_label(codec: str, setting: RateSetting) -> str:
     """Such as "2 levels", "quality 15", "distance 2.5"."""
     if codec.startswith(_OURS):
         return f"{setting} level" if setting == 1 else f"{setting} levels"

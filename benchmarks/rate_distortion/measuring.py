@@ -17,7 +17,7 @@ from typing import TypeAlias
 import torch
 from PIL import Image
 
-from vqcodec.benchmarks.rate_distortion.codecs import ImageCodec, Setting
+from vqcodec.benchmarks.rate_distortion.codecs import ImageCodec, RateSetting
 from vqcodec.benchmarks.rate_distortion.points import PointKey, RDPoint, append_points, read_points
 from vqcodec.benchmarks.rate_distortion.store import Store, original_key
 from vqcodec.benchmarks.rate_distortion.tools import Tools
@@ -62,7 +62,7 @@ class _Task:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _TakenPoint:
     """A point, and whether it was measured now."""
 
     point: RDPoint
@@ -70,15 +70,15 @@ class _Found:
 
 
 #: gives the points of a task, or what went wrong with it
-_Outcome: TypeAlias = tuple[_Task, Iterable[_Found] | str]
+_Outcome: TypeAlias = tuple[_Task, Iterable[_TakenPoint] | str]
 
 
 def find_images(folder: Path) -> dict[str, Path]:
     """The picture files below a folder by their path in it, sorted; by extension, hidden files left out."""
     Image.init()
     suffixes = set(Image.EXTENSION)
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-    names = {path.relative_to(folder).as_posix(): path for path in found}
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
     return {name: path for name, path in names.items() if not any(part.startswith(".") for part in name.split("/"))}
 
 
@@ -114,11 +114,11 @@ def run(
         try:
             if isinstance(outcome, str):
                 raise _TaskError(outcome)
-            for found in outcome:
-                if found.is_new:
-                    append_points(results_path, [found.point])
+            for taken in outcome:
+                if taken.is_new:
+                    append_points(results_path, [taken.point])
                     measured += 1
-                points[task.image].append(found.point)
+                points[task.image].append(taken.point)
                 left -= 1
                 progress(1)
         except _TaskError as error:
@@ -153,7 +153,7 @@ def _outcomes(tasks: Sequence[_Task], tools: Tools, store: Store | None, workers
     arguments = (workers.make_tools, store, threads)
     executor = ProcessPoolExecutor(workers.jobs, get_context("spawn"), _start_worker, arguments)
     try:
-        futures: list[tuple[_Task, Future[list[_Found] | str]]] = [
+        futures: list[tuple[_Task, Future[list[_TakenPoint] | str]]] = [
             (task, executor.submit(_work, task)) for task in tasks
         ]
         for task, future in futures:
@@ -175,7 +175,7 @@ def _start_worker(make_tools: Callable[[], Tools], store: Store | None, threads:
     _bench = _Bench(make_tools(), store)
 
 
-def _work(task: _Task) -> list[_Found] | str:
+def _work(task: _Task) -> list[_TakenPoint] | str:
     assert _bench is not None
     try:
         return list(_bench.points_of(task))
@@ -192,7 +192,7 @@ class _Bench:
         # the tasks of a picture come one after the other
         self._read = lru_cache(maxsize=1)(lambda path: load_image(path, alpha="drop").rgb)
 
-    def points_of(self, task: _Task) -> Iterator[_Found]:
+    def points_of(self, task: _Task) -> Iterator[_TakenPoint]:
         codec = self._codecs[task.codec]
         try:
             rgb = self._read(task.path)
@@ -201,9 +201,9 @@ class _Bench:
             for setting in codec.settings:
                 known = task.known.get((codec.name, task.image, crc32, setting))
                 if known is not None and self._is_whole(known):
-                    yield _Found(known, is_new=False)
+                    yield _TakenPoint(known, is_new=False)
                 else:
-                    yield _Found(self._measure(task.image, rgb, crc32, codec, setting), is_new=True)
+                    yield _TakenPoint(self._measure(task.image, rgb, crc32, codec, setting), is_new=True)
         except (ValueError, OSError, RuntimeError) as error:
             line = " ".join(str(error).split())
             named = line if line.startswith(str(task.path)) else f"{task.path}: {codec.name}: {line}"
@@ -219,7 +219,7 @@ class _Bench:
         if self._store is not None and not self._store.has(key):
             self._store.keep(key, rgb, self._metrics.features(rgb) if self._store.wants_features else None)
 
-    def _measure(self, image: str, rgb: Pixels, crc32: int, codec: ImageCodec, setting: Setting) -> RDPoint:
+    def _measure(self, image: str, rgb: Pixels, crc32: int, codec: ImageCodec, setting: RateSetting) -> RDPoint:
         height, width = rgb.shape[:2]
         if (codec.name, width, height) not in self._warm:
             codec.decode(codec.encode(rgb, setting), width, height)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from vqcodec.benchmarks.common.result_lines import append_results, parsed_fields, read_results
-from vqcodec.benchmarks.rate_distortion.codecs import Setting
+from vqcodec.benchmarks.rate_distortion.codecs import RateSetting
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class RDPoint:
     """
 
     codec: str
-    setting: Setting
+    setting: RateSetting
     image: str
     pixels_crc32: int
     bytes: int
@@ -40,7 +40,7 @@ class RDPoint:
 
     @property
     def bits_per_pixel(self) -> float:
-        """From real bytes."""
+        """The bits of the whole file, header included, for each pixel of the picture."""
         return 8 * self.bytes / (self.width * self.height)
 
     @property
@@ -70,7 +70,7 @@ class RDPoint:
 
 
 #: codec, image, CRC-32 of its pixels, setting
-PointKey: TypeAlias = tuple[str, str, int, Setting]
+PointKey: TypeAlias = tuple[str, str, int, RateSetting]
 
 _NUMBER = (int, float)
 _OPTIONAL_NUMBER = (int, float, type(None))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vqcodec.benchmarks.rate_distortion.codecs import Setting
+from vqcodec.benchmarks.rate_distortion.codecs import RateSetting
 from vqcodec.benchmarks.rate_distortion.frechet import frechet_distance
 from vqcodec.benchmarks.rate_distortion.points import PointKey, RDPoint
 from vqcodec.pictures.arrays import Pixels
@@ -84,14 +84,14 @@ def _file_name(name: str) -> str:
     return plain if plain == name else f"{plain}-{zlib.crc32(name.encode()):08x}"
 
 
-def frechet_distances(points: Iterable[RDPoint], store: Store) -> dict[tuple[str, Setting], float]:
+def frechet_distances(points: Iterable[RDPoint], store: Store) -> dict[tuple[str, RateSetting], float]:
     """Of the decoded pictures from the originals, by codec and setting, from the features that `store` keeps."""
-    by_setting: dict[tuple[str, Setting], list[RDPoint]] = defaultdict(list)
+    by_setting: dict[tuple[str, RateSetting], list[RDPoint]] = defaultdict(list)
     for point in points:
         by_setting[point.codec, point.setting].append(point)
     distances = {}
-    for key, own in by_setting.items():
-        originals = [store.features(original_key(point.image, point.pixels_crc32)) for point in own]
-        decoded = [store.features(point.key) for point in own]
+    for key, points_of_setting in by_setting.items():
+        originals = [store.features(original_key(point.image, point.pixels_crc32)) for point in points_of_setting]
+        decoded = [store.features(point.key) for point in points_of_setting]
         distances[key] = frechet_distance(np.concatenate(originals), np.concatenate(decoded))
     return distances

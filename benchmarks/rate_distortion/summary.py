@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from vqcodec.benchmarks.rate_distortion.bd_rate import BDRate, RDCurve, bd_rate, envelope, pareto_front
-from vqcodec.benchmarks.rate_distortion.codecs import Setting
+from vqcodec.benchmarks.rate_distortion.codecs import RateSetting
 from vqcodec.benchmarks.rate_distortion.points import RDPoint
 
 
@@ -50,7 +50,7 @@ class Mean:
     """
 
     codec: str
-    setting: Setting
+    setting: RateSetting
     images: int
     bytes: float
     bits_per_pixel: float
@@ -75,7 +75,7 @@ class WinRate:
     """
 
     codec: str
-    setting: Setting
+    setting: RateSetting
     anchor: str
     metric: str
     images: int
@@ -92,16 +92,18 @@ class Summary:
 
 
 def summary(
-    points: Iterable[RDPoint], ours: Sequence[str], frechet: Mapping[tuple[str, Setting], float] = MappingProxyType({})
+    points: Iterable[RDPoint],
+    ours: Sequence[str],
+    frechet: Mapping[tuple[str, RateSetting], float] = MappingProxyType({}),
 ) -> Summary:
     """Summarise the points of one run.
 
     `ours`: the names of the codecs that are compared with all others. `frechet`: distances by codec and setting.
     """
-    by_setting: dict[tuple[str, Setting], list[RDPoint]] = defaultdict(list)
+    by_setting: dict[tuple[str, RateSetting], list[RDPoint]] = defaultdict(list)
     for point in points:
         by_setting[point.codec, point.setting].append(point)
-    means = [_mean(own, frechet.get(key)) for key, own in by_setting.items()]
+    means = [_mean(points_of_setting, frechet.get(key)) for key, points_of_setting in by_setting.items()]
     anchors = list(dict.fromkeys(mean.codec for mean in means if mean.codec not in ours))
     groups = anchor_groups(anchors)
     bd_rates = [
@@ -174,16 +176,16 @@ def _mean(points: Sequence[RDPoint], frechet: float | None) -> Mean:
 
 def _bd_rate(means: Sequence[Mean], codec: str, anchor: str, names: Sequence[str], metric: str) -> BDRate | None:
     """None when one of them lacks the metric."""
-    own, others = curve_of(means, [codec], metric), curve_of(means, names, metric)
-    if not own or not others:
+    our_curve, anchor_curve = curve_of(means, [codec], metric), curve_of(means, names, metric)
+    if not our_curve or not anchor_curve:
         return None
-    return bd_rate(codec, anchor, metric, own, others, higher_is_better=METRICS[metric].higher_is_better)
+    return bd_rate(codec, anchor, metric, our_curve, anchor_curve, higher_is_better=METRICS[metric].higher_is_better)
 
 
 class _Curves:
     """The points of each codec on each picture, from the smallest file to the largest."""
 
-    def __init__(self, by_setting: Mapping[tuple[str, Setting], Sequence[RDPoint]]) -> None:
+    def __init__(self, by_setting: Mapping[tuple[str, RateSetting], Sequence[RDPoint]]) -> None:
         self._points: dict[tuple[str, str], list[RDPoint]] = defaultdict(list)
         for (codec, _), points in by_setting.items():
             for point in points:
@@ -200,10 +202,10 @@ class _Curves:
         return float(np.interp(np.log(size), np.log([point.bytes for point in curve]), values))
 
 
-def _win_rates(own: Sequence[RDPoint], anchor: str, names: Sequence[str], curves: _Curves) -> list[WinRate]:
+def _win_rates(points: Sequence[RDPoint], anchor: str, names: Sequence[str], curves: _Curves) -> list[WinRate]:
     """Of the points of one codec at one setting, by metric."""
     counted: dict[str, list[bool]] = {metric: [] for metric in (*METRICS, BOTH)}
-    for point in own:
+    for point in points:
         wins = {metric: _is_better(point, metric, names, curves) for metric in METRICS}
         for metric, win in wins.items():
             if win is not None:
@@ -211,9 +213,9 @@ def _win_rates(own: Sequence[RDPoint], anchor: str, names: Sequence[str], curves
         if wins["lpips"] is not None and wins["dists"] is not None:
             counted[BOTH].append(wins["lpips"] and wins["dists"])
     return [
-        WinRate(own[0].codec, own[0].setting, anchor, metric, len(wins), sum(wins))
+        WinRate(points[0].codec, points[0].setting, anchor, metric, len(wins), sum(wins))
         for metric, wins in counted.items()
-        if metric == BOTH or getattr(own[0], metric) is not None
+        if metric == BOTH or getattr(points[0], metric) is not None
     ]
 
 

@@ -28,9 +28,9 @@ class ToolMaker:
 
     models: names, ids or folders; ours come first. entropy: by default each model's best. levels: the settings of ours,
     by default all. qualities: of ours too, as codecs of their own. formats: of the anchors, see
-    `vqcodec.benchmarks.rate_distortion.anchors`, each at every scale. weights: the folder of the perceptual networks'
-    weights. refine_steps: of ours once more, refined, with `refine_levels` as settings, by default all; needs
-    `weights`.
+    `vqcodec.benchmarks.rate_distortion.anchors`, each at every scale. perceptual_weights: the folder with the weights
+    of the perceptual networks. refine_steps: of ours once more, refined, with `refine_levels` as settings, by default
+    all; needs `perceptual_weights`.
     """
 
     models: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class ToolMaker:
     qualities: tuple[float, ...] = ()
     formats: tuple[str, ...] = ()
     scales: tuple[int, ...] = SCALES
-    weights: Path | None = None
+    perceptual_weights: Path | None = None
     device: str = "auto"
     refine_steps: int | None = None
     refine_levels: tuple[int, ...] = ()
@@ -51,9 +51,9 @@ class ToolMaker:
         if self.qualities:
             ours += [VQ(codec, self.entropy, qualities=self.qualities) for codec in codecs]
         if self.refine_steps is not None:
-            if self.weights is None:
-                raise ValueError("refine_steps need weights: the networks that refining looks through")
-            refiner = Refiner(self.weights, steps=self.refine_steps)
+            if self.perceptual_weights is None:
+                raise ValueError("refine_steps need perceptual_weights: the networks that refining looks through")
+            refiner = Refiner(self.perceptual_weights, steps=self.refine_steps)
             ours += [VQ(codec, self.entropy, self.refine_levels, refiner=refiner) for codec in codecs]
         device = choose_device(self.device)
-        return Tools([*ours, *anchors(self.formats, self.scales)], Metrics(self.weights, device))
+        return Tools([*ours, *anchors(self.formats, self.scales)], Metrics(self.perceptual_weights, device))

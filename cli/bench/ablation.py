@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
+from vqcodec.cli.bench.rows import RowOptions
 from vqcodec.cli.common import options
-from vqcodec.cli.common.files import write_text
 from vqcodec.cli.common.option_groups import option, takes
 
 if TYPE_CHECKING:
     from vqcodec.benchmarks.ablation.rows import Row
     from vqcodec.benchmarks.ablation.runs import Rows, Variant
-
-RESULTS_FILE, TABLE_FILE = "results.jsonl", "table.md"
 
 
 @dataclass(frozen=True)
@@ -64,22 +62,12 @@ class AblationOptions:
     help="Folder with the weights of LPIPS (AlexNet): adds it and a discriminator to the losses, and rows without.",
 )
 @takes(AblationOptions, "training")
-@click.option(
-    "--out",
-    type=options.FOLDER,
-    help=f"Folder for {RESULTS_FILE}, which is gone on with if it is there, and {TABLE_FILE}.",
-)
-@options.as_json
-@options.device
-@options.debug
+@takes(RowOptions, "output")
 def ablation(
     images: Path | None,
     perceptual_weights: Path | None,
     training: AblationOptions,
-    out: Path | None,
-    as_json: bool,
-    device: str,
-    debug: bool,
+    output: RowOptions,
 ) -> None:
     """Train small models that differ in one setting, and measure each on held-out pictures.
 
@@ -97,17 +85,13 @@ def ablation(
         raise click.UsageError(str(error)) from error
     keep_freed_memory()
     data = picture_data(images, training.crop_size) if images else toy_data(training.crop_size, training.seed)
-    results = out / RESULTS_FILE if out else None
-    rows = Rows(plan, data, results, perceptual_weights=perceptual_weights, device=device)
-    for line in rows.damaged:
-        click.echo(f"warning: {line}", err=True)
-    if as_json:
-        for variant in plan.variants():
-            click.echo(_row(rows, variant).to_json())
-    else:
-        _print_tables(rows)
-    if out:
-        _write_tables(rows, out / TABLE_FILE)
+    rows = Rows(plan, data, output.results, perceptual_weights=perceptual_weights, device=output.device)
+    output.tell(
+        rows.damaged,
+        lambda: (_row(rows, variant).to_json() for variant in plan.variants()),
+        lambda: _print_tables(rows),
+        lambda: _markdown(rows),
+    )
 
 
 def _row(rows: Rows, variant: Variant) -> Row:
@@ -133,12 +117,12 @@ def _print_tables(rows: Rows) -> None:
             click.echo(line(_row(rows, variant), names))
 
 
-def _write_tables(rows: Rows, path: Path) -> None:
+def _markdown(rows: Rows) -> str:
     """The same tables as Markdown."""
     from vqcodec.benchmarks.ablation.rows import columns, markdown
 
     sweeps = {title: list(map(rows.row, variants)) for title, variants in rows.ablation.sweeps().items()}
-    write_text(path, f"{_about(rows)}\n\n{markdown(sweeps, columns(rows.ablation.perceptual))}")
+    return f"{_about(rows)}\n\n{markdown(sweeps, columns(rows.ablation.perceptual))}"
 
 
 def _about(rows: Rows) -> str:

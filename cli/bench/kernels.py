@@ -151,16 +151,16 @@ def _count_flips(
     from vqcodec.codec import Codec
     from vqcodec.training.data.pictures import PictureSet
 
-    found = []
+    flips = []
     with tqdm(unit=" vectors", unit_scale=True, disable=None) as bar:
         for size, dimension in product(codes, dimensions):
-            found.append(random_flips(count, size, dimension, device, progress=bar.update))
+            flips.append(random_flips(count, size, dimension, device, progress=bar.update))
         if images:
             codec = Codec.load(model, device=str(device))
-            found += latent_flips(codec, PictureSet(images), progress=bar.update)
-    for each in found:
+            flips += latent_flips(codec, PictureSet(images), progress=bar.update)
+    for each in flips:
         click.echo(
             f"{each.source}, K={each.codes} D={each.dimension}: {each.flips} of {each.vectors} vectors have another "
             f"index than by float64 ({each.plain_float32_flips} by a plain float32 product)"
         )
-    return found
+    return flips

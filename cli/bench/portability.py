@@ -29,18 +29,18 @@ def portability(streams: int, model: str, seed: int, out: Path | None, debug: bo
     from vqcodec.benchmarks.priors.portability import CASES, measure_portability
 
     folder = find_model(model)
-    about = folder.card.entropy_prior
-    own = (about.prior, folder.path / ENTROPY_FILE) if about else None
+    entropy_prior = folder.card.entropy_prior
+    own_prior = (entropy_prior.prior, folder.path / ENTROPY_FILE) if entropy_prior else None
     with tqdm(total=2 * streams, unit="stream", disable=None) as bar:
-        found = measure_portability(streams, own, seed=seed, progress=bar.update)
+        result = measure_portability(streams, own_prior, seed=seed, progress=bar.update)
     click.echo(
-        f"{found.streams} streams ({found.tokens} tokens, {found.payload_bytes} bytes of payload), each written in one "
-        f"of {len(CASES)} kinds of process and read in another: {len(found.failures)} failures"
+        f"{result.streams} streams ({result.tokens} tokens, {result.payload_bytes} bytes of payload), each written in "
+        f"one of {len(CASES)} kinds of process and read in another: {len(result.failures)} failures"
     )
-    for line in found.failures[:20]:
+    for line in result.failures[:20]:
         click.echo(line)
     if out is not None:
         cases = {name: asdict(case) for name, case in CASES.items()}
-        write_json(out, describe_run() | {"cases": cases} | asdict(found))
-    if found.failures:
+        write_json(out, describe_run() | {"cases": cases} | asdict(result))
+    if result.failures:
         raise SystemExit(1)

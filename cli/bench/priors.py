@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
+from vqcodec.cli.bench.rows import RowOptions
 from vqcodec.cli.common import options
-from vqcodec.cli.common.files import write_text
 from vqcodec.cli.common.option_groups import option, shared, takes
 
 if TYPE_CHECKING:
     from vqcodec.benchmarks.priors.comparison import PriorRows
     from vqcodec.benchmarks.priors.rows import PriorRow
-    from vqcodec.benchmarks.priors.tokens import TokenData
-
-RESULTS_FILE, TABLE_FILE = "results.jsonl", "table.md"
+    from vqcodec.benchmarks.priors.token_sets import TokenSets
 
 
 @dataclass(frozen=True)
@@ -77,17 +75,8 @@ class PriorsOptions:
 @click.command()
 @takes(TokenOptions, "token_options")
 @takes(PriorsOptions, "training")
-@click.option(
-    "--out",
-    type=options.FOLDER,
-    help=f"Folder for {RESULTS_FILE}, which is gone on with if it is there, and {TABLE_FILE}.",
-)
-@options.as_json
-@options.device
-@options.debug
-def priors(
-    token_options: TokenOptions, training: PriorsOptions, out: Path | None, as_json: bool, device: str, debug: bool
-) -> None:
+@takes(RowOptions, "output")
+def priors(token_options: TokenOptions, training: PriorsOptions, output: RowOptions) -> None:
     """Train small priors on the tokens of a model, and measure their bits per token on held-out pictures.
 
     One transformer in several orders of the tokens, for the same steps; a gated PixelCNN with about as many parameters,
@@ -101,23 +90,20 @@ def priors(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     keep_freed_memory()
-    data = _tokens(token_options, training.seed, device)
-    rows = PriorRows(plan, data, out / RESULTS_FILE if out else None, device=device)
-    for line in rows.damaged:
-        click.echo(f"warning: {line}", err=True)
-    if as_json:
-        for prior in plan.priors():
-            click.echo(_row(rows, prior).to_json())
-    else:
-        _print_tables(rows)
-    if out:
-        _write_tables(rows, out / TABLE_FILE)
+    data = _tokens(token_options, training.seed, output.device)
+    rows = PriorRows(plan, data, output.results, device=output.device)
+    output.tell(
+        rows.damaged,
+        lambda: (_row(rows, prior).to_json() for prior in plan.priors()),
+        lambda: _print_tables(rows),
+        lambda: _markdown(rows),
+    )
 
 
-def _tokens(token_options: TokenOptions, seed: int, device: str) -> TokenData:
+def _tokens(token_options: TokenOptions, seed: int, device: str) -> TokenSets:
     """With a bar while they are made, on a terminal."""
     from vqcodec.benchmarks.common.example_sets import HELD_OUT_EVERY, picture_data, toy_data
-    from vqcodec.benchmarks.priors.tokens import check_crops, make_tokens
+    from vqcodec.benchmarks.priors.token_sets import check_crops, make_tokens
     from vqcodec.codec import Codec
 
     codec = Codec.load(token_options.model, device=device)
@@ -171,12 +157,12 @@ def _print_tables(rows: PriorRows) -> None:
             click.echo(line(_row(rows, prior)))
 
 
-def _write_tables(rows: PriorRows, path: Path) -> None:
+def _markdown(rows: PriorRows) -> str:
     """The same tables as Markdown."""
     from vqcodec.benchmarks.priors.rows import markdown
 
     tables = {title: list(map(rows.row, names)) for title, names in rows.plan.tables().items()}
-    write_text(path, f"{_about(rows)}\n\n{markdown(tables)}")
+    return f"{_about(rows)}\n\n{markdown(tables)}"
 
 
 def _about(rows: PriorRows) -> str:

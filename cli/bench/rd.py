@@ -145,7 +145,7 @@ class RdOptions:
             qualities=self.qualities,
             formats=tuple(name for name in self.codecs if name != OURS),
             scales=self.scales,
-            weights=self.perceptual_weights,
+            perceptual_weights=self.perceptual_weights,
             device=self.device,
             refine_steps=self.refine_steps,
             refine_levels=self.refine_levels,

@@ -10,7 +10,7 @@ import traceback
 _ABOUT_DATA = {
     "vqcodec.bitstream.errors": ("StreamError",),
     "vqcodec.pictures.source": ("ImageError",),
-    "vqcodec.cards.model_card": ("ModelError",),
+    "vqcodec.cards.errors": ("ModelError",),
     "vqcodec.compute.devices": ("DeviceError",),
     "vqcodec.rates.rate": ("RateError",),
     "vqcodec.generation.refinement": ("RefinementError",),

@@ -186,7 +186,7 @@ def token_bar(total: int) -> Iterator[Callable[[int], object]]:
 
 
 @dataclass(frozen=True)
-class Writer:
+class SeriesWriter:
     """Writes the pictures of a series as they come, and tells of each. condition: the file that they were told."""
 
     sampler: Sampler
@@ -200,8 +200,8 @@ class Writer:
         for task, picture in zip(tasks, pictures, strict=True):
             self._write(picture, task)
             with tqdm.external_write_mode():
-                told = json.dumps(self._values(picture, task)) if self.as_json else printable(self._line(picture, task))
-                click.echo(told, err=task.target == STANDARD)
+                text = json.dumps(self._values(picture, task)) if self.as_json else printable(self._line(picture, task))
+                click.echo(text, err=task.target == STANDARD)
 
     def _write(self, picture: SampledPicture, task: Task) -> None:
         from vqcodec.pictures.image import LoadedImage, load_image, save_image

@@ -25,7 +25,7 @@ from vqcodec.generation.guidance import (
     optimize_latents,
     optimize_tokens,
 )
-from vqcodec.generation.scores import _Clamp
+from vqcodec.generation.picture_scores import _Clamp
 from vqcodec.models.config import QuantizerConfig
 from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.perceptual.networks import MissingWeightsError

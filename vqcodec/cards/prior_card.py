@@ -76,11 +76,11 @@ class PriorFolder:
 
     def load(self) -> Prior:
         """The network, float32, on the CPU. Raises ModelError for missing, damaged or other weights."""
-        from vqcodec.cards.weight_files import load_weights
+        from vqcodec.cards.weight_files import network_from_file
         from vqcodec.prior.transformer import Prior
 
         card = self.card
-        network = load_weights(
+        network = network_from_file(
             self.path / PRIOR_WEIGHTS_FILE, card.weights_sha256, f"prior {card.name}", lambda: Prior(card.prior)
         )
         return network.eval().requires_grad_(False)
@@ -101,9 +101,9 @@ def find_prior(model: ModelFolder, folder: Path | None = None, *, condition: str
     prior = load_prior_folder(path)
     prior.card.check_model(model.card)
     if condition and prior.card.condition != condition:
-        told = prior.card.condition or "nothing"
-        remedy = f"; it takes --factor {told.removeprefix('low-')}" if told.startswith("low-") else ""
-        raise ModelError(f"prior {prior.card.name} is told {told}, not {condition}{remedy}")
+        kind = prior.card.condition or "nothing"
+        remedy = f"; it takes --factor {kind.removeprefix('low-')}" if kind.startswith("low-") else ""
+        raise ModelError(f"prior {prior.card.name} is told {kind}, not {condition}{remedy}")
     return prior
 
 

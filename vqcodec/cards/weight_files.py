@@ -16,7 +16,7 @@ from vqcodec.cards.reading import read_named_file
 Network = TypeVar("Network", bound=torch.nn.Module)
 
 
-def load_weights(path: Path, sha256: str, owner: str, make: Callable[[], Network]) -> Network:
+def network_from_file(path: Path, sha256: str, owner: str, make: Callable[[], Network]) -> Network:
     """The network that `make` gives, with the weights of a file, float32, on the CPU.
 
     owner: whose weights they are, such as "model photo-4", for errors. Raises ModelError for missing, damaged or

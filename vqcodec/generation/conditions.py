@@ -33,23 +33,23 @@ class Condition:
 
     def __init__(self, kind: str, codec: Codec) -> None:
         model = codec.card
-        own = model.autoencoder.label_map
-        if (own and kind not in ("", own)) or (not own and kind not in CONDITIONS):
-            suited = own or ", ".join(CONDITIONS)
+        label_map = model.autoencoder.label_map
+        if (label_map and kind not in ("", label_map)) or (not label_map and kind not in CONDITIONS):
+            suited = label_map or ", ".join(CONDITIONS)
             raise ModelError(f"model {model.name} makes no tokens of the condition {kind!r}: it does of {suited}")
         if len(set(model.autoencoder.level_factors)) > 1:
             raise ModelError(f"model {model.name} has levels of several resolutions: it cannot make conditions")
-        self.kind, self.codec = kind or own, codec
+        self.kind, self.codec = kind or label_map, codec
 
     @property
     def config(self) -> ConditionConfig:
-        """As the prior has it."""
+        """The shape of its tokens, as the configuration of a prior states it."""
         shape = self.codec.card.autoencoder
         return ConditionConfig(self.kind, shape.quantizer.codebook_sizes, shape.downsampling_factor)
 
     @property
     def model_id(self) -> str:
-        """Of the model, hexadecimal."""
+        """The id, hexadecimal, of the model that makes its tokens."""
         return self.codec.card.model_id.hex()
 
     def is_of(self, model_id: str) -> bool:
@@ -90,9 +90,9 @@ def enlarged(pixels: Pixels, factor: int) -> Pixels:
     return to_pixels(enlarge(_images(pixels), factor))
 
 
-def like_when_shrunk(made: Pixels, low: Pixels, factor: int) -> Pixels:
+def like_when_shrunk(picture: Pixels, low: Pixels, factor: int) -> Pixels:
     """`made` (H, W, 3), moved so that it is `low` (H / factor, W / factor, 3) when it is shrunk."""
-    moved: Pixels = to_pixels(consistent(_images(made[None]), _images(low[None]), factor))[0]
+    moved: Pixels = to_pixels(consistent(_images(picture[None]), _images(low[None]), factor))[0]
     return moved
 
 

@@ -64,7 +64,10 @@ def grid_shapes(config: PriorConfig, size: tuple[int, int], levels: int | None =
 
 
 def count_tokens(config: PriorConfig, size: tuple[int, int], levels: int | None = None) -> int:
-    """Of all levels together. Raises what `grid_shapes` raises."""
+    """How many tokens the first levels have together, for a picture of size (width, height) in pixels.
+
+    Raises what `grid_shapes` raises.
+    """
     return sum(rows * cols for rows, cols in grid_shapes(config, size, levels))
 
 
@@ -162,7 +165,7 @@ def _fill(level: _Level, config: SamplingConfig, progress: Callable[[int], objec
 
 
 def guided(conditional: Tensor, unconditional: Tensor, guidance: float) -> Tensor:
-    """Logits of classifier-free guidance, see `SamplingConfig`."""
+    """Logits (B, n, K) of classifier-free guidance, see `SamplingConfig`, of logits of the same shape."""
     return unconditional + (1 + guidance) * (conditional - unconditional)
 
 

@@ -5,7 +5,7 @@ Guidance") for `optimize_latents`: Adam on the latents, which are quantised at e
 gradient. HotFlip (Ebrahimi et al., 2018, §3) for `optimize_tokens`: replacements ranked by the gradient.
 
 A score takes pictures (B, 3, H, W) in [0, 1], as large as the start without its padding, and returns (B,), higher is
-better: see `vqcodec.generation.scores`. `optimize_tokens` asks about several versions of one picture at a time.
+better: see `vqcodec.generation.picture_scores`. `optimize_tokens` asks about several versions of one picture at a time.
 
 The optimisation is in float32 whatever the codec's convolutions are in: where these are bfloat16 the Decoder is copied,
 and `Codec.detokenize` of the result scores a little differently. Nothing of the codec is changed, and no gradient
@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqcodec.codec import Codec, ImageLike, _as_loaded
-from vqcodec.generation.scores import Judge, Score, ScoreError, lpips_to
+from vqcodec.generation.picture_scores import Judge, Score, ScoreError, lpips_to
 from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.pictures.image import DEFAULT_MAX_PIXELS, to_tensor
 
@@ -95,7 +95,7 @@ def optimize_latents(
     if codec.card.autoencoder.quantizer.codebook == "gumbel":
         raise ValueError(f"model {codec.card.name} chooses codes by logits, without a gradient: take optimize_tokens")
     with torch.inference_mode(False), torch.enable_grad():
-        network, begin = _single_latent(codec), _begin(codec, start, steps, levels, seed)
+        network, begin = _single_latent(codec), _started(codec, start, steps, levels, seed)
         judge, latent = Judge(codec, score, (begin.width, begin.height)), _latent(codec, network, begin)
         scale = latent.std(dim=(1, 2, 3), keepdim=True)
         offset = torch.zeros_like(latent, requires_grad=True)
@@ -104,8 +104,8 @@ def optimize_latents(
         best = torch.full_like(latent[:, 0, 0, 0], -torch.inf)
         for step in range(steps + 1):
             moved = latent + scale * offset
-            passed, found = _quantise(network, moved, len(tokens))
-            tried = found if step else begin.tokens
+            quantised, nearest = _quantise(network, moved, len(tokens))
+            tried = nearest if step else begin.tokens
             scores, gradient = judge.gradient(network.latent(tried))
             better = (scores > best)[:, None, None]
             tokens = [torch.where(better, new, old) for new, old in zip(tried, tokens, strict=True)]
@@ -114,8 +114,8 @@ def optimize_latents(
             history.append(scores)
             report(step, scores)
             # of level strides the last tokens may reach beyond the latent
-            gradient = gradient[:, :, : passed.shape[2], : passed.shape[3]]
-            (offset.grad,) = torch.autograd.grad(passed, offset, -gradient)
+            gradient = gradient[:, :, : quantised.shape[2], : quantised.shape[3]]
+            (offset.grad,) = torch.autograd.grad(quantised, offset, -gradient)
             optimizer.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
             optimizer.step()
     return _result(codec, tokens, latents, history, begin)
@@ -150,7 +150,7 @@ def optimize_tokens(
     if candidates < 1:
         raise ValueError(f"candidates {candidates}: there must be 1 or more")
     with torch.inference_mode(False), torch.enable_grad():
-        network, begin = _single_latent(codec), _begin(codec, start, steps, levels, seed)
+        network, begin = _single_latent(codec), _started(codec, start, steps, levels, seed)
         judge = Judge(codec, score, (begin.width, begin.height))
         searches = [
             _Search(network, judge, [grid[number : number + 1] for grid in begin.tokens], candidates, seed)
@@ -183,13 +183,13 @@ class _Start:
     height: int
 
 
-def _begin(codec: Codec, start: Start, steps: int, levels: int | None, seed: int) -> _Start:
+def _started(codec: Codec, start: Start, steps: int, levels: int | None, seed: int) -> _Start:
     if steps < 1:
         raise ValueError(f"steps {steps}: there must be 1 or more")
     if isinstance(start, (list, tuple)):
         if start and all(isinstance(side, int) for side in start):
-            return _random(codec, cast("tuple[int, int]", start), levels, seed)
-        return _given(codec, cast("Sequence[Tensor]", start), levels)
+            return _from_size(codec, cast("tuple[int, int]", start), levels, seed)
+        return _from_tokens(codec, cast("Sequence[Tensor]", start), levels)
     rgb = _as_loaded(cast("ImageLike", start), DEFAULT_MAX_PIXELS).rgb
     images = to_tensor(rgb, codec.card.autoencoder.downsampling_factor)
     # cloned: autograd takes no tensors that were made in inference mode
@@ -197,7 +197,7 @@ def _begin(codec: Codec, start: Start, steps: int, levels: int | None, seed: int
     return _Start(tokens, images, width=rgb.shape[1], height=rgb.shape[0])
 
 
-def _random(codec: Codec, size: tuple[int, int], levels: int | None, seed: int) -> _Start:
+def _from_size(codec: Codec, size: tuple[int, int], levels: int | None, seed: int) -> _Start:
     """Tokens of a picture of size (width, height) in pixels, every one as likely as any other."""
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"a size of {size}: give (width, height) in pixels, 1 or more each")
@@ -211,7 +211,7 @@ def _random(codec: Codec, size: tuple[int, int], levels: int | None, seed: int) 
     return _Start(tokens, None, *size)
 
 
-def _given(codec: Codec, tokens: Sequence[Tensor], levels: int | None) -> _Start:
+def _from_tokens(codec: Codec, tokens: Sequence[Tensor], levels: int | None) -> _Start:
     """Tokens of whole positions: the pictures are as large as the finest grid makes them."""
     _check_levels(codec, len(tokens))
     if levels is not None and not 1 <= levels <= len(tokens):
@@ -334,8 +334,8 @@ class _Search:
         if not bool(scores[0] > self.score):
             return False
         self._row, self.score = row, scores[0]
-        found = _replacements(self._network, self.tokens, gradient)
-        self._merits, self._codes = (torch.cat(parts) for parts in zip(*found, strict=True))
+        by_level = _replacements(self._network, self.tokens, gradient)
+        self._merits, self._codes = (torch.cat(parts) for parts in zip(*by_level, strict=True))
         return True
 
     def _grids(self, rows: Tensor) -> list[Tensor]:
@@ -355,17 +355,17 @@ def _replacements(network: VQAutoencoder, tokens: list[Tensor], gradient: Tensor
         # a token gives the same to stride x stride positions, so their gradients add up
         pooled = F.avg_pool2d(gradient, stride, ceil_mode=True, divisor_override=1)
         slopes = pooled[0].flatten(1).T
-        everything = level.reconstruct(torch.arange(len(level.codebook.codes()), device=grid.device))
-        rows = max(1, _RANKING_ELEMENTS // len(everything))
-        found = []
-        for own, slope in zip(grid.flatten().split(rows), slopes.split(rows), strict=True):
-            before = everything[own]
-            squared = stride**2 * torch.cdist(before, everything).square()
-            rise = slope @ everything.T - (slope * before).sum(dim=1, keepdim=True)
-            merit = (rise / squared.clamp_min(1e-3 * squared.mean())).scatter_(1, own[:, None], 0)
-            found.append(merit.clamp_min(0).topk(min(_REPLACEMENTS, len(everything)), dim=1))
-        missing = (0, _REPLACEMENTS - found[0].values.shape[1])  # of a level with fewer codes
+        candidates = level.reconstruct(torch.arange(len(level.codebook.codes()), device=grid.device))
+        rows = max(1, _RANKING_ELEMENTS // len(candidates))
+        best = []
+        for current, slope in zip(grid.flatten().split(rows), slopes.split(rows), strict=True):
+            before = candidates[current]
+            squared = stride**2 * torch.cdist(before, candidates).square()
+            rise = slope @ candidates.T - (slope * before).sum(dim=1, keepdim=True)
+            merit = (rise / squared.clamp_min(1e-3 * squared.mean())).scatter_(1, current[:, None], 0)
+            best.append(merit.clamp_min(0).topk(min(_REPLACEMENTS, len(candidates)), dim=1))
+        missing = (0, _REPLACEMENTS - best[0].values.shape[1])  # of a level with fewer codes
         yield (
-            F.pad(torch.cat([top.values for top in found]), missing),
-            F.pad(torch.cat([top.indices for top in found]), missing),
+            F.pad(torch.cat([top.values for top in best]), missing),
+            F.pad(torch.cat([top.indices for top in best]), missing),
         )

@@ -45,8 +45,8 @@ def without_masked(rgb: NDArray[np.uint8], mask: Mask) -> NDArray[np.uint8]:
     """
     known = torch.from_numpy(~mask).float()[None, None]
     colours = torch.from_numpy(rgb.astype(np.float32)).permute(2, 0, 1)[None] * known
-    made = _pulled_through(colours, known)[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
-    return np.where(mask[..., None], made, rgb)
+    filled = _pulled_through(colours, known)[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
+    return np.where(mask[..., None], filled, rgb)
 
 
 def _pulled_through(colours: Tensor, known: Tensor) -> Tensor:

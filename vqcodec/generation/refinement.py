@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqcodec.generation.guidance import optimize_latents
-from vqcodec.generation.scores import closeness
+from vqcodec.generation.picture_scores import closeness
 from vqcodec.models.autoencoder import Analysis
 from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.perceptual.networks import LPIPS
@@ -84,10 +84,10 @@ class Refiner:
                 self._report(done + step, len(parts) * self.steps)
 
             score = closeness(self._networks, pixels)
-            found = optimize_latents(codec, score, start=pixels, steps=self.steps, levels=levels, report=report)
+            refined = optimize_latents(codec, score, start=pixels, steps=self.steps, levels=levels, report=report)
             if latent is None:
-                latent = torch.empty((1, found.latents.shape[1], rows, cols), device=codec.device)
-            latent[:, :, row.inner, col.inner] = found.latents[:, :, row.kept, col.kept].to(codec.device)
+                latent = torch.empty((1, refined.latents.shape[1], rows, cols), device=codec.device)
+            latent[:, :, row.inner, col.inner] = refined.latents[:, :, row.kept, col.kept].to(codec.device)
         assert latent is not None
         return Analysis((latent,), (Fraction(1),))
 

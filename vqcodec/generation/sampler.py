@@ -90,8 +90,8 @@ class Sampler:
         DeviceError.
         """
         codec = Codec.load(name_or_path, device=device, dtype=dtype)
-        found = find_prior(codec.model, prior, condition=condition)
-        return cls(codec, found, load_condition(found.card, codec, condition_model))
+        prior_folder = find_prior(codec.model, prior, condition=condition)
+        return cls(codec, prior_folder, load_condition(prior_folder.card, codec, condition_model))
 
     def condition_of(self, rgb: NDArray[np.uint8]) -> Tensor:
         """What the prior is told of a picture (H, W, 3), for `generate`: (1, C, h, w). Raises ValueError."""
@@ -103,10 +103,10 @@ class Sampler:
 
     def _check_condition(self, condition: Tensor | None, size: tuple[int, int]) -> None:
         """Raises ValueError for the condition of a picture of another size."""
-        told = self.card.prior.condition
-        if condition is None or told is None:
+        config = self.card.prior.condition
+        if condition is None or config is None:
             return  # for a prior that is told nothing, it says so itself
-        expected = (1, len(told.codebook_sizes), *(-(-side // told.factor) for side in reversed(size)))
+        expected = (1, len(config.codebook_sizes), *(-(-side // config.factor) for side in reversed(size)))
         if tuple(condition.shape) != expected:
             raise ValueError(
                 f"the condition of {size[0]} x {size[1]} pixels is {expected}, not {tuple(condition.shape)}"
@@ -123,7 +123,7 @@ class Sampler:
         return self.card.prior.levels
 
     def count_tokens(self, size: tuple[int, int], levels: int | None = None) -> int:
-        """Of a picture of size (width, height) in pixels. Raises ValueError."""
+        """How many tokens a picture of size (width, height) in pixels has in the first levels. Raises ValueError."""
         return count_tokens(self.card.prior, size, levels)
 
     def generate(
@@ -279,7 +279,7 @@ def load_condition(card: PriorCard, codec: Codec, model: str | Path | None = Non
         return None
     if not model and codec.card.can_read(bytes.fromhex(card.condition_model_id)):  # which need not be installed
         return Condition(card.condition, codec)
-    found = find_model(model or card.condition_model_id)
-    loaded = found.card.model_id == codec.card.model_id
-    maker = codec if loaded else Codec.load(found.path, device=str(codec.device), dtype=codec.dtype)
-    return Condition(card.condition, maker)
+    model_folder = find_model(model or card.condition_model_id)
+    is_loaded = model_folder.card.model_id == codec.card.model_id
+    condition_codec = codec if is_loaded else Codec.load(model_folder.path, device=str(codec.device), dtype=codec.dtype)
+    return Condition(card.condition, condition_codec)

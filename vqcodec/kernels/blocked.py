@@ -3,8 +3,8 @@
 argmax over the scores would take several times as long as the product that makes them: torch's looks at one number at a
 time. So codes stand in G columns of B rows. The largest score of each column is a maximum of rows, which is done many
 columns at a time; then only G columns are left to look through, and the B codes of the best. The leads over the second
-best column and over the second best in the column tell whether the index is certain (`vqcodec.kernels.scores`); if not,
-the codes that are as near as rounding can tell are compared by the contract.
+best column and over the second best in the column tell whether the index is certain (`vqcodec.kernels.code_scores`);
+if not, the codes that are as near as rounding can tell are compared by the contract.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from vqcodec.kernels.code_scores import Margin, ScoredCodes, lengths_of
 from vqcodec.kernels.contract import Metric, nearest_of_pairs
-from vqcodec.kernels.scores import Margin, ScoredCodes, lengths_of
 
 #: scores held at a time, 4 MiB: they stay in the cache
 _SCORES: Final = 2**20
@@ -32,7 +32,7 @@ def blocked_nearest(z: Tensor, codebook: Tensor, metric: Metric) -> Tensor:
     z, scored = z.float(), ScoredCodes.of(codebook, metric)
     margin = Margin.of(z.shape[1], _factor_error(z.device))
     pieces = [_Columns(scored, start) for start in range(0, len(codebook), _CODES)]
-    found = torch.empty(len(z), dtype=torch.int64, device=z.device)
+    indices = torch.empty(len(z), dtype=torch.int64, device=z.device)
     certain = torch.empty(len(z), dtype=torch.bool, device=z.device)
     rows = max(1, _SCORES // pieces[0].codes)
     buffer = torch.empty(rows * pieces[0].codes, device=z.device)
@@ -42,24 +42,24 @@ def blocked_nearest(z: Tensor, codebook: Tensor, metric: Metric) -> Tensor:
             part = slice(start, start + rows)
             with_one = torch.nn.functional.pad(z[part], (0, 1), value=1.0)
             leads = [piece.best(with_one, buffer) for piece in pieces]
-            best, second, found[part] = leads[0] if len(leads) == 1 else _merged(leads)
+            best, second, indices[part] = leads[0] if len(leads) == 1 else _merged(leads)
             certain[part] = best - second > margins[part]  # False for what is no number
         doubtful = (~certain).nonzero().flatten()
         if len(doubtful):
-            found[doubtful] = _settled(z[doubtful], codebook, metric, scored, margins[doubtful])
-    return found
+            indices[doubtful] = _settled(z[doubtful], codebook, metric, scored, margins[doubtful])
+    return indices
 
 
 def _settled(z: Tensor, codebook: Tensor, metric: Metric, scored: ScoredCodes, margins: Tensor) -> Tensor:
     """The nearest codes by the contract, of those whose scores are within the margins (N,) of the best."""
     rows = max(1, _SETTLED // codebook.numel())
-    found = []
+    indices = []
     for part, margin in zip(z.split(rows), margins.split(rows), strict=True):
         scores = torch.addmm(scored.offsets, part, scored.vectors.t())
         near = ~(scores < scores.amax(dim=1, keepdim=True) - margin[:, None])  # all, where something is no number
         row, code = near.nonzero().unbind(dim=1)
-        found.append(nearest_of_pairs(part, codebook, metric, row, code))
-    return torch.cat(found)
+        indices.append(nearest_of_pairs(part, codebook, metric, row, code))
+    return torch.cat(indices)
 
 
 class _Columns:

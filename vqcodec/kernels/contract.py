@@ -81,7 +81,7 @@ def code_squares(codes: Tensor) -> Tensor:
 
 
 def _costs(z: Tensor, codes: Tensor, squares: Tensor | None) -> Tensor:
-    """(N, K)."""
+    """What is least for the nearest code: (N, K), of vectors z (N, D) and codes (K, D)."""
     sums = z.new_zeros(len(z), len(codes))
     for ours, theirs in zip(z.unbind(dim=1), codes.unbind(dim=1), strict=True):
         if squares is None:

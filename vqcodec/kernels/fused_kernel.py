@@ -6,8 +6,8 @@ that is shorter. A tile's codes stand in PLACES places, those
 of one place are a *group*. Per score one comparison is left, the maximum of its group; what has to be kept, the best
 group of each place and the second best score, costs five instructions for each group. In the end the codes of the best
 group are compared by the contract itself, in float64. Where another group comes too near for rounding to be ruled out
-(`vqcodec.kernels.scores`), the codes of the best groups of all places are, for that vector, and where even the second
-best group of a place does, all codes.
+(`vqcodec.kernels.code_scores`), the codes of the best groups of all places are, for that vector, and where even the
+second best group of a place does, all codes.
 
 Compiled without fusing of multiplications and additions: the float64 of the contract is then that of plain torch.
 """
@@ -19,8 +19,8 @@ import triton
 import triton.language as tl
 from triton import Config
 
+from vqcodec.kernels.code_scores import LARGEST_SCORE, LEAST_LENGTH
 from vqcodec.kernels.dispatch import interpreted
-from vqcodec.kernels.scores import LARGEST_SCORE, LEAST_LENGTH
 
 #: codes that are compared at a time where rounding cannot be ruled out
 _SETTLED = tl.constexpr(256)

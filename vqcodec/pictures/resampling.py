@@ -22,11 +22,11 @@ def enlarge(images: Tensor, factor: int) -> Tensor:
     return F.interpolate(images, scale_factor=factor, mode="bicubic", align_corners=False)
 
 
-def consistent(made: Tensor, low: Tensor, factor: int) -> Tensor:
+def consistent(images: Tensor, low: Tensor, factor: int) -> Tensor:
     """`made` (B, c, H, W), moved so that it is `low` (B, c, H / factor, W / factor) when it is shrunk. Both in [-1, 1].
 
     Iterative back-projection (Irani and Peleg, 1991): what is finer than `low` stays as it is.
     """
     for _ in range(_ROUNDS):
-        made = (made + enlarge(low - shrink(made, factor), factor)).clamp(-1, 1)
-    return made
+        images = (images + enlarge(low - shrink(images, factor), factor)).clamp(-1, 1)
+    return images

@@ -29,7 +29,7 @@ class Span:
 
 
 def scaled(span: slice, factor: int) -> slice:
-    """From tokens to pixels."""
+    """A span of tokens as the span of the pixels that they cover, `factor` a token."""
     return slice(span.start * factor, span.stop * factor)
 
 
@@ -55,7 +55,7 @@ def spans(length: int, halo: int | None, tile: int | None = None, *, align: int 
 def tiles(
     rows: int, cols: int, halo: int | None, tile: int | None = None, *, align: int = 1
 ) -> Iterator[tuple[Span, Span]]:
-    """(rows, cols) spans of every tile of a grid."""
+    """The (row, column) spans of every tile of a grid of rows x cols tokens, row by row; arguments as in `spans`."""
     for row_span in spans(rows, halo, tile, align=align):
         for col_span in spans(cols, halo, tile, align=align):
             yield row_span, col_span

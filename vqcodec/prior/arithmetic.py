@@ -103,8 +103,8 @@ def normalised(x: Float32, gain: Float32) -> Float32:
     states = x.clip(np.float32(-LARGEST_STATE), np.float32(LARGEST_STATE)).astype(np.float64)
     mean = (states[:, None] @ states[:, :, None])[:, 0] / x.shape[1]  # of sums of whole numbers below 2^53
     rms = np.sqrt(np.maximum(mean, 1.0, out=mean), out=mean)  # 1 at least: nothing is divided by zero
-    made: Float32 = x * (gain / rms).astype(np.float32)
-    return clipped(np.rint(made, out=made))
+    scaled: Float32 = x * (gain / rms).astype(np.float32)
+    return clipped(np.rint(scaled, out=scaled))
 
 
 def attended(logits: Float32, values: Float32, exponentials: Float32, scale: Float32) -> Float32:

@@ -84,11 +84,11 @@ class PriorConfig:
 
     @property
     def levels(self) -> int:
-        """L."""
+        """How many levels of tokens the prior predicts, from the coarsest."""
         return len(self.codebook_sizes)
 
     def order(self, level: int) -> TokenOrder:
-        """Of a level, counted from 0."""
+        """The order in which the tokens of a level, counted from 0, are predicted."""
         return ORDERS[self.orders[level]]
 
 

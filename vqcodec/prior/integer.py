@@ -153,15 +153,15 @@ class IntegerLevel:
         keys = self._places.looked_at(queries)
         return _Look(queries, keys, self._bias.take(self._places.differences(queries, keys), axis=1, mode="clip"))
 
-    def _attended(self, number: int, block: IntegerBlock, x: Float32, own: slice, looks: list[_Look]) -> Float32:
+    def _attended(self, number: int, block: IntegerBlock, x: Float32, group: slice, looks: list[_Look]) -> Float32:
         """What attention adds to x (n, D)."""
         exponentials, width = self._prior.attention_exponentials, x.shape[1]
-        made = clipped(block.into(normalised(x, block.attention_gain)))
+        projected = clipped(block.into(normalised(x, block.attention_gain)))
         keys, values = self._keys[number], self._values[number]
-        keys[:, own], values[own] = made[:, width : 2 * width].T, made[:, 2 * width :]
-        query, mixed = self._by_head(made[:, :width]), np.empty_like(x)
+        keys[:, group], values[group] = projected[:, width : 2 * width].T, projected[:, 2 * width :]
+        query, mixed = self._by_head(projected[:, :width]), np.empty_like(x)
         for look in looks:
-            part = slice(look.queries.start - own.start, look.queries.stop - own.start)
+            part = slice(look.queries.start - group.start, look.queries.stop - group.start)
             logits: Float32 = query[:, part] @ keys[:, look.keys].reshape(len(query), query.shape[2], -1)
             logits *= block.logit_scale
             logits += look.bias
@@ -174,15 +174,15 @@ class IntegerLevel:
         heads: Float32 = x.reshape(len(x), self._prior.config.heads, -1).transpose(1, 0, 2)
         return heads
 
-    def _around(self, own: slice) -> Float32:
+    def _around(self, group: slice) -> Float32:
         """(n, D) of the tokens around each slot."""
-        neighbours = self._places.neighbours[own]
+        neighbours = self._places.neighbours[group]
         unknown = self._prior.config.codebook_sizes[self._level]
         around = np.where(neighbours < 0, unknown, self._known[neighbours])
         near = self._prior.near[self._level]
         around += np.arange(0, len(near), unknown + 1)
-        made: Float32 = near.take(around, axis=0).sum(axis=1)
-        return made
+        summed: Float32 = near.take(around, axis=0).sum(axis=1)
+        return summed
 
     def _before_the_first_token(self, context: CodingContext) -> Float32:
         """(N, D): level, spacing and coarser levels at each slot."""
@@ -278,11 +278,11 @@ def _near(arrays: Mapping[str, NDArray[Any]], level: int, config: PriorConfig) -
     whole, tokens = _linear(arrays, f"near.{level}."), arrays[f"tokens.{level}"].astype(np.float32)
     parts = np.split(whole.weight, len(config.order(level).offsets))
     offsets = [whole.offset, *[np.zeros_like(whole.offset)] * (len(parts) - 1)]
-    made = [IntegerLinear(part, whole.scale, each)(tokens) for part, each in zip(parts, offsets, strict=True)]
-    largest = sum(np.abs(each).max(axis=0) for each in made)
+    added = [IntegerLinear(part, whole.scale, each)(tokens) for part, each in zip(parts, offsets, strict=True)]
+    largest = sum(np.abs(each).max(axis=0) for each in added)
     if np.max(largest) >= EXACT_FLOAT32:
         raise InexactError(f"the tokens around can add {np.max(largest)}: float32 is exact below 2^24")
-    return np.concatenate(made)
+    return np.concatenate(added)
 
 
 def _below(arrays: Mapping[str, NDArray[Any]], level: int) -> list[IntegerLinear] | None:

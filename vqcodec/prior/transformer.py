@@ -63,8 +63,8 @@ class Attention(nn.Module):
     def attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         """n queries, m keys and values; bias (heads, n, m): -inf where the query must not look. -> (B, n, D)."""
         logits = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3) + bias
-        made = logits.softmax(dim=3).to(value.dtype) @ value
-        attended: Tensor = self.out(made.transpose(1, 2).flatten(2))
+        mixed = logits.softmax(dim=3).to(value.dtype) @ value
+        attended: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return attended
 
 
@@ -89,8 +89,8 @@ class Block(nn.Module):
     def rest(self, x: Tensor, attended: Tensor) -> Tensor:
         """What follows attention."""
         x = x + self.dropout(attended)
-        made: Tensor = x + self.dropout(self.narrow(F.gelu(self.widen(self.mlp_norm(x)))))
-        return made
+        output: Tensor = x + self.dropout(self.narrow(F.gelu(self.widen(self.mlp_norm(x)))))
+        return output
 
 
 class LevelInput(nn.Module):
@@ -107,13 +107,13 @@ class LevelInput(nn.Module):
         """Embedded tokens of coarser grids, (B, e, h, w) each at this level's size -> (B, N, D), or None."""
         if self.below is None:
             return None
-        made: Tensor = self.below(torch.cat(grids, dim=1)).flatten(2).transpose(1, 2)
-        return made
+        below: Tensor = self.below(torch.cat(grids, dim=1)).flatten(2).transpose(1, 2)
+        return below
 
     def forward(self, around: Tensor) -> Tensor:
         """Embedded tokens around each slot, (B, n, offsets, e) -> (B, n, D)."""
-        made: Tensor = self.near(around.flatten(2))
-        return made
+        near: Tensor = self.near(around.flatten(2))
+        return near
 
 
 class Prior(nn.Module):

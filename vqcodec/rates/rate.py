@@ -49,8 +49,8 @@ class Rate:
 
     def __post_init__(self) -> None:
         limits = {"max_bytes": self.max_bytes, "bits_per_pixel": self.bits_per_pixel}
-        given = {"quality": self.quality} | limits
-        names = [name for name, value in given.items() if value is not None]
+        targets = {"quality": self.quality} | limits
+        names = [name for name, value in targets.items() if value is not None]
         names += ["weight"] if self.weight else []
         names += ["levels"] if self.levels is not None and self.quality is not None else []
         if len(names) > 1:
@@ -89,14 +89,17 @@ class Rate:
 
 
 def point_of_quality(quality: float, levels: int) -> OperatingPoint:
-    """Of 0 (smallest) to 100 (all `levels`): each level has an equal share, in which the weight falls to 0."""
+    """The point of a quality of 0 (smallest) to 100 (all `levels`).
+
+    Each level has an equal share of the qualities, in which the weight falls to 0.
+    """
     place = quality / 100 * levels
     number = max(1, math.ceil(place))
     return OperatingPoint(number, largest_weight(number) * (number - place))
 
 
 def largest_weight(levels: int) -> float:
-    """Of points with so many levels that are worth having."""
+    """The largest weight of a bit with which a point of so many levels is worth having."""
     return LARGEST_WEIGHT if levels == 1 else LARGEST_WEIGHT_OF_MORE_LEVELS
 
 

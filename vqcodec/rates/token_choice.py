@@ -40,11 +40,11 @@ class TokenChooser:
         self._levels: dict[float, list[_Chosen]] = {}
 
     def at(self, point: OperatingPoint) -> TokenPyramid:
-        """The tokens of a point."""
+        """The tokens of an operating point: a grid for each of its levels."""
         return TokenPyramid(tuple(level.grid for level in self._chosen(point)))
 
     def payload_bytes(self, point: OperatingPoint) -> int:
-        """All payloads and their lengths, in bytes."""
+        """What the payloads of an operating point and their lengths take in a stream, in bytes."""
         return sum(level.bytes + len(encode_varint(level.bytes)) for level in self._chosen(point))
 
     @torch.inference_mode()
@@ -69,8 +69,8 @@ class TokenChooser:
         vectors = as_vectors(seen)
 
         def distances(positions: IntegerArray) -> NDArray[np.float32]:
-            made: NDArray[np.float32] = level.distances(vectors[torch.tensor(positions)]).cpu().numpy()
-            return made
+            values: NDArray[np.float32] = level.distances(vectors[torch.tensor(positions)]).cpu().numpy()
+            return values
 
         grid, payload = choose_level(
             distances,
@@ -93,6 +93,6 @@ class _Chosen:
 
 
 def _mean_distance(level: Level, vectors: Tensor) -> float:
-    """Of the nearest codes, a piece at a time."""
+    """The mean distance of the nearest codes from vectors (N, C), 0 or more, computed a piece at a time."""
     nearest_distances = [level.distances(part).amin(dim=1) for part in vectors.split(1024)]
     return float(torch.cat(nearest_distances).mean())

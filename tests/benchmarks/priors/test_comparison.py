@@ -14,7 +14,7 @@ import torch
 from vqcodec.benchmarks.common.example_sets import ExampleSets
 from vqcodec.benchmarks.common.result_lines import append_results, read_results
 from vqcodec.benchmarks.priors import comparison as prior_comparison
-from vqcodec.benchmarks.priors import tokens as prior_tokens
+from vqcodec.benchmarks.priors import token_sets
 from vqcodec.benchmarks.priors.comparison import (
     BASELINES,
     ORDER_0,
@@ -25,7 +25,7 @@ from vqcodec.benchmarks.priors.comparison import (
     settings_of,
 )
 from vqcodec.benchmarks.priors.rows import COLUMNS, PriorRow, heading, line, markdown
-from vqcodec.benchmarks.priors.tokens import TokenData, check_crops, make_tokens
+from vqcodec.benchmarks.priors.token_sets import TokenSets, check_crops, make_tokens
 from vqcodec.benchmarks.priors.training import Training, bits_per_token, order_0_bits, train
 from vqcodec.codec import Codec
 from vqcodec.pictures.image import scale_pixels
@@ -46,10 +46,10 @@ def _one_seed_for_all() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def data() -> TokenData:
+def data() -> TokenSets:
     """K = 4: each token is the one above plus one, but for the first row."""
     grids = (torch.randint(4, (10, 1, 5), generator=torch.Generator().manual_seed(2)) + torch.arange(3)[:, None]) % 4
-    return TokenData("rows", "tiny", "00112233", 1, 4, 16, grids[:8], grids[8:], crc32=5, seed=0)
+    return TokenSets("rows", "tiny", "00112233", 1, 4, 16, grids[:8], grids[8:], crc32=5, seed=0)
 
 
 def a_row(**changes: Any) -> PriorRow:
@@ -80,7 +80,7 @@ def test_all_orders_and_both_baselines_by_default() -> None:
     assert replace(plan, orders=("spiral", "quincunx")).reference == "spiral"
 
 
-def test_every_order_gets_the_same_transformer(data: TokenData) -> None:
+def test_every_order_gets_the_same_transformer(data: TokenSets) -> None:
     configs = [PriorComparison(width=96).prior_config(order, data) for order in ORDERS]
     assert [config.orders for config in configs] == [(order,) for order in ORDERS]
     assert len({replace(config, orders=("raster",)) for config in configs}) == 1
@@ -92,7 +92,7 @@ def test_every_order_gets_the_same_transformer(data: TokenData) -> None:
 
 
 @pytest.mark.parametrize(("width", "codes"), [(64, 16), (128, 1024)])
-def test_the_pixelcnn_is_about_as_large(width: int, codes: int, data: TokenData) -> None:
+def test_the_pixelcnn_is_about_as_large(width: int, codes: int, data: TokenSets) -> None:
     plan, more = PriorComparison(width=width), replace(data, codebook_size=codes)
     sizes = [
         sum(weight.numel() for weight in network.parameters())
@@ -122,7 +122,7 @@ def test_what_cannot_be_trained_is_refused_at_once(changes: dict[str, Any], mess
 
 
 @pytest.mark.parametrize("order", ["raster", "quincunx"])
-def test_a_transformer_is_trained_and_measured(order: str, data: TokenData) -> None:
+def test_a_transformer_is_trained_and_measured(order: str, data: TokenSets) -> None:
     steps: list[int] = []
     row = measure(SMALL, order, data, device="cpu", report=lambda step, bits: steps.append(step))
     assert steps == [0, 1, 2]
@@ -156,7 +156,7 @@ def test_a_transformer_is_trained_and_measured(order: str, data: TokenData) -> N
 
 
 @pytest.mark.parametrize("prior", ["raster", PIXELCNN])
-def test_what_statistics_cannot_learn_networks_do(prior: str, data: TokenData) -> None:
+def test_what_statistics_cannot_learn_networks_do(prior: str, data: TokenSets) -> None:
     plan = PriorComparison(orders=("raster",), width=32, depth=1)
     network, predict = prior_comparison._network(plan, prior, data)
     train(network, predict, data.training, Training(4, 1e-2, 0, steps=60), lambda step, bits: None)
@@ -166,7 +166,7 @@ def test_what_statistics_cannot_learn_networks_do(prior: str, data: TokenData) -
     )  # a third have no token above: 0.7 at least
 
 
-def test_the_pixelcnn_gets_the_seconds_of_the_transformer(data: TokenData, tmp_path: Path) -> None:
+def test_the_pixelcnn_gets_the_seconds_of_the_transformer(data: TokenSets, tmp_path: Path) -> None:
     results = tmp_path / "new" / "results.jsonl"
     rows = PriorRows(SMALL, data, results, device="cpu")
     row = rows.row(PIXELCNN)
@@ -183,17 +183,17 @@ def test_the_pixelcnn_gets_the_seconds_of_the_transformer(data: TokenData, tmp_p
     assert len(results.read_text().splitlines()) == 2
 
 
-def test_statistics_need_no_training(data: TokenData) -> None:
+def test_statistics_need_no_training(data: TokenSets) -> None:
     row = measure(SMALL, ORDER_0, data, device="cpu")
     assert (row.passes, row.parameters, row.steps) == (0, 4, 0)
     assert row.bits_per_token == order_0_bits(data.training, data.held_out, 4)
     assert row.settings == settings_of(replace(SMALL, steps=99, width=64), ORDER_0, data)
 
 
-def test_rows_are_measured_once_and_kept(data: TokenData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_measured_once_and_kept(data: TokenSets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[str] = []
 
-    def fake(plan: PriorComparison, prior: str, own: TokenData, seconds: float | None, **options: Any) -> PriorRow:
+    def fake(plan: PriorComparison, prior: str, own: TokenSets, seconds: float | None, **options: Any) -> PriorRow:
         measured.append(prior)
         return a_row(prior=prior, settings=settings_of(plan, prior, own, seconds))
 
@@ -286,10 +286,10 @@ def test_tokens_of_crops(codec: Codec, pictures: ExampleSets) -> None:
 
 
 def test_each_picture_gives_several_crops_in_turn(pictures: ExampleSets) -> None:
-    crops = list(prior_tokens._random_crops(pictures.training, 9, 32, seed=2))
+    crops = list(token_sets._random_crops(pictures.training, 9, 32, seed=2))
     assert {crop.shape for crop in crops} == {(32, 32, 3)}
     assert len({crop.tobytes() for crop in crops}) == 9
-    again = list(prior_tokens._random_crops(pictures.training, 4, 32, seed=2))
+    again = list(token_sets._random_crops(pictures.training, 4, 32, seed=2))
     assert all(np.array_equal(one, other) for one, other in zip(crops, again, strict=False))
 
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from vqcodec.benchmarks.rate_distortion.codecs import Setting
+from vqcodec.benchmarks.rate_distortion.codecs import RateSetting
 from vqcodec.benchmarks.rate_distortion.measuring import WorkerError, Workers, count_points, find_images, run
 from vqcodec.benchmarks.rate_distortion.metrics import Measured, Metrics
 from vqcodec.benchmarks.rate_distortion.points import RDPoint, append_points, read_points
@@ -40,11 +40,11 @@ POINT = RDPoint(
 class Flat:
     """A codec that keeps one colour; a setting adds bytes. It counts what it is asked to decode."""
 
-    def __init__(self, name: str, settings: tuple[Setting, ...], fails_on: int | None = None) -> None:
+    def __init__(self, name: str, settings: tuple[RateSetting, ...], fails_on: int | None = None) -> None:
         self.name, self.settings, self.fails_on = name, settings, fails_on
         self.decoded = 0
 
-    def encode(self, rgb: Pixels, setting: Setting) -> bytes:
+    def encode(self, rgb: Pixels, setting: RateSetting) -> bytes:
         if rgb[0, 0, 0] == self.fails_on:
             raise OSError("encoder error -2")
         return bytes(rgb[0, 0]) + bytes(int(setting))

@@ -118,12 +118,12 @@ class StoredTokens:
 
 def write_tokens(path: Path, source: PictureTokens, crops: int) -> None:
     """Write the tokens of the first `crops` of `source` as a .npz file."""
-    made = [batch for _, batch in source.ahead(0, -(-crops // source.batch_size))]
+    batches = [batch for _, batch in source.ahead(0, -(-crops // source.batch_size))]
     levels: dict[str, NDArray[Any]] = {
         f"level_{number}": torch.cat(grids)[:crops].numpy().astype(np.uint16)
-        for number, grids in enumerate(zip(*(batch.levels for batch in made), strict=True), start=1)
+        for number, grids in enumerate(zip(*(batch.levels for batch in batches), strict=True), start=1)
     }
-    labels = torch.cat([batch.labels for batch in made])[:crops].numpy()
+    labels = torch.cat([batch.labels for batch in batches])[:crops].numpy()
     about: dict[str, Any] = {
         "version": _FILE_VERSION,
         "model_id": source.codec.card.model_id.hex(),

@@ -144,12 +144,12 @@ def _exponentials(reach: int, one: int) -> NDArray[np.int32]:
 @torch.no_grad()
 def _largest(prior: Prior, tokens: Sequence[Tensor]) -> dict[str, float]:
     """How large each activation gets: `norm`, and those of each block by its number."""
-    found: dict[str, float] = {}
+    sizes_by_name: dict[str, float] = {}
 
     def see(name: str, values: Tensor) -> None:
         sizes = values.abs().flatten()
         place = max(1, math.floor(sizes.numel() * (1 - _BEYOND)))
-        found[name] = max(found.get(name, 0.0), float(sizes.kthvalue(place).values))
+        sizes_by_name[name] = max(sizes_by_name.get(name, 0.0), float(sizes.kthvalue(place).values))
 
     handles = [_watch_norm(prior.norm, "norm", see)]
     for number, block in enumerate(prior.each_block()):
@@ -160,7 +160,7 @@ def _largest(prior: Prior, tokens: Sequence[Tensor]) -> dict[str, float]:
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return sizes_by_name
 
 
 def _watch_norm(norm: nn.RMSNorm, name: str, see: Any) -> Any:

@@ -24,7 +24,7 @@ _ENCODED_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True)
-class TokenData:
+class TokenSets:
     """training (N, h, w) and held_out (M, h, w): int64 tokens of one level, one grid a crop.
 
     name: of the folder or file of the pictures. model, model_id: that made the tokens. level: counted from 1.
@@ -44,7 +44,7 @@ class TokenData:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(h, w)."""
+        """(h, w): rows and columns of a grid of tokens."""
         _, rows, cols = self.held_out.shape
         return rows, cols
 
@@ -75,7 +75,7 @@ def make_tokens(
     held_out: int,
     seed: int,
     report: Callable[[int], None] = lambda count: None,
-) -> TokenData:
+) -> TokenSets:
     """Tokens of `crops` random crops, of each picture to learn from in turn, and of central ones of held-out pictures.
 
     level: 1..L. crop_size: of the square crops, pixels, no larger than any picture; half of the random ones are
@@ -85,7 +85,7 @@ def make_tokens(
     check_crops(codec.card, level, crop_size)
     shape = codec.card.autoencoder
     measured = min(held_out, len(pictures.held_out))
-    return TokenData(
+    return TokenSets(
         name=pictures.name,
         model=codec.card.name,
         model_id=codec.card.model_id.hex(),

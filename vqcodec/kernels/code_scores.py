@@ -36,7 +36,7 @@ class ScoredCodes:
 
     @classmethod
     def of(cls, codebook: Tensor, metric: Metric) -> ScoredCodes:
-        """Of codes (K, D)."""
+        """A codebook (K, D), made ready for scores of this metric."""
         vectors = codebook.float()
         if metric == "cosine":
             vectors = vectors / vectors.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
@@ -48,7 +48,7 @@ class ScoredCodes:
 
 
 def lengths_of(vectors: Tensor) -> Tensor:
-    """(N,) of vectors (N, D), and LEAST_LENGTH more, as squares can underflow."""
+    """The lengths (N,) of vectors (N, D), and LEAST_LENGTH more, as squares can underflow."""
     lengths: Tensor = torch.linalg.vector_norm(vectors, dim=1)
     return lengths + LEAST_LENGTH
 

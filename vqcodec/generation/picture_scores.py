@@ -56,16 +56,16 @@ def closeness(networks: Sequence[LPIPS], rgb: NDArray[np.uint8], *, squared_erro
     """The score of being close to pixels (H, W, 3), as `lpips_to` with these networks."""
     wanted = to_unit_range(to_tensor(rgb, 1))
     with torch.no_grad():
-        seen = [network.describe(wanted) for network in networks]
+        descriptions = [network.describe(wanted) for network in networks]
 
     def score(images: Tensor) -> Tensor:
         if images.shape[2:] != wanted.shape[2:]:
             raise ValueError(f"pictures of {tuple(images.shape[2:])} pixels, the target has {tuple(wanted.shape[2:])}")
         distance = squared_error * (images - wanted.to(images)).square().mean(dim=(1, 2, 3))
-        for network, description in zip(networks, seen, strict=True):
-            described = [tap.to(images) for tap in description]
-            made = network.to(images.device).describe(images)
-            distance = distance + network.distance(made, described) / len(networks)
+        for network, description in zip(networks, descriptions, strict=True):
+            wanted_features = [tap.to(images) for tap in description]
+            features = network.to(images.device).describe(images)
+            distance = distance + network.distance(features, wanted_features) / len(networks)
         return -distance
 
     return score
@@ -97,8 +97,8 @@ class Judge:
 
     def __call__(self, latent: Tensor) -> Tensor:
         """(B,) of latents (B, C, h, w) as the Decoder takes them. Raises ScoreError."""
-        made = self._decoder(latent.contiguous(memory_format=torch.channels_last))
-        images = to_unit_range(made[:, :, : self._height, : self._width])
+        decoded = self._decoder(latent.contiguous(memory_format=torch.channels_last))
+        images = to_unit_range(decoded[:, :, : self._height, : self._width])
         scores = self._ask(_Clamp.apply(images))  # type: ignore[no-untyped-call]
         if not bool(scores.isfinite().all()):
             raise ScoreError(f"the score is not a finite number: {scores.tolist()}")
@@ -117,13 +117,13 @@ class Judge:
 
     def _ask(self, images: Tensor) -> Tensor:
         if self._one_by_one:
-            given = torch.stack([self._score(image[None]) for image in images])
+            scores = torch.stack([self._score(image[None]) for image in images])
         else:
-            given = self._score(images)
-            if isinstance(given, Tensor) and given.ndim == 0:
+            scores = self._score(images)
+            if isinstance(scores, Tensor) and scores.ndim == 0:
                 self._one_by_one = True
-                return given[None] if len(images) == 1 else self._ask(images)
-        if not isinstance(given, Tensor) or given.shape != (len(images),):
-            shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+                return scores[None] if len(images) == 1 else self._ask(images)
+        if not isinstance(scores, Tensor) or scores.shape != (len(images),):
+            shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise ScoreError(f"the score of {len(images)} pictures must be a tensor ({len(images)},), got {shape}")
-        return given.float()
+        return scores.float()
