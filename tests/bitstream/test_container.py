@@ -342,17 +342,17 @@ def test_import_loads_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "message"),
     [
-        lambda: GridSpec(0, 2),
-        lambda: GridSpec(1, 2**18 + 1),
-        lambda: StreamModel(b"abc", "m", (GridSpec(1, 2),), {}),
-        lambda: StreamModel(b"abcd", "m", (), {}),
-        lambda: StreamModel(b"abcd", "m", (GridSpec(1, 2),), {1: UniformModel()}),
+        (lambda: GridSpec(0, 2), "f = 0 with K = 2 is outside"),
+        (lambda: GridSpec(1, 2**18 + 1), "f = 1 with K = 262145 is outside"),
+        (lambda: StreamModel(b"abc", "m", (GridSpec(1, 2),), {}), "a model id has 4 bytes, not 3"),
+        (lambda: StreamModel(b"abcd", "m", (), {}), "1 to 16 levels, not 0"),
+        (lambda: StreamModel(b"abcd", "m", (GridSpec(1, 2),), {1: UniformModel()}), "uniform has id 0, not 1"),
     ],
 )
-def test_stream_model_refuses(make: Callable[[], object]) -> None:
-    with pytest.raises(ValueError, match=r".+"):
+def test_stream_model_refuses(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         make()
 
 
