@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 import time
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +23,7 @@ from vqcodec.bitstream import (
     UNIFORM_ID,
     Boxes,
     CorruptStreamError,
+    GridSpec,
     Header,
     LimitExceededError,
     NotAStreamError,
@@ -326,3 +331,33 @@ def test_groups_follow_each_other() -> None:
     tokens = random_tokens(model, 200, 150, 2)
     assert isinstance(model.entropy_models[PRIOR_ID], ToyPrior)
     assert read_stream(write(tokens, model, 200, 150, PRIOR_ID), finder(model)).tokens == tokens
+
+
+# ---- models, and the package ----
+
+
+def test_import_loads_no_torch() -> None:
+    code = "import sys, vqcodec.bitstream; sys.exit('torch' in sys.modules or 'PIL' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: GridSpec(0, 2), "f = 0 with K = 2 is outside"),
+        (lambda: GridSpec(1, 2**18 + 1), "f = 1 with K = 262145 is outside"),
+        (lambda: StreamModel(b"abc", "m", (GridSpec(1, 2),), {}), "a model id has 4 bytes, not 3"),
+        (lambda: StreamModel(b"abcd", "m", (), {}), "1 to 16 levels, not 0"),
+        (lambda: StreamModel(b"abcd", "m", (GridSpec(1, 2),), {1: UniformModel()}), "uniform has id 0, not 1"),
+    ],
+)
+def test_stream_model_refuses(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_grid_shape_rounds_up() -> None:
+    model = StreamModel(b"abcd", "m", (GridSpec(16, 2), GridSpec(5, 2)), {0: UniformModel()})
+    assert model.grid_shape(0, 17, 16) == (1, 2)
+    assert model.grid_shape(1, 26, 1) == (1, 6)
+    assert pickle.loads(pickle.dumps(model)).grids == model.grids
