@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vqcodec.cards.finding import find_model, installed_models
     from vqcodec.cards.model_card import ModelCard
     from vqcodec.codec import Codec, DecodedStream
-    from vqcodec.generation.config import SamplingConfig
+    from vqcodec.generation.config import SamplingConfig, Series
     from vqcodec.generation.sampler import SampledPicture, Sampler
 
 __version__ = "0.1.0"
@@ -31,6 +31,7 @@ _HOMES = {
     "SampledPicture": "vqcodec.generation.sampler",
     "Sampler": "vqcodec.generation.sampler",
     "SamplingConfig": "vqcodec.generation.config",
+    "Series": "vqcodec.generation.config",
     "find_model": "vqcodec.cards.finding",
     "installed_models": "vqcodec.cards.finding",
 }
@@ -43,6 +44,7 @@ __all__ = [
     "SampledPicture",
     "Sampler",
     "SamplingConfig",
+    "Series",
     "__version__",
     "find_model",
     "installed_models",

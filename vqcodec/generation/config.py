@@ -55,6 +55,13 @@ class Series:
     classes; None for no class. config: how tokens are drawn; by default `SamplingConfig()`, to upscale `FOR_UPSCALING`.
     levels: the first so many; with fewer it is the same picture with less detail; None for all of the prior's.
     batch_size: pictures at a time, 1 or more; more are faster and need more memory. Raises ValueError.
+
+    Examples:
+        >>> Series(4, seed=7).levels is None
+        True
+        >>> Series(2, labels=[1])
+        Traceback (most recent call last):
+        ValueError: 1 labels for 2 pictures
     """
 
     count: int = 1

@@ -31,9 +31,9 @@ class SampledPicture:
     before it; kept_bits: of the others in the same way, so less where what was filled goes well with what comes after.
 
     Examples:
-        >>> from vqcodec import Sampler
+        >>> from vqcodec import Sampler, Series
         >>> lower_half = np.arange(32)[:, None] >= np.full(48, 16)
-        >>> [picture] = Sampler.load().complete(np.zeros((32, 48, 3), np.uint8), lower_half, levels=1)
+        >>> [picture] = Sampler.load().complete(np.zeros((32, 48, 3), np.uint8), lower_half, Series(levels=1))
         >>> picture.filled, picture.rgb.shape, picture.bits > 0
         (3, (32, 48, 3), True)
     """
@@ -50,9 +50,10 @@ class Sampler:
     """Makes pictures with the prior of a model. Make one with `Sampler.load`.
 
     Examples:
+        >>> from vqcodec import SamplingConfig
         >>> sampler = Sampler.load()  # photo-4 and its prior
-        >>> config = SamplingConfig(top_p=0.95)
-        >>> [made.rgb.shape for made in sampler.generate(2, size=(48, 32), seed=1, config=config, levels=1)]
+        >>> series = Series(2, seed=1, config=SamplingConfig(top_p=0.95), levels=1)
+        >>> [picture.rgb.shape for picture in sampler.generate(series, size=(48, 32))]
         [(32, 48, 3), (32, 48, 3)]
     """
 
