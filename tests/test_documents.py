@@ -85,7 +85,14 @@ def test_files_and_names_that_are_mentioned_exist(path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the scripts are for POSIX shells")
-def test_scripts_docs_tells_how_to_use_it() -> None:
-    done = subprocess.run([ROOT / "scripts" / "docs", "-h"], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("script", ["demo", "docs", "gpu", "gpu-train", "release", "test"])
+def test_a_script_says_how_it_is_used(script: str) -> None:
+    done = subprocess.run([ROOT / "scripts" / script, "-h"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("usage: scripts/docs")
+    assert done.stdout.startswith(f"usage: scripts/{script}")
+
+
+def test_training_on_a_gpu_needs_to_know_on_what() -> None:
+    done = subprocess.run([ROOT / "scripts" / "gpu-train", "weights"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: scripts/gpu-train WEIGHTS OUT PHOTOS")
