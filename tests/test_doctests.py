@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 import vqcodec
-from vqcodec import bitstream
+from vqcodec import bitstream, training
 
 ROOT = Path(__file__).parent.parent
 #: root folder -> the package that it is; benchmarks and commands are no library
@@ -67,7 +67,11 @@ def test_examples_give_what_they_say(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("package", "name"),
-    [*((vqcodec, name) for name in PUBLIC), *((bitstream, name) for name in ENTRY_POINTS)],
+    [
+        *((vqcodec, name) for name in PUBLIC),
+        *((bitstream, name) for name in ENTRY_POINTS),
+        *((training, name) for name in training.__all__ if name != "PRESETS"),
+    ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
 def test_every_public_name_has_an_example(package: ModuleType, name: str) -> None:

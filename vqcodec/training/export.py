@@ -49,6 +49,20 @@ def export_model(
     Convolutions are stored as float16, the quantizer as float32. Frequencies are counted on the tokens of up to
     `picture_count` pictures, or taken from the model whose codebooks were held. Nothing is left in `folder`
     when this fails. Raises CheckpointError when `checkpoint` is not one of stage 1.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> from vqcodec.training import PRESETS, ArrayPictures, Stage1Trainer
+        >>> recipe = replace(PRESETS["tiny"], training=replace(PRESETS["tiny"].training, steps=1, batch_size=8))
+        >>> pictures = ArrayPictures(np.random.default_rng(0).integers(256, size=(8, 64, 64, 3), dtype=np.uint8))
+        >>> about = {"description": "noise", "licence": "private", "picture_count": 8}
+        >>> with TemporaryDirectory() as name:
+        ...     Stage1Trainer(recipe, pictures, Path(name), device="cpu").run()
+        ...     checkpoint = Path(name, "checkpoint-00000001.pt")
+        ...     card = export_model(checkpoint, Path(name, "model"), name="mine", pictures=pictures, **about)
+        ...     codec = Codec.load(Path(name, "model"))
+        ...     codec.decode(codec.encode(pictures[0])).size
+        (64, 64)
     """
     state = load_checkpoint(checkpoint)
     try:
@@ -88,6 +102,12 @@ def export_prior(checkpoint: Path, folder: Path, *, name: str, description: str,
     """Write the averaged weights of a checkpoint of stage 2 as float16 into `folder`, with their card.
 
     Nothing is left in `folder` when this fails. Raises CheckpointError when `checkpoint` is not one of stage 2.
+
+    Examples:
+        >>> about = {"name": "mine", "description": "our photos", "licence": "private"}
+        >>> export_prior(Path("checkpoint-00000500.pt"), Path("prior"), **about)
+        Traceback (most recent call last):
+        vqcodec.training.common.checkpoint.CheckpointError: checkpoint-00000500.pt: no such checkpoint
     """
     state = load_checkpoint(checkpoint)
     recipe = stage2_recipe_of(checkpoint, state)
@@ -116,6 +136,15 @@ def export_entropy_prior(folder: Path, prior: PriorFolder, pictures: Pictures, *
     crops: how many random crops of 256 pixels show how large activations get. Streams that were written before stay
     readable. Raises ModelError for a model that has one already, or for a prior that cannot code: of another model, or
     one that is told more than tokens.
+
+    Examples:
+        >>> from vqcodec import find_model
+        >>> from vqcodec.cards.prior_card import find_prior
+        >>> from vqcodec.training import ArrayPictures
+        >>> model, pictures = find_model("photo-4"), ArrayPictures(np.zeros((1, 256, 256, 3), np.uint8))
+        >>> export_entropy_prior(model.path, find_prior(model), pictures, crops=1)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        vqcodec.cards.errors.ModelError: ...: has a prior that codes its streams, which need it; export the model anew
     """
     model = load_model_folder(folder)
     if model.card.entropy_prior:

@@ -30,6 +30,11 @@ class CropConfig:
 
     A picture smaller than the crop is enlarged; with `pad` its edges are repeated instead, on both sides alike. With
     `flip` half of the crops are mirrored: not for digits and letters.
+
+    Examples:
+        >>> config = CropConfig(size=32, resized=0.0, flip=False)
+        >>> random_crop(np.zeros((40, 50, 3), np.uint8), config, np.random.default_rng(0)).shape
+        (32, 32, 3)
     """
 
     size: int = 128

@@ -43,6 +43,11 @@ class PictureSet:
     Raises:
         DataError: nothing to read, a damaged toy set or tar shard, or, with `labels`, a wrong or missing one: there
             is no label at all, or some classes have names and others numbers.
+
+    Examples:
+        >>> PictureSet(["no such folder"])
+        Traceback (most recent call last):
+        vqcodec.training.data.types.DataError: no such folder: no such file or folder
     """
 
     def __init__(
@@ -131,6 +136,11 @@ class ArrayPictures:
 
     `classes` are the names of the labels, from 0; without them the numbers are the names. Does what a PictureSet does.
     Raises DataError for other shapes and types, no pictures, and labels outside of the classes.
+
+    Examples:
+        >>> pictures = ArrayPictures(np.zeros((2, 32, 48, 3), np.uint8), np.array([1, 0]), ["cats", "dogs"])
+        >>> len(pictures), pictures[0].shape, pictures.classes[pictures.label(0)]
+        (2, (32, 48, 3), 'dogs')
     """
 
     def __init__(

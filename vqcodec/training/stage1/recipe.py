@@ -20,7 +20,15 @@ PRECISIONS: Final = ("auto", "float32", "bfloat16")
 
 @dataclass(frozen=True)
 class Stage1Config:
-    """The settings of the trainer. Where a tuple pairs a step with a value, the value holds from that step on."""
+    """The settings of the trainer. Where a tuple pairs a step with a value, the value holds from that step on.
+
+    Examples:
+        >>> config = Stage1Config(steps=100, warmup_steps=10, decay_share=0.5)
+        >>> [config.learning_rate_at(step) for step in (0, 20, 75)]
+        [4e-05, 0.0004, 0.0002]
+        >>> Stage1Config.from_dict(config.to_dict()) == config
+        True
+    """
 
     steps: int = 20_000
     batch_size: int = 8
@@ -127,7 +135,15 @@ class Stage1Config:
 
 @dataclass(frozen=True)
 class Stage1Recipe:
-    """A model to train, and how: what a preset is."""
+    """A model to train, and how: what a preset is.
+
+    Examples:
+        >>> recipe = Stage1Recipe()
+        >>> recipe.model.downsampling_factor, recipe.model.levels
+        (16, 4)
+        >>> Stage1Recipe.from_dict(recipe.to_dict()) == recipe
+        True
+    """
 
     model: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     training: Stage1Config = field(default_factory=Stage1Config)

@@ -53,6 +53,21 @@ class Stage1Trainer(Trainer[Pixels | Tensor, Autoencoder]):
     perceptual_weights: folder with the networks of LPIPS; None where no loss needs them. compile_networks: whether
     Encoder and Decoder go through torch.compile. device_crops: whether all pictures lie on the device and crops are cut
     there; by default on CUDA. Raises TrainingError for a recipe that cannot be trained.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> from tempfile import TemporaryDirectory
+        >>> import numpy as np
+        >>> from vqcodec.training import PRESETS, ArrayPictures
+        >>> recipe = PRESETS["tiny"]
+        >>> training = replace(recipe.training, steps=2, batch_size=2)
+        >>> model = replace(recipe.model, quantizer=replace(recipe.model.quantizer, codebook_sizes=(4,)))
+        >>> pictures = ArrayPictures(np.random.default_rng(0).integers(256, size=(4, 32, 32, 3), dtype=np.uint8))
+        >>> with TemporaryDirectory() as folder:
+        ...     trainer = Stage1Trainer(Stage1Recipe(model, training), pictures, Path(folder), device="cpu")
+        ...     trainer.run()
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['checkpoint-00000002.pt']
     """
 
     def __init__(

@@ -51,6 +51,14 @@ class PictureTokens:
     """The tokens of random crops of pictures.
 
     share: of several processes, the part of each batch that is this one's.
+
+    Examples:
+        >>> from vqcodec import Codec
+        >>> from vqcodec.training import ArrayPictures
+        >>> pictures = ArrayPictures(np.zeros((2, 64, 64, 3), np.uint8))
+        >>> source = PictureTokens(pictures, Codec.load(), levels=2, batch_size=3, crop=CropConfig(size=32), seed=0)
+        >>> [grid.shape for grid in source(0).levels]
+        [torch.Size([3, 2, 2]), torch.Size([3, 2, 2])]
     """
 
     def __init__(

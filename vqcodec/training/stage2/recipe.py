@@ -20,6 +20,13 @@ class Stage2Config:
     a third for finer levels. pkeep: the share of the tokens shown to the prior that are the right ones, the others
     being random (as in the code of Esser et al., 2021). label_dropout, condition_dropout: how often labels and
     conditions are left out, which classifier-free guidance needs (Ho and Salimans, 2022).
+
+    Examples:
+        >>> Stage2Config(steps=500).crop.size
+        256
+        >>> Stage2Config(pkeep=2)
+        Traceback (most recent call last):
+        ValueError: pkeep 2: take a share, 0 to 1
     """
 
     steps: int = 20_000
@@ -84,7 +91,14 @@ class Stage2Config:
 
 @dataclass(frozen=True)
 class Stage2Recipe:
-    """A prior to train, and how."""
+    """A prior to train, and how.
+
+    Examples:
+        >>> from vqcodec import find_model
+        >>> from vqcodec.prior.config import prior_config
+        >>> Stage2Recipe(prior_config(find_model("photo-4").card.autoencoder, "tiny", levels=2)).model.levels
+        2
+    """
 
     model: PriorConfig
     training: Stage2Config = field(default_factory=Stage2Config)

@@ -31,6 +31,22 @@ class Stage2Trainer(Trainer[TokenBatch, Prior]):
 
     about: what the exported card says of the model whose tokens these are (model_id, model_name, classes and so on),
     kept in the checkpoints. Raises TrainingError for a recipe that cannot be trained.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import numpy as np
+        >>> from vqcodec import Codec
+        >>> from vqcodec.prior.config import PriorConfig
+        >>> from vqcodec.training import ArrayPictures, CropConfig, PictureTokens
+        >>> pictures, crop = ArrayPictures(np.zeros((2, 32, 32, 3), np.uint8)), CropConfig(size=32)
+        >>> source = PictureTokens(pictures, Codec.load(), levels=1, batch_size=2, crop=crop, seed=0)
+        >>> config = PriorConfig((1024,), (16,), ("quincunx",), width=16, depth=1, heads=2, token_width=4)
+        >>> recipe = Stage2Recipe(config, Stage2Config(steps=2, batch_size=2, crop=crop))
+        >>> with TemporaryDirectory() as folder:
+        ...     trainer = Stage2Trainer(recipe, source, Path(folder), about={}, device="cpu")
+        ...     trainer.run()
+        ...     trainer.step
+        2
     """
 
     def __init__(
