@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +165,15 @@ def test_weights_of_another_network(folder: Path, change: str) -> None:
         weights[name] = torch.zeros(1, 2, 3)
     replace_weights(folder, save(weights))
     assert "do not fit the card" in failure(folder, WEIGHTS_FILE)
+
+
+def test_loading_leaves_random_numbers_and_torchs_compiler_alone(tiny_model: Path) -> None:
+    """The compiler takes a second to import, and random starts on no device at all would import it."""
+    program = (
+        "import sys, torch; from vqcodec import Codec; before = torch.get_rng_state()\n"
+        f"Codec.load({str(tiny_model)!r})\n"
+        "assert torch.equal(torch.get_rng_state(), before), 'random numbers were drawn'\n"
+        "assert 'torch._dynamo' not in sys.modules, 'the compiler was imported'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

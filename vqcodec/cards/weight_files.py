@@ -23,7 +23,8 @@ def network_from_file(path: Path, sha256: str, owner: str, make: Callable[[], Ne
     other weights.
     """
     raw = read_named_file(path, sha256, "weights", owner)
-    with torch.device("meta"):
+    # not under torch.device("meta"): initialisers there import torch's compiler, a second that every command would pay
+    with torch.random.fork_rng(devices=[]):
         network = make()
     try:
         weights = {key: value.float() for key, value in load(raw).items()}
