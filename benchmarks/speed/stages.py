@@ -24,14 +24,14 @@ from vqcodec.pictures.image import to_tensor
 #: what is measured -> its steps in their order; what is left of the whole is "other": tiles, copies, checks
 STEPS: Final = {
     "encode": ("tensor conversion", "Encoder", "quantisation", "entropy coding"),
-    "decode": ("entropy decoding", "Decoder", "pixel conversion"),
+    "decode": ("entropy decoding", "look-up", "Decoder", "pixel conversion"),
     "tokenize": ("Encoder", "quantisation"),
-    "detokenize": ("Decoder",),
+    "detokenize": ("look-up", "Decoder"),
 }
 #: parts of the codec -> their steps; conversions and "other" are the rest
 PARTS: Final = {
     "network": {"Encoder", "Decoder"},
-    "quantiser": {"quantisation"},
+    "quantiser": {"quantisation", "look-up"},
     "entropy coder": {"entropy coding", "entropy decoding"},
 }
 
@@ -197,24 +197,26 @@ def _stopwatch(codec: Codec) -> Iterator[dict[str, float]]:
     """While it is open, the seconds of each step of `codec` are added to the dictionary that it gives."""
     seconds: dict[str, float] = defaultdict(float)
     network = codec.network
-    timed: list[tuple[Any, str, str]] = [
-        (vqcodec.codec, "to_tensor", "tensor conversion"),
-        (network, "analyse", "Encoder"),
-        (network, "choose_tokens", "quantisation"),
-        (vqcodec.codec, "write_stream", "entropy coding"),
-        (vqcodec.codec, "read_stream", "entropy decoding"),
-        (network, "detokenize", "Decoder"),
-        (vqcodec.codec, "from_tensor", "pixel conversion"),
+    #: function, its step, and the step that it is a part of, from which its seconds are taken off
+    timed: list[tuple[Any, str, str, str | None]] = [
+        (vqcodec.codec, "to_tensor", "tensor conversion", None),
+        (network, "analyse", "Encoder", None),
+        (network, "choose_tokens", "quantisation", None),
+        (vqcodec.codec, "write_stream", "entropy coding", None),
+        (vqcodec.codec, "read_stream", "entropy decoding", None),
+        (network, "detokenize", "Decoder", None),
+        *((quantizer, "latent", "look-up", "Decoder") for quantizer in network.quantizers),
+        (vqcodec.codec, "from_tensor", "pixel conversion", None),
     ]
     with ExitStack() as stack:
-        for owner, name, step in timed:
-            stack.enter_context(_replaced(owner, name, step, seconds, lambda: _synchronize(codec.device)))
+        for owner, name, step, inside in timed:
+            stack.enter_context(_replaced(owner, name, step, inside, seconds, lambda: _synchronize(codec.device)))
         yield seconds
 
 
 @contextmanager
 def _replaced(
-    owner: Any, name: str, step: str, seconds: dict[str, float], synchronize: Callable[[], None]
+    owner: Any, name: str, step: str, inside: str | None, seconds: dict[str, float], synchronize: Callable[[], None]
 ) -> Iterator[None]:
     original = getattr(owner, name)
     was_own = name in vars(owner)
@@ -224,7 +226,10 @@ def _replaced(
         started = time.perf_counter()
         result = original(*arguments, **options)
         synchronize()
-        seconds[step] += time.perf_counter() - started
+        taken = time.perf_counter() - started
+        seconds[step] += taken
+        if inside:
+            seconds[inside] -= taken
         return result
 
     setattr(owner, name, timed)

@@ -221,7 +221,7 @@ def test_presets_are_listed_and_shown() -> None:
     assert json.loads(shown.output) == json.loads(json.dumps(presets.PRESETS["vqvae"].to_dict()))
     unknown = CliRunner().invoke(main, ["train", "presets", "magic"])
     assert unknown.exit_code == 2
-    assert "preset magic: there are photo, tiny" in unknown.output
+    assert "preset magic: there are photo, photo-5, tiny" in unknown.output
 
 
 def test_options_and_settings_change_the_preset(train: Any, tmp_path: Path) -> None:

@@ -78,7 +78,10 @@ class Validation:
         self.images = self._prepare(np.stack(_central_crops(pictures, crop_size, at_most, pad)))
         self.training_images: Tensor | None = None
         if training is not None:
-            self.training_images = self._prepare(np.stack(_central_crops(training, crop_size, at_most, pad)))
+            try:
+                self.training_images = self._prepare(np.stack(_central_crops(training, crop_size, at_most, pad)))
+            except DataError:
+                _log.warning("no training picture has both sides of %d pixels: their figures are left out", crop_size)
         self.out, self.shown = out, shown
         self.distances = {name: net for name, net in (("lpips", lpips), ("dists", dists)) if net is not None}
 
