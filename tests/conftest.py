@@ -22,8 +22,8 @@ from vqcodec.bitstream import quantise_frequencies
 from vqcodec.cards import finding
 from vqcodec.cards.finding import MODELS_VARIABLE
 from vqcodec.cards.model_card import WEIGHTS_FILE, ModelCard, load_model_folder
-from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
-from vqcodec.models.single_latent import VQAutoencoder
+from vqcodec.models.building import build_autoencoder
+from vqcodec.models.config import AutoencoderConfig, CompactConfig, HierarchicalConfig, QuantizerConfig
 
 _REFERENCE = Path(__file__).parent / "helpers" / "perceptual_reference.py"
 
@@ -54,6 +54,16 @@ def coding_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
+def hierarchical_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Levels of two resolutions, 16 and 8 codes at f = 8, twice 8 at f = 4. It lies in a folder of its own."""
+    networks = HierarchicalConfig(patch=2, widths=(6, 10, 12), latent_channels=(9, 7), laps=(4, 2))
+    quantizer = QuantizerConfig((16, 8, 8, 8), 4, lookup="euclidean", level_strides=(2, 2, 1, 1))
+    return _write_model(
+        tmp_path_factory.mktemp("hierarchical") / "tiny-hierarchical", AutoencoderConfig(networks, quantizer)
+    )
+
+
+@pytest.fixture(scope="session")
 def edges_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same for edges: levels of K = 16 and K = 8 at f = 8. It lies in a folder of its own."""
     quantizer = QuantizerConfig(codebook_sizes=(16, 8), code_dimension=4)
@@ -79,10 +89,14 @@ def _write_model(folder: Path, config: AutoencoderConfig) -> Path:
     """Its name is that of the folder."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(20)
-        network = VQAutoencoder(config)
+        network = build_autoencoder(config)
+        if isinstance(config.networks, HierarchicalConfig):  # whose linear maps would all be 0
+            images = torch.nn.functional.avg_pool2d(torch.randn(8, 3, 64, 64), 5, 1, 2) * 2
+            network.start(images, torch.Generator().manual_seed(0))
     weights = {
-        key: value.to(torch.float32 if key.startswith("quantizer.") else torch.float16).contiguous()
+        key: value.to(torch.float32 if ".levels." in key else torch.float16).contiguous()
         for key, value in network.state_dict().items()
+        if "average_" not in key
     }
     folder.mkdir()
     raw = save(weights)

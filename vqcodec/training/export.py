@@ -196,8 +196,9 @@ class Origin:
 
 
 def _stored(key: str, value: Tensor) -> Tensor:
-    dtype = torch.float32 if key.startswith("quantizer.") else torch.float16
-    return value.to(dtype).contiguous()
+    """Codes and their projections, QUANTIZER.levels.N.*, decide tokens: these stay as they are."""
+    of_quantizer = key.split(".")[1:2] == ["levels"]
+    return value.to(torch.float32 if of_quantizer else torch.float16).contiguous()
 
 
 def _static_frequencies(folder: Path, pictures: Pictures, picture_count: int) -> tuple[tuple[int, ...], ...]:

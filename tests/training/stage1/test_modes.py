@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from stage1_helpers import CONFIG, MODEL, Trainers
 
 from vqcodec.cards.model_card import load_model_folder
@@ -187,6 +188,9 @@ def test_every_preset_trains_and_becomes_a_model(
     changed = {key.split(".")[0] for key, value in before.items() if not torch.equal(value, after[key])}
     assert {"encoder", "decoder"} < changed
     codec = exported(tmp_path, pictures)
+    stored = load_file(codec.model.weights_path)
+    assert {value.dtype for key, value in stored.items() if ".levels." in key} == {torch.float32}
+    assert {value.dtype for key, value in stored.items() if ".levels." not in key} == {torch.float16}
     shapes = [(-(-80 // factor), -(-96 // factor)) for factor in recipe.model.level_factors]
     if recipe.model.label_map:
         images = network_input(recipe.model, PictureSet([pictures])[0][None])
