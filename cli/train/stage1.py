@@ -51,7 +51,9 @@ class Stage1Options:
         help="End after so many minutes of training, the learning rate following the time, unless --steps end before.",
     )
     no_perceptual: bool = option(
-        "--no-perceptual", is_flag=True, help="Without the losses that need --perceptual-weights: pixels only."
+        "--no-perceptual",
+        is_flag=True,
+        help="Without the losses, and a discriminator, that need --perceptual-weights: pixels only.",
     )
     factor: int | None = option(
         "--factor",
@@ -95,8 +97,11 @@ class Stage1Options:
             if self.codebook_size is not None:
                 recipe = with_codebook_size(recipe, self.codebook_size)
             if self.no_perceptual:
-                weights = recipe.training.weights.without_networks()
-                recipe = replace(recipe, training=replace(recipe.training, weights=weights))
+                training = recipe.training
+                training = replace(training, weights=training.weights.without_networks())
+                if training.adversary.kind == "features":
+                    training = replace(training, adversary=replace(training.adversary, weight=0.0))
+                recipe = replace(recipe, training=training)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
         more = [] if self.minutes is None else [f"training.minutes={self.minutes}"]
@@ -200,10 +205,11 @@ def _falling(state: dict[str, Any], options: Stage1Options, settings: SettingOpt
 
     if settings.steps is None:
         raise click.UsageError("--decay-from needs --steps: over how many more steps the learning rate falls")
-    if options.init or options.recipe or options.factor or options.codebook_size:
+    if options.init or options.recipe or options.factor or options.codebook_size or options.minutes:
         raise click.UsageError("--decay-from goes with the model and settings of its checkpoint alone")
     recipe, step = options.changed(recipe_of(state), settings), state["step"]
-    return replace(recipe, training=replace(recipe.training, decay_from=step, steps=step + settings.steps))
+    branch = replace(recipe.training, decay_from=step, steps=step + settings.steps, minutes=0.0)
+    return replace(recipe, training=branch)
 
 
 def _read_recipe(path: Path) -> Stage1Recipe:

@@ -32,7 +32,7 @@ class HierarchicalAutoencoder(Autoencoder):
     """Encoder, residual levels of two latents, one Decoder. Raises ValueError for networks of another kind.
 
     Coarse grids have ceil(h / 2) x ceil(w / 2) tokens: where h or w is odd the picture is taken as if its last row or
-    column of f pixels came twice.
+    column of pixels came f times more.
     """
 
     encoder: Encoder

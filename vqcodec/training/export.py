@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from vqcodec.prior.integer import IntegerPrior
 from vqcodec.training.common.checkpoint import CheckpointError, load_checkpoint
 from vqcodec.training.data.types import Pictures
 from vqcodec.training.stage1.recipe import model_config
+from vqcodec.training.stage1.validation import spread
 from vqcodec.training.stage2.crop_tokens import PictureTokens
 from vqcodec.training.stage2.integer_export import integer_arrays
 from vqcodec.training.stage2.recipe import Stage2Config
@@ -207,15 +207,9 @@ def _static_frequencies(folder: Path, pictures: Pictures, picture_count: int) ->
     config = codec.card.autoencoder
     sizes = config.quantizer.codebook_sizes
     counts = [np.zeros(size, dtype=np.int64) for size in sizes]
-    for pixels in _spread(pictures, picture_count):
-        images = network_input(config, padded(pixels, config.downsampling_factor)[None])
+    for index in spread(len(pictures), picture_count):
+        images = network_input(config, padded(pictures[index], config.downsampling_factor)[None])
         for total, tokens in zip(counts, codec.tokenize(images), strict=True):
             total += np.bincount(tokens.numpy().ravel(), minlength=len(total))
     tables: list[NDArray[Any]] = [quantise_frequencies(total + 1) for total in counts]
     return tuple(tuple(int(value) for value in table) for table in tables)
-
-
-def _spread(pictures: Pictures, count: int) -> Iterator[NDArray[np.uint8]]:
-    stride = max(1, len(pictures) // count)
-    for index in range(0, len(pictures), stride):
-        yield pictures[index]

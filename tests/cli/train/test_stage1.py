@@ -105,6 +105,14 @@ def test_validation_and_checkpoints_on_the_way(train: Any, tmp_path: Path) -> No
     assert {path.name for path in (tmp_path / "previews").iterdir()} == {"00000002.png", "00000003.png"}
 
 
+def test_without_networks_there_is_no_discriminator_on_their_features(pictures: Path, tmp_path: Path) -> None:
+    given = ["train", "stage1", "--data", pictures, "--out", tmp_path, "--device", "cpu", "--preset", "photo-5"]
+    small = ["--no-perceptual", "--batch-size", 2, "--codebook-size", 4, "--until", 1]
+    result = CliRunner().invoke(main, list(map(str, [*given, *small, "--set", "model.networks.widths=[4,8,8]"])))
+    assert result.exit_code == 0, result.output
+    assert not settings(tmp_path).adversary.weight
+
+
 def test_a_recipe_that_was_printed_can_be_read_back(train: Any, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.json"
     printed = CliRunner().invoke(main, ["train", "presets", "photo-5"]).output
@@ -131,6 +139,7 @@ def test_a_branch_has_a_falling_rate_and_the_settings_of_its_trunk(train: Any, t
     for options, said in (
         (["--decay-from", checkpoint], "--decay-from needs --steps"),
         (["--decay-from", checkpoint, "--steps", 2, "--factor", 8], "the model and settings of its checkpoint alone"),
+        (["--decay-from", checkpoint, "--steps", 2, "--minutes", 1], "the model and settings of its checkpoint alone"),
     ):
         refused = train(*options, "--out", tmp_path / "refused")
         assert refused.exit_code == 2
@@ -145,6 +154,9 @@ def test_a_run_by_time_ends_in_time_with_its_rate_down(train: Any, tmp_path: Pat
     state = load_checkpoint(checkpoints(tmp_path)[-1])
     assert state["step"] == len(lines)
     assert state["seconds"] == pytest.approx(sum(line["seconds"] for line in lines))
+    branch = train("--decay-from", checkpoints(tmp_path)[-1], "--steps", 2, "--out", tmp_path / "branch")
+    assert branch.exit_code == 0, branch.output
+    assert len(logged(tmp_path / "branch")) == 2  # whose time is not that of its trunk
     rate = settings(tmp_path).learning_rate_at(len(lines) - 1, state["seconds"])
     assert rate == 0 < settings(tmp_path).learning_rate_at(len(lines) - 1, 0.0)
 

@@ -106,6 +106,19 @@ def test_when_it_takes_part(config: tuple[float, int], step: int, active: bool) 
     assert adversary.is_active(step) is active
 
 
+def test_weights_are_normalised_in_float32_under_autocast() -> None:
+    """Of both precisions the same weights, to the bit, and one step of the power iteration a pass."""
+    states = []
+    for enabled in (False, True):
+        torch.manual_seed(1)
+        network = PatchDiscriminator(4)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            logits = network(torch.ones(1, 3, 40, 40))
+        assert logits.dtype == (torch.bfloat16 if enabled else torch.float32)
+        states.append(network.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
 # ---- on the features of VGG16 ----
 
 CPU = torch.device("cpu")

@@ -206,6 +206,13 @@ def test_crops_on_the_device_train_as_those_of_the_host(
     assert_same_checkpoint(checkpoints(host.out)[-1], checkpoints(device.out)[-1])
 
 
+def test_a_resumed_run_takes_other_settings_of_its_optimiser(trainer: Trainers) -> None:
+    trainer("run").run(until=1)
+    rest = trainer("run", betas=(0.5, 0.6), weight_decay=0.3)
+    rest.resume()
+    assert {(group["betas"], group["weight_decay"]) for group in rest.optimizer.param_groups} == {((0.5, 0.6), 0.3)}
+
+
 def test_a_hierarchical_model_trains_and_resumes(trainer: Trainers) -> None:
     networks = HierarchicalConfig(patch=2, widths=(4, 6, 8), latent_channels=(9, 7), laps=(4, 2))
     quantizer = QuantizerConfig((16, 8), 4, lookup="euclidean", level_strides=(2, 1))
@@ -284,6 +291,11 @@ def test_codebooks_are_not_held_or_released_on_the_way(trainer: Trainers) -> Non
     ("changes", "message"),
     [
         ({"level_shares": (1.0,)}, "1 level shares for 2 levels; change training.level_shares"),
+        ({"adversary": AdversaryConfig(by_level=(1.0,))}, "training.adversary.by_level has 1 factors for 2 levels"),
+        (
+            {"weights": LossWeights(distortion_by_level=(1.0, 2.0, 3.0))},
+            "distortion_by_level has 3 factors for 2 levels",
+        ),
         ({"crop": CropConfig(size=44)}, "crops of 44 pixels: take a multiple of 8"),
         ({"crop": CropConfig(size=32)}, "crops of 32 pixels"),
         ({"held": ("decoder",)}, "a held Decoder learns nothing of a discriminator"),
@@ -327,6 +339,26 @@ def test_a_step_without_a_finite_gradient_is_skipped(trainer: Trainers) -> None:
     assert changed == [True, False, True, True, True]
     assert skipped == [0, 0, 1, 1, 1, 1]
     assert all(torch.isfinite(value).all() for value in made.model.state_dict().values())
+
+
+def test_a_step_that_is_skipped_leaves_the_discriminator_nothing(trainer: Trainers) -> None:
+    made = trainer(adversary=AdversaryConfig(start=0, width=4, weight_interval=4))
+    made.losses.loss = Spoilt(made.losses.loss, lambda call: call in (0, 2))
+    weights: list[float] = []
+    gradients: list[bool] = []
+    adversary = made.losses.adversary
+    assert adversary is not None
+
+    def watch(step: int, values: dict[str, float]) -> None:
+        weights.append(values["adaptive_weight"])
+        gradients.append(any(parameter.grad is not None for parameter in adversary.network.parameters()))
+        made.losses.forget()
+        assert all(parameter.grad is None for parameter in adversary.network.parameters())
+
+    made.run(report=watch)
+    assert gradients[0]  # of the skipped step
+    assert weights[0] == 0 < weights[1]  # the first that is a number, not one that creeps up from 0
+    assert weights[1] == weights[2] == weights[3]
 
 
 def test_ten_such_steps_in_a_row_end_the_run(trainer: Trainers) -> None:

@@ -101,8 +101,8 @@ class Trainer(ABC, Generic[Batch, Network]):
         which stay; `validation` runs with it, but not when stopping. `report` gets every step's values.
         """
         last = self.steps if until is None else min(until, self.steps)
+        started = time.perf_counter()
         for step, batch in self.batches_ahead(self.step, last):
-            started = time.perf_counter()
             if step == 0:
                 self.begin()
             values = self.train_step(batch)
@@ -120,6 +120,7 @@ class Trainer(ABC, Generic[Batch, Network]):
                 wait_for_all()
             if is_last:
                 return
+            started = time.perf_counter()  # making the next batch counts, checkpoints and validation do not
 
     def _time_is_over(self, seconds: float) -> bool:
         """After another step of so many seconds, by the clock of the first process."""

@@ -86,10 +86,15 @@ def _padded(pixels: Pixels, side: int) -> Pixels:
     return np.pad(pixels, [*((more // 2, more - more // 2) for more in extra), (0, 0)], mode="edge")
 
 
-def chosen_pictures(pictures: int, count: int, seed: int, step: int) -> list[tuple[int, np.random.Generator]]:
-    """Of a batch: which of so many pictures, and what their crops are drawn from. A function of (seed, step) alone."""
+def chosen_pictures(
+    pictures: int, count: int, seed: int, step: int, share: slice
+) -> list[tuple[int, np.random.Generator]]:
+    """Of a process's share of a batch: which of so many pictures, and what their crops are drawn from.
+
+    A function of (seed, step) alone.
+    """
     chosen = np.random.default_rng((seed, step)).integers(pictures, size=count)
-    return [(int(index), np.random.default_rng((seed, step, number))) for number, index in enumerate(chosen)]
+    return [(int(chosen[number]), np.random.default_rng((seed, step, number))) for number in range(count)[share]]
 
 
 class CropBatches:
@@ -120,7 +125,7 @@ class CropBatches:
         """The batch that `self(step)` gives, and the labels (B,) int64 of its crops, UNLABELLED for those without."""
         crop = self._crop_at(step)
         crops, labels = [], []
-        for index, rng in chosen_pictures(len(self.pictures), self.batch_size, self.seed, step)[self.share]:
+        for index, rng in chosen_pictures(len(self.pictures), self.batch_size, self.seed, step, self.share):
             pixels, label = self.pictures.item(index)
             crops.append(random_crop(pixels, crop, rng))
             labels.append(UNLABELLED if label is None else label)

@@ -37,6 +37,8 @@ class DeviceCrops:
         device: torch.device,
         share: slice = slice(None),
     ) -> None:
+        if device.type == "cuda" and device.index is None:  # which CUDA device is current is a matter of the thread
+            device = torch.device("cuda", torch.cuda.current_device())
         self.pictures, self.batch_size, self.seed, self.share, self.device = pictures, batch_size, seed, share, device
         self._crop_at: Callable[[int], CropConfig] = crop if callable(crop) else lambda step: crop
         if self._crop_at(0).pad:
@@ -50,7 +52,7 @@ class DeviceCrops:
 
     def __call__(self, step: int) -> Tensor:
         config = self._crop_at(step)
-        chosen = chosen_pictures(len(self._pictures), self.batch_size, self.seed, step)[self.share]
+        chosen = chosen_pictures(len(self._pictures), self.batch_size, self.seed, step, self.share)
         batch = torch.empty((len(chosen), 3, config.size, config.size), device=self.device)
         for target, (index, rng) in zip(batch, chosen, strict=True):
             picture = self._pictures[index]
@@ -63,6 +65,6 @@ class DeviceCrops:
         return scaled.contiguous(memory_format=torch.channels_last)
 
     def ahead(self, first: int, last: int) -> Iterator[tuple[int, Tensor]]:
-        """(step, batch) for the steps first..last-1; the device works on while the next is prepared."""
+        """(step, batch) for the steps first..last-1."""
         for step in range(first, last):
             yield step, self(step)

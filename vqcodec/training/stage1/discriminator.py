@@ -6,7 +6,8 @@ Converge Faster", NeurIPS 2021.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, Literal
@@ -44,7 +45,8 @@ class PatchDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.layers(images)
+        with _normalised_in_float32(self, images.device):
+            logits: Tensor = self.layers(images)
         return logits
 
 
@@ -70,8 +72,22 @@ class FeatureDiscriminator(nn.Module):
         if not bool((self.scales > 0).all()):  # or the first ones were not finite
             powers = torch.stack([value.detach().float().square().mean() for value in features])
             self.scales.copy_((sum_over_processes(powers) / process_count()).sqrt())
-        logits = [head(value / scale) for head, value, scale in zip(self.heads, features, self.scales, strict=True)]
+        with _normalised_in_float32(self, self.scales.device):
+            seen = zip(self.heads, features, self.scales, strict=True)
+            logits = [head(value / scale) for head, value, scale in seen]
         return torch.cat([F.interpolate(value, logits[0].shape[2:]) for value in logits], dim=1)
+
+
+@contextmanager
+def _normalised_in_float32(network: nn.Module, device: torch.device) -> Iterator[None]:
+    """Within it each spectrally normalised weight is computed once, in float32 whatever autocast says: the power
+    iteration needs it, and mixes types where a device casts some of its products only."""
+    with nn.utils.parametrize.cached():
+        with torch.autocast(device.type, enabled=False):
+            for layer in network.modules():
+                if nn.utils.parametrize.is_parametrized(layer, "weight"):
+                    _ = layer.weight
+        yield
 
 
 def _head(channels: int, width: int) -> nn.Sequential:

@@ -7,7 +7,6 @@ back through the Decoder once.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,8 +103,7 @@ class PixelGradient:
         return weight
 
     def _weight_now(self) -> float:
-        assert self._adaptive_weight is not None
-        return self._adaptive_weight
+        return self._adaptive_weight or 0.0
 
     def _update_weight(self, made: Tensor, last_layer: Tensor, by_loss: Tensor, by_adversary: Tensor) -> None:
         """From both gradients by the pixels, of all processes."""
@@ -115,13 +113,18 @@ class PixelGradient:
             )
             for by_pixels in (by_loss, by_adversary)
         ]
+        if not all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
+            return  # the trainer skips such a step
         before, new = self._adaptive_weight, float(adaptive_weight(gradients[0], gradients[1]))
-        if not math.isfinite(new):  # the trainer skips such a step
-            self._adaptive_weight = before or 0.0
-        elif before is None or self.config.adversary.weight_interval == 1:
+        if before is None or self.config.adversary.weight_interval == 1:
             self._adaptive_weight = new
         else:
             self._adaptive_weight = _KEPT_OF_WEIGHT * before + (1 - _KEPT_OF_WEIGHT) * new
+
+    def forget(self) -> None:
+        """Drop what a step that was not taken has left with the discriminator."""
+        if self.adversary is not None:
+            self.adversary.optimizer.zero_grad(set_to_none=True)
 
     def learn(self, step: int, share: float) -> None:
         """One step of the discriminator where it is active, at `share` of its learning rate."""

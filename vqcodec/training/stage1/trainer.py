@@ -2,7 +2,8 @@
 
 The default networks start from a plain residual vector quantiser of patches (principal components, k-means), which is
 quick to compute and keeps the latents from collapsing; quantizer dropout makes one model serve all rates. Everything
-random is drawn from (seed, step), so that an interrupted run that resumes ends with the same bits as one that was not.
+random is drawn from (seed, step), so that an interrupted run that resumes ends with the same bits as one that was not
+(on CPUs, by steps).
 
 Several processes (see `vqcodec.compute.distributed`) share each batch; gradients and codebook statistics are summed.
 """
@@ -167,6 +168,8 @@ class Stage1Trainer(Trainer[Pixels | Tensor, Autoencoder]):
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:  # a resumed run may be given others
+            group["betas"], group["weight_decay"] = self.config.betas, self.config.weight_decay
         self.losses.load(state)
         self.clip.load(state["gradient_norms"])
         self.origin = state["origin"]
@@ -215,6 +218,7 @@ class Stage1Trainer(Trainer[Pixels | Tensor, Autoencoder]):
         images, levels = self._to_device(batch), levels[self.batches.share].to(self.device)
         self._set_schedules(step)
         self.optimizer.zero_grad(set_to_none=True)
+        self.losses.forget()
         size = max(1, len(images) // config.accumulate)
         parts = [
             self._learn_from(part, part_levels, len(part) / len(images), generator)
@@ -288,7 +292,7 @@ class Stage1Trainer(Trainer[Pixels | Tensor, Autoencoder]):
         codes = max(model.quantizer.codebook_sizes)
         vectors = max(_LEAST_START_VECTORS_PER_CODE * codes, min(_START_VECTORS_PER_CODE * codes, _START_VECTORS))
         wanted = vectors * max(model.quantizer.strides) ** 2
-        tokens_per_batch = config.batch_size * (config.crop.size // model.downsampling_factor) ** 2
+        tokens_per_batch = config.batch_size * (config.crop_at(config.steps).size // model.downsampling_factor) ** 2
         steps = range(config.steps, config.steps + -(-wanted // tokens_per_batch))
         whole = copy(self.batches)
         whole.share = slice(None)
@@ -307,6 +311,12 @@ def _check(recipe: Stage1Recipe) -> None:
         config.shares_of(recipe.model.levels)
     except ValueError as error:
         raise TrainingError(f"{error}; change training.level_shares") from error
+    for name, factors in (
+        ("weights.distortion_by_level", weights.distortion_by_level),
+        ("adversary.by_level", config.adversary.by_level),
+    ):
+        if factors and len(factors) != recipe.model.levels:
+            raise TrainingError(f"training.{name} has {len(factors)} factors for {recipe.model.levels} levels")
     if label_map and (weights.of_pictures or config.adversary.weight):
         raise TrainingError(f"{label_map} are learned by cross-entropy alone: set the weights of all other losses to 0")
     if not label_map and weights.cross_entropy:

@@ -28,5 +28,6 @@ def random_windows(shape: torch.Size, count: int, side: int, generator: torch.Ge
 
 def cut_windows(images: Tensor, windows: list[Window]) -> Tensor:
     """(n, C, side, side) of (B, C, H, W), in the memory order in which convolutions are fastest."""
-    cut = torch.stack([images[picture, :, rows, cols] for picture, rows, cols in windows])
+    pictures = images.unbind(0)  # whose gradient is one stack: that of indexing is a whole batch a window
+    cut = torch.stack([pictures[picture][:, rows, cols] for picture, rows, cols in windows])
     return cut.contiguous(memory_format=torch.channels_last)
