@@ -19,8 +19,8 @@ from vqcodec import __version__
 from vqcodec.cli.common import options
 from vqcodec.cli.common.failures import report
 
-# Threads that wait by spinning take the cores from all that runs beside them: with two of them beside other work a
-# training step took eight times as long. To be said before torch loads OpenMP; what the user says goes before.
+# Threads that wait by spinning take the cores from all that runs beside them. To be said before torch loads OpenMP;
+# what the user says goes before.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
