@@ -54,6 +54,7 @@ ROOMS = {
         "whole_files",
         "compute",
         "pictures",
+        "native",
         "kernels",
         "models",
         "prior",

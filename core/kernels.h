@@ -1,0 +1,50 @@
+/* What is compiled once for each unit of the processor: see unit.h. Internal. */
+#ifndef VQ_KERNELS_H
+#define VQ_KERNELS_H
+
+#include "vqcore.h"
+
+/* A 3 x 3 convolution at work. x: the input, normalised; added: null, or of the shape of y. */
+typedef struct {
+    Grid x, y;
+    const float *weight, *bias, *added;
+    int32_t flags;
+} Convolution3;
+
+/* Where outputs go: what `made` (count, 16) of one block of outputs becomes, row by row. */
+typedef struct {
+    const float *bias, *added;
+    float *to;
+    int64_t stride;   /* floats between two rows, of `to` and `added` */
+    int32_t channels; /* of the block that exist, 1 to 16 */
+    int32_t silu;
+} Finish;
+
+typedef struct {
+    const char *name;
+    /* rows of x are computed so many at a time */
+    int32_t rows_at_once;
+    /* ChannelNorm of `count` positions */
+    void (*normalise)(const float *x, float *y, int64_t count, int32_t channels, int32_t stride, const float *gain,
+                      const float *shift);
+    /* made[n][16] = sum over k ascending of x[n][k] * weight[k][16]; stride: floats between two rows of x */
+    void (*multiply)(const float *x, int64_t stride, int32_t inputs, int64_t count, const float *weight, float *made);
+    /* tiles first..first + count of 2 x 2 outputs, in raster order; workspace: see winograd_floats */
+    void (*convolve3)(const Convolution3 *task, int64_t first, int32_t count, float *workspace);
+    void (*finish)(const Finish *task, const float *made, int64_t count);
+    /* the nearest of the codes (D, codes_stride) to each of the vectors (count, stride) */
+    void (*nearest)(const float *vectors, int32_t stride, int64_t count, const double *codes, int32_t dimension,
+                    int32_t codes_stride, int32_t *nearest);
+    void (*distances)(const float *vectors, int32_t stride, int64_t count, const double *codes, int32_t dimension,
+                      int32_t codes_stride, int32_t code_count, float *distances);
+} Kernels;
+
+/* The one in use. */
+const Kernels *vq_kernels(void);
+
+static inline int32_t padded(int32_t channels) { return channels <= 4 ? channels : (channels + 15) / 16 * 16; }
+static inline int64_t winograd_floats(int32_t inputs, int32_t count) {
+    return 16 * (int64_t)count * (padded(inputs) + 16);
+}
+
+#endif

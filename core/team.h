@@ -1,0 +1,22 @@
+/* Threads that work on the same list of phases: every one runs the same function, and takes pieces of each phase.
+
+   Nothing that is computed depends on how many there are. Without threads (wasm32) a team has one member. */
+#ifndef VQ_TEAM_H
+#define VQ_TEAM_H
+
+#define MOST_THREADS 64
+
+typedef struct Team Team;
+typedef void (*Work)(Team *team, int member, void *context);
+
+/* Runs work on so many threads, the caller's among them, and returns when all are done. With fewer if the system gives
+   fewer. */
+void team_run(int threads, Work work, void *context);
+
+/* The next piece of this phase that nobody has taken: 0, 1, ... */
+int team_next(Team *team);
+
+/* Waits until all members are here: the end of a phase. */
+void team_wait(Team *team);
+
+#endif
