@@ -190,17 +190,18 @@ static void run_lapped(Run *run, Team *team, const Layer *layer) {
 
 static void run_by_position(Run *run, Team *team, const Layer *layer) {
     const Grid x = run->registers[layer->from], other = run->registers[layer->second], y = run->registers[layer->to];
+    const int everywhere = layer->kind == VQ_SHIFT;
     for (int64_t row = team_next(team); row < y.rows; row = team_next(team)) {
         for (int32_t col = 0; col < y.cols; col++) {
             const float *a = x.values + (row * x.cols + col) * x.stride;
-            const float *b = other.values + (row * other.cols + col) * other.stride;
+            const float *b = other.values + (everywhere ? 0 : (row * other.cols + col) * other.stride);
             float *to = y.values + (row * y.cols + col) * y.stride;
             if (layer->kind == VQ_JOIN) {
                 for (int32_t c = 0; c < x.channels; c++) to[c] = a[c];
                 for (int32_t c = 0; c < other.channels; c++) to[x.channels + c] = b[c];
                 for (int32_t c = y.channels; c < y.stride; c++) to[c] = 0;
             } else {
-                for (int32_t c = 0; c < y.stride; c++) to[c] = layer->kind == VQ_SUM ? a[c] + b[c] : a[c] - b[c];
+                for (int32_t c = 0; c < y.stride; c++) to[c] = layer->kind == VQ_DIFFERENCE ? a[c] - b[c] : a[c] + b[c];
             }
         }
     }
@@ -216,7 +217,8 @@ static int32_t fits(const Layer *layer, const Grid *x, const Grid *other, const 
     if (layer->kind == VQ_CONVOLVE3 && layer->to == layer->from) return 0;
     if (layer->flags & VQ_ADDED)
         return other->rows == y->rows && other->cols == y->cols && other->channels == y->channels;
-    return layer->kind < VQ_JOIN || (other->rows > 0 && (layer->kind == VQ_JOIN || other->channels == x->channels));
+    if (layer->kind < VQ_JOIN) return 1;
+    return other->rows > 0 && (layer->kind == VQ_JOIN || other->channels == x->channels);
 }
 
 /* The shape of what a layer gives; 0 rows if it cannot be. */
@@ -239,6 +241,7 @@ static Grid shape_after(const Layer *layer, const Grid *registers) {
     case VQ_DIFFERENCE:
         y.rows = least(x.rows, other.rows), y.cols = least(x.cols, other.cols);
         break;
+    case VQ_SHIFT: break;
     default: return (Grid){0};
     }
     return fits(layer, &x, &other, &y) ? y : (Grid){0};

@@ -1,17 +1,23 @@
 /* 8-bit pixels <-> numbers in [-1, 1]. */
 #include "vqcore.h"
 
-static int32_t within(int32_t x, int32_t length) { return x < 0 ? 0 : x >= length ? length - 1 : x; }
+/* The row or column that stands for x, beyond the last one up to a multiple: reflected there, or the last one again where
+   there are too few to reflect. */
+static int32_t within(int32_t x, int32_t length, int32_t multiple) {
+    const int32_t beyond = (multiple - length % multiple) % multiple;
+    if (x < length) return x;
+    return beyond < length && x < length + beyond ? 2 * (length - 1) - x : length - 1;
+}
 
-EXPORTED(void, vq_from_pixels)(const uint8_t *picture, int32_t height, int32_t width, int32_t top, int32_t left,
-                              Grid *grid) {
+EXPORTED(void, vq_from_pixels)(const uint8_t *picture, int32_t height, int32_t width, int32_t multiple, int32_t top,
+                                    int32_t left, Grid *grid) {
     float scaled[256];
     for (int value = 0; value < 256; value++) scaled[value] = (float)value / 127.5f - 1.0f;
     for (int32_t row = 0; row < grid->rows; row++) {
-        const uint8_t *line = picture + (int64_t)within(top + row, height) * width * 3;
+        const uint8_t *line = picture + (int64_t)within(top + row, height, multiple) * width * 3;
         float *to = grid->values + (int64_t)row * grid->cols * 3;
         for (int32_t col = 0; col < grid->cols; col++) {
-            const uint8_t *pixel = line + (int64_t)within(left + col, width) * 3;
+            const uint8_t *pixel = line + (int64_t)within(left + col, width, multiple) * 3;
             for (int c = 0; c < 3; c++) *to++ = scaled[pixel[c]];
         }
     }

@@ -38,7 +38,7 @@ def with_quantizer(codec: Codec, quantizer: QuantizerConfig, networks: CompactCo
     config = AutoencoderConfig(networks or codec.card.autoencoder.networks, quantizer)
     card = dataclasses.replace(codec.card, autoencoder=config, static_frequencies=())
     torch.manual_seed(0)
-    return Codec(ModelFolder(codec.model.path, card), type(codec.network)(config), codec.device, codec.dtype)
+    return Codec.of_network(ModelFolder(codec.model.path, card), type(codec.network)(config), codec.device, codec.dtype)
 
 
 def blocks(pictures: np.ndarray, factor: int) -> np.ndarray:

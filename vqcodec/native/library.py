@@ -87,12 +87,9 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "vq_pack": (None, [POINTER(Layer), _FLOATS, _FLOATS]),
     "vq_plan": (c_int64, [POINTER(Layer), c_int32, POINTER(Grid), POINTER(c_int64), c_int32]),
     "vq_run": (c_int32, [POINTER(Layer), c_int32, _FLOATS, POINTER(Grid), _FLOATS, c_int32]),
-    "vq_from_pixels": (None, [_BYTES, c_int32, c_int32, c_int32, c_int32, POINTER(Grid)]),
-    "vq_to_pixels": (
-        None,
-        [POINTER(Grid), c_int32, c_int32, c_int32, c_int32, _BYTES, c_int32, c_int32, c_int32],
-    ),
-    "vq_tokens": (c_int32, [POINTER(Level), POINTER(Grid), _INTS, c_int32, c_int32]),
+    "vq_from_pixels": (None, [_BYTES, *[c_int32] * 5, POINTER(Grid)]),
+    "vq_to_pixels": (None, [POINTER(Grid), *[c_int32] * 4, _BYTES, *[c_int32] * 3]),
+    "vq_tokens": (c_int32, [POINTER(Level), POINTER(Grid), _INTS, c_int32]),
     "vq_distances": (c_int32, [POINTER(Level), POINTER(Grid), _FLOATS, c_int32]),
     "vq_add_codes": (None, [POINTER(Level), _INTS, c_int32, POINTER(Grid), c_int32]),
 }
@@ -129,7 +126,7 @@ def unit() -> str:
 
 def units(library: Library) -> list[str]:
     """Those that this processor has, best first."""
-    names = []
+    names: list[str] = []
     while name := library.vq_unit_name(len(names)):
         names.append(name.decode())
     return names
@@ -154,7 +151,7 @@ def _loaded() -> Library | None:
 
 
 def load(file: Path) -> Library:
-    """A built core. Raises OSError for a file that is none, or of another version; CoreError for a wrong VQCODEC_UNIT."""
+    """A built core. Raises OSError for a file that is none or another version, CoreError for a wrong VQCODEC_UNIT."""
     library = ctypes.CDLL(str(file))
     if not hasattr(library, "vq_core_version") or library.vq_core_version() != _VERSION:
         raise OSError(f"{file} is of another version")
