@@ -31,11 +31,11 @@ static uint8_t level_of(float x) {
     return (uint8_t)((y + 12582912.0f) - 12582912.0f); /* to the nearest, the even one of two */
 }
 
-EXPORTED(void, vq_to_pixels)(const Grid *grid, int32_t from_row, int32_t from_col, int32_t rows, int32_t cols,
-                            uint8_t *picture, int32_t width, int32_t top, int32_t left) {
+EXPORTED(void, vq_to_pixels)(const Grid *grid, int32_t top, int32_t left, int32_t rows, int32_t cols, uint8_t *part,
+                             int32_t width) {
     for (int32_t row = 0; row < rows; row++) {
-        const float *from = grid->values + ((int64_t)(from_row + row) * grid->cols + from_col) * 3;
-        uint8_t *to = picture + ((int64_t)(top + row) * width + left) * 3;
+        const float *from = grid->values + ((int64_t)(top + row) * grid->cols + left) * 3;
+        uint8_t *to = part + (int64_t)row * width * 3;
         for (int64_t number = 0; number < (int64_t)cols * 3; number++) to[number] = level_of(from[number]);
     }
 }

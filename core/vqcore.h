@@ -73,10 +73,9 @@ int32_t vq_run(const Layer *layers, int32_t count, const float *weights, Grid *r
    border, up to multiples of `multiple`, the picture is reflected, or its last pixels repeated if it is too small. */
 void vq_from_pixels(const uint8_t *picture, int32_t height, int32_t width, int32_t multiple, int32_t top, int32_t left,
                     Grid *grid);
-/* Part of a grid, in [-1, 1] or so, to pixels of a picture of `width`: rows x cols from (from_row, from_col) of the grid
-   on to (top, left) of the picture. */
-void vq_to_pixels(const Grid *grid, int32_t from_row, int32_t from_col, int32_t rows, int32_t cols, uint8_t *picture,
-                  int32_t width, int32_t top, int32_t left);
+/* Part of a grid, in [-1, 1] or so: rows x cols from (top, left) on to a part of a picture that is `width` wide. */
+void vq_to_pixels(const Grid *grid, int32_t top, int32_t left, int32_t rows, int32_t cols, uint8_t *part,
+                  int32_t width);
 
 /* ---- levels of quantisation ---- */
 

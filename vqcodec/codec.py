@@ -23,16 +23,12 @@ from vqcodec.bitstream import (
     stream_overhead,
     write_stream,
 )
+from vqcodec.cards.engines import load_core_engine, load_torch_engine
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import DEFAULT_MODEL, check_model_id, find_model
 from vqcodec.cards.model_card import ModelCard, ModelFolder
-from vqcodec.cards.weight_files import network_from_file, weights_from_file
-from vqcodec.compute.choice import is_cpu
 from vqcodec.models.core_engine import CoreEngine
-from vqcodec.models.core_networks import core_computes
-from vqcodec.models.engine import Engine, Floats, Tokens
-from vqcodec.native.library import core
-from vqcodec.native.networks import WeightsError
+from vqcodec.models.engine import Engine, Floats, TimedStep, Tokens
 from vqcodec.pictures.image import (
     DEFAULT_MAX_PIXELS,
     LoadedImage,
@@ -106,19 +102,8 @@ class Codec:
         CoreError.
         """
         model = find_model(name_or_path)
-        library = core() if dtype is None and core_computes(model.card.autoencoder) and is_cpu(device) else None
-        if library is None:
-            from vqcodec.compute.devices import choose_device, fast_dtype
-
-            chosen = choose_device(device)
-            return cls.of_network(model, load_network(model), chosen, dtype or fast_dtype(chosen))
-        weights = weights_from_file(model.weights_path, model.card.weights_sha256, f"model {model.card.name}")
-        try:
-            return cls(model, CoreEngine(library, weights, model.card.autoencoder))
-        except WeightsError as error:
-            raise ModelError(
-                f"{model.weights_path}: the weights do not fit the card's configuration; get it again ({error})"
-            ) from error
+        engine = load_core_engine(model, device) if dtype is None else None
+        return cls(model, engine or load_torch_engine(model, device, dtype))
 
     @classmethod
     def of_network(cls, model: ModelFolder, network: Autoencoder, device: torch.device, dtype: torch.dtype) -> Codec:
@@ -128,21 +113,16 @@ class Codec:
         return cls(model, TorchEngine(network, device, dtype))
 
     @property
-    def engine(self) -> str:
-        """What computes: "native" for the core in C, or "torch"."""
-        return "native" if isinstance(self._engine, CoreEngine) else "torch"
+    def arithmetic(self) -> str:
+        """What computes: "native", the core in C, or torch in "float32", "bfloat16" or "float16"."""
+        return "native" if isinstance(self._engine, CoreEngine) else str(self.dtype).removeprefix("torch.")
 
     @cached_property
     def _on_torch(self) -> TorchEngine:
         """The networks on torch, for whoever needs gradients or activations; loaded at the first use."""
         from vqcodec.models.torch_engine import TorchEngine
 
-        if isinstance(self._engine, TorchEngine):
-            return self._engine
-        from vqcodec.compute.devices import choose_device, fast_dtype
-
-        cpu = choose_device("cpu")
-        return TorchEngine(load_network(self.model), cpu, fast_dtype(cpu))
+        return self._engine if isinstance(self._engine, TorchEngine) else load_torch_engine(self.model, "cpu", None)
 
     @property
     def network(self) -> Autoencoder:
@@ -152,12 +132,16 @@ class Codec:
     @property
     def device(self) -> torch.device:
         """Of the networks on torch."""
-        return self._on_torch.tiled.device
+        import torch
+
+        return torch.device("cpu") if isinstance(self._engine, CoreEngine) else self._on_torch.tiled.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the convolutions on torch."""
-        return self._on_torch.tiled.dtype
+        from vqcodec.compute.devices import fast_dtype
+
+        return fast_dtype(self.device) if isinstance(self._engine, CoreEngine) else self._on_torch.tiled.dtype
 
     @property
     def card(self) -> ModelCard:
@@ -303,6 +287,10 @@ class Codec:
         )
         return DecodedStream(loaded, stream, used)
 
+    def timed_steps(self) -> list[TimedStep]:
+        """Of its networks, for measurements of speed: see `vqcodec.models.engine.Engine.timed_steps`."""
+        return self._engine.timed_steps()
+
     def read(self, data: bytes, *, allow_partial: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS) -> Stream:
         """The tokens of a stream, without running the networks. Raises a StreamError."""
         return read_stream(data, self._expect_model, allow_partial=allow_partial, max_pixels=max_pixels)
@@ -320,7 +308,7 @@ class Codec:
         levels = self._check_levels(levels)
         if isinstance(images, np.ndarray):
             return self._engine.tokenize(images.astype(np.float32, copy=False), levels)
-        if self.engine == "torch":
+        if not isinstance(self._engine, CoreEngine):
             return self._on_torch.tiled.tokenize(images, levels)
         import torch
 
@@ -378,16 +366,6 @@ class Codec:
         if not 1 <= levels <= most:
             raise ValueError(f"levels {levels}: model {self.card.name} has 1 to {most}")
         return levels
-
-
-def load_network(model: ModelFolder) -> Autoencoder:
-    """The networks of a model, float32, on the CPU. Raises ModelError for missing, damaged or other weights."""
-    from vqcodec.models.building import build_autoencoder
-
-    card = model.card
-    return network_from_file(
-        model.weights_path, card.weights_sha256, f"model {card.name}", lambda: build_autoencoder(card.autoencoder)
-    )
 
 
 def _as_loaded(image: ImageLike, max_pixels: int) -> LoadedImage:

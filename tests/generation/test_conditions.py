@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from vqcodec.benchmarks.speed.stages import synthetic_picture
+from vqcodec.cards.engines import load_network
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.model_card import ModelFolder, load_model_folder
-from vqcodec.codec import Codec, load_network
+from vqcodec.codec import Codec
 from vqcodec.generation.conditions import CONDITIONS, LOW_RESOLUTIONS, Condition, enlarged, like_when_shrunk
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
 from vqcodec.models.network_input import one_hot

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from vqcodec.models.config import AutoencoderConfig
 from vqcodec.models.core_models import CoreModel, Tokens, core_model, nearest
 from vqcodec.models.core_networks import receptive_radius
-from vqcodec.models.engine import Choose, check_images, latent_shape
+from vqcodec.models.engine import Choose, TimedStep, check_images, latent_shape
 from vqcodec.native.levels import CoreLevel
 from vqcodec.native.library import Library
 from vqcodec.native.networks import Floats, as_grid, stride_of
@@ -68,9 +69,7 @@ class CoreEngine:
             bottom, right = min(height, row.inner.stop * self._factor), min(width, col.inner.stop * self._factor)
             if top < bottom and left < right:
                 kept = row.kept.start * self._factor, col.kept.start * self._factor
-                size = bottom - top, right - left
-                at = picture.ctypes.data
-                self._library.vq_to_pixels(as_grid(decoded), *kept, *size, at, width, top, left)
+                self._to_pixels(decoded, kept, picture[top:bottom, left:right])
         return picture
 
     def analyse(self, pixels: Pixels) -> list[Floats]:
@@ -87,6 +86,16 @@ class CoreEngine:
                 inside = part[_places(row.kept, stride), _places(col.kept, stride)]
                 target[_places(row.inner, stride), _places(col.inner, stride)] = inside
         return whole
+
+    def timed_steps(self) -> list[TimedStep]:
+        return [
+            (self, "_from_pixels", "tensor conversion", None),
+            (self._model, "analyse", "Encoder", None),
+            (self._model, "choose_tokens", "quantisation", None),
+            (self._model, "decode", "Decoder", None),
+            *((quantizer, "latent", "look-up", "Decoder") for quantizer in self._model.quantizers),
+            (self, "_to_pixels", "pixel conversion", None),
+        ]
 
     def analysis_of(self, found: Any) -> list[Floats]:
         latents: Floats = found.tensors[0].float().cpu().numpy()
@@ -137,15 +146,19 @@ class CoreEngine:
         return tiles(rows, cols, halo, side, align=2 * max(self._strides))
 
     def _cut_pixels(self, pixels: Pixels) -> _Cut:
+        return partial(self._from_pixels, np.ascontiguousarray(pixels))
+
+    def _from_pixels(self, pixels: Pixels, top: int, left: int, rows: int, cols: int) -> Floats:
+        made = np.empty((rows, cols, 3), np.float32)
         height, width = pixels.shape[:2]
-        contiguous = np.ascontiguousarray(pixels)
+        self._library.vq_from_pixels(pixels.ctypes.data, height, width, self._factor, top, left, as_grid(made))
+        return made
 
-        def cut(top: int, left: int, rows: int, cols: int) -> Floats:
-            made = np.empty((rows, cols, 3), np.float32)
-            self._library.vq_from_pixels(contiguous.ctypes.data, height, width, self._factor, top, left, as_grid(made))
-            return made
-
-        return cut
+    def _to_pixels(self, decoded: Floats, kept: tuple[int, int], part: Pixels) -> None:
+        """Put what is decoded, from `kept` on, into a part of a picture."""
+        rows, cols = part.shape[:2]
+        width = part.strides[0] // 3
+        self._library.vq_to_pixels(as_grid(decoded), *kept, rows, cols, part.ctypes.data, width)
 
 
 @dataclass(frozen=True)

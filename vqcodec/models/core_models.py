@@ -34,6 +34,7 @@ class CoreModel(ABC):
     """
 
     analysis_strides: tuple[Fraction, ...]
+    quantizers: list[CoreQuantizer]
 
     @abstractmethod
     def analyse(self, pixels: Floats) -> list[Floats]:
@@ -122,6 +123,7 @@ class CompactModel(CoreModel):
         self._quantizer = CoreQuantizer(
             library, weights, "quantizer", config, slice(0, config.levels), networks.latent_channels
         )
+        self.quantizers = [self._quantizer]
         self._channels = networks.latent_channels
         self._embedding = embedding_of(weights, "level_embedding", config.levels, self._channels)
         self._encoder = core_networks.compact_encoder(library, weights, networks)
@@ -151,6 +153,7 @@ class HierarchicalModel(CoreModel):
         levels = slice(0, coarse), slice(coarse, config.levels)
         self._coarse = CoreQuantizer(library, weights, "coarse", config, levels[0], self._channels[0])
         self._fine = CoreQuantizer(library, weights, "fine", config, levels[1], self._channels[1])
+        self.quantizers = [self._coarse, self._fine]
         self.analysis_strides = (Fraction(1, self._factor), Fraction(1), Fraction(2))
         self._analysis = core_networks.hierarchical_analysis(library, weights, networks)
         self._fine_analysis = core_networks.hierarchical_fine_analysis(library, weights, networks)

@@ -38,6 +38,8 @@ class LevelInput(Protocol):
         """That of the nearest codes, over all positions."""
 
 
+#: owner and name of a function, its step, and the step that it is a part of, from which its time is taken off
+TimedStep: TypeAlias = tuple[Any, str, str, str | None]
 #: number of a level and what it is given to the tokens (rows, cols) that it shall have
 Choose: TypeAlias = Callable[[int, LevelInput], Tokens]
 
@@ -67,6 +69,10 @@ class Engine(Protocol):
     def analysis_of(self, found: Any) -> Any:
         """The same of latents that were found in another way than by the Encoder, a
         `vqcodec.models.autoencoder.Analysis` of one latent."""
+
+    def timed_steps(self) -> list[TimedStep]:
+        """What a measurement of speed times: "tensor conversion", "Encoder", "quantisation", "look-up", "Decoder" and
+        "pixel conversion"."""
 
     def choose_tokens(self, analysis: Any, levels: int, choose: Choose) -> None:
         """Ask for the tokens of the first levels, one after the other, each level given what those before it leave."""

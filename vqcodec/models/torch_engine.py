@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqcodec.models.autoencoder import Analysis, Autoencoder
-from vqcodec.models.engine import Choose, Floats, Tokens
+from vqcodec.models.engine import Choose, Floats, TimedStep, Tokens
 from vqcodec.models.level import Level
 from vqcodec.models.quantizer import as_vectors, nearest
 from vqcodec.models.tiled import TiledAutoencoder
@@ -43,6 +44,17 @@ class TorchEngine:
 
     def analyse(self, pixels: Pixels) -> Analysis:
         return self.tiled.analyse(to_tensor(pixels, self._factor))
+
+    def timed_steps(self) -> list[TimedStep]:
+        network, here = self.tiled.network, sys.modules[__name__]
+        return [
+            (here, "to_tensor", "tensor conversion", None),
+            (network, "analyse", "Encoder", None),
+            (network, "choose_tokens", "quantisation", None),
+            (network, "detokenize", "Decoder", None),
+            *((quantizer, "latent", "look-up", "Decoder") for quantizer in network.quantizers),
+            (here, "from_tensor", "pixel conversion", None),
+        ]
 
     def analysis_of(self, found: Analysis) -> Analysis:
         return found

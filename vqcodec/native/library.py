@@ -88,7 +88,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "vq_plan": (c_int64, [POINTER(Layer), c_int32, POINTER(Grid), POINTER(c_int64), c_int32]),
     "vq_run": (c_int32, [POINTER(Layer), c_int32, _FLOATS, POINTER(Grid), _FLOATS, c_int32]),
     "vq_from_pixels": (None, [_BYTES, *[c_int32] * 5, POINTER(Grid)]),
-    "vq_to_pixels": (None, [POINTER(Grid), *[c_int32] * 4, _BYTES, *[c_int32] * 3]),
+    "vq_to_pixels": (None, [POINTER(Grid), *[c_int32] * 4, _BYTES, c_int32]),
     "vq_tokens": (c_int32, [POINTER(Level), POINTER(Grid), _INTS, c_int32]),
     "vq_distances": (c_int32, [POINTER(Level), POINTER(Grid), _FLOATS, c_int32]),
     "vq_add_codes": (None, [POINTER(Level), _INTS, c_int32, POINTER(Grid), c_int32]),
@@ -132,8 +132,19 @@ def units(library: Library) -> list[str]:
     return names
 
 
+_wanted_threads: int | None = None
+
+
+def use_threads(count: int | None) -> None:
+    """Let the core take so many threads in this process, whatever the variables say; None for what they say."""
+    global _wanted_threads
+    _wanted_threads = count
+
+
 def thread_count() -> int:
     """How many threads the core takes. Raises CoreError."""
+    if _wanted_threads:
+        return _wanted_threads
     value = os.environ.get("VQCODEC_THREADS") or os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if not value:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -100,7 +100,8 @@ class Network:
     @staticmethod
     def _copied(grid: Grid, array: Floats) -> Floats:
         shape = (grid.rows, grid.cols, grid.stride)
-        return array[: grid.rows * grid.cols * grid.stride].reshape(shape).copy()
+        made: Floats = array[: grid.rows * grid.cols * grid.stride].reshape(shape).copy()
+        return made
 
 
 @dataclass(frozen=True)
