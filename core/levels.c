@@ -14,11 +14,11 @@ typedef struct {
 
 /* What is looked up for the latents x (count, stride): (count, D padded to 16). */
 static void project(const Level *level, const float *x, int32_t stride, int32_t count, float *vectors) {
-    const int32_t width = padded(level->dimension < 5 ? 5 : level->dimension);
+    const int32_t width = (level->dimension + 15) / 16 * 16;
     const int32_t made = level->dimension - (level->lookup == VQ_LIFTED);
     float block[VECTORS_AT_ONCE * 16];
     for (int32_t first = 0; first < width; first += 16) {
-        const Finish task = {.bias = level->bias + first, .to = vectors + first, .stride = width, .channels = 16};
+        const Finish task = {.bias = level->bias + first, .to = vectors + first, .stride = width};
         vq_kernels()->multiply(x, stride, level->channels, count, level->project + (int64_t)first * level->channels,
                                block);
         vq_kernels()->finish(&task, block, count);
@@ -40,7 +40,7 @@ static void look_up(Team *team, int member, void *context) {
     const LookUp *task = context;
     const Level *level = task->level;
     const Grid *grid = task->grid;
-    const int32_t width = padded(level->dimension < 5 ? 5 : level->dimension);
+    const int32_t width = (level->dimension + 15) / 16 * 16;
     const int32_t codes_stride = (level->codes + 15) / 16 * 16;
     const int64_t all = (int64_t)grid->rows * grid->cols;
     float vectors[VECTORS_AT_ONCE * MOST_DIMENSIONS];

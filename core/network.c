@@ -32,8 +32,8 @@ static int32_t patch_side(const Layer *layer) { return layer->factor + 2 * layer
 
 /* ---- one layer, by all threads of a team ---- */
 
-static Finish finish_of(const Run *run, const Layer *layer, int32_t channels) {
-    return (Finish){.bias = run->weights + layer->bias, .channels = channels, .silu = layer->flags & VQ_SILU};
+static Finish finish_of(const Run *run, const Layer *layer) {
+    return (Finish){.bias = run->weights + layer->bias, .silu = layer->flags & VQ_SILU};
 }
 
 static void normalise_all(Run *run, Team *team, const Layer *layer, Grid *x) {
@@ -73,7 +73,7 @@ static void run_convolve1(Run *run, Team *team, const Layer *layer, float *own) 
         const int32_t count = (int32_t)most(0, least(POSITIONS_AT_ONCE, (int32_t)(all - first)));
         for (int32_t block = 0; block < f * f * blocks; block++) {
             const int32_t group = block / blocks, channel = block % blocks * 16;
-            Finish task = finish_of(run, layer, least(16, y.stride - channel));
+            Finish task = finish_of(run, layer);
             task.bias += block * 16;
             vq_kernels()->multiply(x.values + first * x.stride, x.stride, layer->inputs, count,
                                    run->weights + layer->weight + block * block_floats, own);
@@ -113,7 +113,7 @@ static void run_patches(Run *run, Team *team, const Layer *layer, float *own) {
             }
         }
         for (int32_t block = 0; block < y.stride / 16; block++) {
-            Finish task = finish_of(run, layer, 16);
+            Finish task = finish_of(run, layer);
             task.bias += block * 16;
             task.to = y.values + first * y.stride + block * 16;
             task.added = layer->flags & VQ_ADDED ? run->registers[layer->second].values + (task.to - y.values) : 0;
@@ -212,8 +212,8 @@ static void run_by_position(Run *run, Team *team, const Layer *layer) {
 static int32_t fits(const Layer *layer, const Grid *x, const Grid *other, const Grid *y) {
     if (x->rows < 1 || x->channels != layer->inputs || layer->inputs < 1 || layer->outputs < 1) return 0;
     if (layer->flags & VQ_NORMALISED && layer->kind != VQ_CONVOLVE3) return 0;
-    if (layer->kind <= VQ_CONVOLVE1 && layer->inputs <= 4) return 0;
-    if (layer->kind <= VQ_PATCHES && layer->outputs <= 4) return 0;
+    if (layer->kind <= VQ_CONVOLVE1 && layer->inputs == 3) return 0;
+    if (layer->kind <= VQ_PATCHES && layer->outputs == 3) return 0;
     if (layer->kind == VQ_CONVOLVE3 && layer->to == layer->from) return 0;
     if (layer->flags & VQ_ADDED)
         return other->rows == y->rows && other->cols == y->cols && other->channels == y->channels;

@@ -25,8 +25,8 @@ int32_t vq_unit_choose(const char *name);
 
 /* ---- networks ---- */
 
-/* Numbers (rows, cols, channels), position by position, each of `stride` floats of which the last may be unused zeros:
-   3 or 4 channels take as many, others a multiple of 16. */
+/* Numbers (rows, cols, channels), position by position, each of `stride` floats: 3 where there are 3 channels, as pixels
+   have; else the next multiple of 16, the last ones being zeros. */
 typedef struct {
     int32_t rows, cols, channels, stride;
     float *values;

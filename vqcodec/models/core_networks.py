@@ -15,8 +15,8 @@ from vqcodec.models.config import AutoencoderConfig, CompactConfig, Hierarchical
 from vqcodec.native.library import Library
 from vqcodec.native.networks import DIFFERENCE, SHIFT, SUM, Floats, Network, NetworkBuilder, WeightsError
 
-#: channels with fewer are for pixels
-_FEWEST_CHANNELS: Final = 5
+#: a grid of so many channels is one of pixels
+_PIXEL: Final = 3
 
 
 def core_computes(config: AutoencoderConfig) -> bool:
@@ -24,11 +24,11 @@ def core_computes(config: AutoencoderConfig) -> bool:
     if config.label_map or config.quantizer.codebook == "gumbel" or config.quantizer.code_dimension > 256:
         return False
     networks = config.networks
-    return isinstance(networks, CompactConfig | HierarchicalConfig) and min(_widths(networks)) >= _FEWEST_CHANNELS
+    return isinstance(networks, CompactConfig | HierarchicalConfig) and _PIXEL not in _widths(networks)
 
 
 def _widths(networks: NetworksConfig) -> list[int]:
-    """The fewest channels there are."""
+    """How many channels there are, in all places."""
     if isinstance(networks, CompactConfig):
         encoder = zip(networks.encoder_widths, networks.encoder_hidden, strict=True)
         decoder = zip(networks.decoder_widths, networks.decoder_hidden, strict=True)

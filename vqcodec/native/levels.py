@@ -41,7 +41,7 @@ class CoreLevel:
             if name not in weights or weights[name].shape != shape:
                 raise WeightsError(f"{name}: not there, or not {shape}")
         project = weights["project_in.weight"]
-        width = -(-max(5, dimension) // 16) * 16
+        width = -(-dimension // 16) * 16
         padded = np.zeros((width, self.channels), np.float32)
         padded[:made] = project
         layer = Layer(kind=CONVOLVE1, inputs=self.channels, outputs=width, factor=1)
