@@ -212,13 +212,14 @@ static void run_by_position(Run *run, Team *team, const Layer *layer) {
 static int32_t fits(const Layer *layer, const Grid *x, const Grid *other, const Grid *y) {
     if (x->rows < 1 || x->channels != layer->inputs || layer->inputs < 1 || layer->outputs < 1) return 0;
     if (layer->flags & VQ_NORMALISED && layer->kind != VQ_CONVOLVE3) return 0;
-    if (layer->kind <= VQ_CONVOLVE1 && layer->inputs == 3) return 0;
-    if (layer->kind <= VQ_PATCHES && layer->outputs == 3) return 0;
+    if (layer->kind <= VQ_CONVOLVE1 && x->stride % 16) return 0;
     if (layer->kind == VQ_CONVOLVE3 && layer->to == layer->from) return 0;
     if (layer->flags & VQ_ADDED)
-        return other->rows == y->rows && other->cols == y->cols && other->channels == y->channels;
+        return other->rows == y->rows && other->cols == y->cols && other->channels == y->channels &&
+               other->stride == y->stride;
     if (layer->kind < VQ_JOIN) return 1;
-    return other->rows > 0 && (layer->kind == VQ_JOIN || other->channels == x->channels);
+    return other->rows > 0 &&
+           (layer->kind == VQ_JOIN || (other->channels == x->channels && other->stride == x->stride));
 }
 
 /* The shape of what a layer gives; 0 rows if it cannot be. */
@@ -228,9 +229,12 @@ static Grid shape_after(const Layer *layer, const Grid *registers) {
     Grid y = {x.rows, x.cols, layer->outputs, padded(layer->outputs), 0};
     switch (layer->kind) {
     case VQ_CONVOLVE3: break;
-    case VQ_CONVOLVE1:
+    case VQ_CONVOLVE1: y.rows *= f, y.cols *= f; break;
     case VQ_SPREAD:
-    case VQ_LAPPED: y.rows *= f, y.cols *= f; break;
+    case VQ_LAPPED:
+        y.rows *= f, y.cols *= f;
+        y.stride = y.channels;
+        break;
     case VQ_PATCHES:
     case VQ_GATHER:
         if (x.rows % f || x.cols % f) return (Grid){0};
@@ -238,12 +242,11 @@ static Grid shape_after(const Layer *layer, const Grid *registers) {
         break;
     case VQ_JOIN:
     case VQ_SUM:
-    case VQ_DIFFERENCE:
-        y.rows = least(x.rows, other.rows), y.cols = least(x.cols, other.cols);
-        break;
+    case VQ_DIFFERENCE: y.rows = least(x.rows, other.rows), y.cols = least(x.cols, other.cols); break;
     case VQ_SHIFT: break;
     default: return (Grid){0};
     }
+    if (layer->kind > VQ_JOIN) y.stride = x.stride;
     return fits(layer, &x, &other, &y) ? y : (Grid){0};
 }
 

@@ -25,8 +25,9 @@ int32_t vq_unit_choose(const char *name);
 
 /* ---- networks ---- */
 
-/* Numbers (rows, cols, channels), position by position, each of `stride` floats: 3 where there are 3 channels, as pixels
-   have; else the next multiple of 16, the last ones being zeros. */
+/* Numbers (rows, cols, channels), position by position, each of `stride` floats: as many as channels for pixels,
+   which VQ_SPREAD and VQ_LAPPED give and VQ_GATHER and VQ_PATCHES take; else the next multiple of 16, the last ones being
+   zeros. */
 typedef struct {
     int32_t rows, cols, channels, stride;
     float *values;

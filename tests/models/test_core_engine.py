@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import reference_pixels
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vqcodec.models.autoencoder import Autoencoder
 from vqcodec.models.building import build_autoencoder
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, HierarchicalConfig, QuantizerConfig
 from vqcodec.models.core_engine import CoreEngine
@@ -52,18 +54,28 @@ CONFIGS = {
 
 
 def engines(name: str) -> tuple[CoreEngine, TorchEngine]:
-    """Of the same random weights, none at zero."""
+    """Of the same random weights."""
+    network = random_network(name)
+    assert LIBRARY is not None
+    engine = CoreEngine(LIBRARY, weights_of(network), CONFIGS[name])
+    return engine, TorchEngine(network, torch.device("cpu"), torch.float32)
+
+
+def random_network(name: str) -> Autoencoder:
+    """No weight at zero."""
     torch.manual_seed(3)
     network = build_autoencoder(CONFIGS[name])
     with torch.no_grad():
-        for key, value in network.named_parameters():
+        for value in network.parameters():
             value += 0.1 * torch.randn(value.shape) / max(1, value[0].numel() ** 0.5 if value.ndim else 1)
         for key, value in network.named_buffers():
             if key.endswith(("mean", "variance")):
                 value += 0.1 * torch.rand(value.shape)
-    weights = {key: value.detach().numpy().copy() for key, value in network.state_dict().items()}
-    assert LIBRARY is not None
-    return CoreEngine(LIBRARY, weights, CONFIGS[name]), TorchEngine(network, torch.device("cpu"), torch.float32)
+    return network
+
+
+def weights_of(network: Autoencoder) -> dict[str, np.ndarray]:
+    return {key: value.detach().numpy().copy() for key, value in network.state_dict().items()}
 
 
 def picture(width: int, height: int, seed: int = 0) -> np.ndarray:
@@ -85,6 +97,20 @@ def test_it_gives_what_torch_gives(name: str, size: tuple[int, int]) -> None:
         np.testing.assert_allclose(made, reference.detokenize([g[None] for g in expected]), rtol=0, atol=1e-4)
         painted = native.paint(expected, *size).astype(int)
         assert np.abs(painted - reference.paint(expected, *size)).max() <= 1
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_it_gives_the_bits_of_a_decoder_and_an_encoder_written_from_the_format(name: str) -> None:
+    weights, config = weights_of(random_network(name)), CONFIGS[name]
+    native, _ = engines(name)
+    for size in ((53, 36), (16, 40)):
+        rgb = picture(*size)
+        for levels in {1, config.levels}:
+            tokens = native.tokenize_pixels(rgb, levels)
+            expected = reference_pixels.encode(weights, config.to_dict(), rgb, levels)
+            assert all(np.array_equal(ours, theirs) for ours, theirs in zip(tokens, expected, strict=True))
+            painted = reference_pixels.decode(weights, config.to_dict(), expected, size)
+            assert np.array_equal(native.paint(tokens, *size), painted)
 
 
 @pytest.mark.parametrize("name", ["compact", "strides", "hierarchical", "hierarchical, two coarse"])
@@ -169,13 +195,13 @@ def test_shapes_are_checked() -> None:
 @pytest.mark.parametrize("damage", ["missing", "shape"])
 def test_weights_of_another_model_are_refused(name: str, damage: str) -> None:
     network = build_autoencoder(CONFIGS["compact"])
-    weights = {key: value.detach().numpy() for key, value in network.state_dict().items()}
+    weights = weights_of(network)
     if damage == "missing":
         del weights[name]
     else:
         weights[name] = weights[name][1:]
     assert LIBRARY is not None
-    with pytest.raises(WeightsError, match="expected|not there"):
+    with pytest.raises(WeightsError, match=r"expected|not there"):
         CoreEngine(LIBRARY, weights, CONFIGS["compact"])
 
 
@@ -188,5 +214,4 @@ def test_what_the_core_does_not_know() -> None:
     compact = CONFIGS["compact"]
     assert core_computes(compact)
     assert not core_computes(replace(compact, quantizer=replace(_CODES, codebook="gumbel")))
-    assert not core_computes(replace(compact, networks=replace(_COMPACT, latent_channels=3)))
     assert not core_computes(AutoencoderConfig(_COMPACT, _CODES, label_map="edges"))

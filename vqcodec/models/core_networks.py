@@ -7,7 +7,6 @@ then outputs, then those for what lies between; a residual block takes one more.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import numpy as np
 
@@ -15,29 +14,12 @@ from vqcodec.models.config import AutoencoderConfig, CompactConfig, Hierarchical
 from vqcodec.native.library import Library
 from vqcodec.native.networks import DIFFERENCE, SHIFT, SUM, Floats, Network, NetworkBuilder, WeightsError
 
-#: a grid of so many channels is one of pixels
-_PIXEL: Final = 3
-
 
 def core_computes(config: AutoencoderConfig) -> bool:
     """Whether the core knows these networks and levels."""
     if config.label_map or config.quantizer.codebook == "gumbel" or config.quantizer.code_dimension > 256:
         return False
-    networks = config.networks
-    return isinstance(networks, CompactConfig | HierarchicalConfig) and _PIXEL not in _widths(networks)
-
-
-def _widths(networks: NetworksConfig) -> list[int]:
-    """How many channels there are, in all places."""
-    if isinstance(networks, CompactConfig):
-        encoder = zip(networks.encoder_widths, networks.encoder_hidden, strict=True)
-        decoder = zip(networks.decoder_widths, networks.decoder_hidden, strict=True)
-        hidden = [int(width * share) for pairs in (encoder, decoder) for width, share in pairs]
-        return [networks.latent_channels, *networks.encoder_widths, *networks.decoder_widths, *hidden]
-    assert isinstance(networks, HierarchicalConfig)
-    shares = zip(networks.widths, networks.decoder_hidden, strict=True)
-    hidden = [int(width * share) for width, share in shares] + [width // 2 for width in networks.widths]
-    return [*networks.latent_channels, *networks.widths, *hidden]
+    return isinstance(config.networks, CompactConfig | HierarchicalConfig)
 
 
 def receptive_radius(networks: NetworksConfig) -> tuple[int, int]:

@@ -26,8 +26,8 @@ _ALIGNMENT: Final = 64
 
 
 def stride_of(channels: int) -> int:
-    """Floats that a position of so many channels takes: pixels have 3."""
-    return channels if channels == 3 else -(-channels // 16) * 16
+    """Floats that a position of so many channels takes, but in grids of pixels, where it takes as many."""
+    return -(-channels // 16) * 16
 
 
 def as_grid(array: Floats, channels: int | None = None) -> Grid:

@@ -1,0 +1,51 @@
+"""Golden streams decode to the same pixels, golden pictures become the same tokens: for ever, on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vqcodec.cards.errors import ModelError
+from vqcodec.codec import Codec
+from vqcodec.native.library import core
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "pixels_v1"
+EXPECTED = json.loads((GOLDEN / "golden.json").read_text(encoding="utf-8"))
+
+pytestmark = pytest.mark.skipif(core() is None, reason="the core in C is not there")
+
+
+def codec_and_stream(name: str) -> tuple[Codec, bytes]:
+    folder = GOLDEN / name
+    try:
+        codec = Codec.load(folder if folder.is_dir() else name, device="cpu")
+    except ModelError:
+        pytest.skip(f"{name} is not installed")
+    stream = folder / "stream.vq" if folder.is_dir() else GOLDEN / f"{name}.vq"
+    return codec, stream.read_bytes()
+
+
+def sha256(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_golden_streams_have_their_pixels(name: str) -> None:
+    codec, stream = codec_and_stream(name)
+    for levels, expected in enumerate(EXPECTED[name]["pixels"], start=1):
+        assert sha256(codec.decode_stream(stream, levels=levels).image.rgb) == expected
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_golden_picture_becomes_its_tokens(name: str) -> None:
+    codec, stream = codec_and_stream(name)
+    made = codec.encode(GOLDEN / "picture.png")
+    for data in (made, stream):
+        assert [sha256(grid.indices.astype("<u4")) for grid in codec.read(data).tokens.levels] == EXPECTED[name][
+            "tokens"
+        ]
+    assert made == stream
