@@ -98,6 +98,12 @@ def test_its_state_is_carried_over() -> None:
     assert learn(first, real, made) == learn(second, real, made)
 
 
+def test_its_weight_rises() -> None:
+    config = AdversaryConfig(weight=0.4, start=100, rise_steps=50)
+    assert [config.weight_at(step) for step in (100, 125, 150, 1000)] == pytest.approx([0.0, 0.2, 0.4, 0.4])
+    assert replace(config, rise_steps=0).weight_at(100) == 0.4
+
+
 @pytest.mark.parametrize(
     ("config", "step", "active"), [((0.8, 5), 4, False), ((0.8, 5), 5, True), ((0.0, 0), 9, False)]
 )

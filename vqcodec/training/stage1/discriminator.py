@@ -126,7 +126,8 @@ def adaptive_weight(reconstruction_gradient: Tensor, adversarial_gradient: Tenso
 class AdversaryConfig:
     """weight: of the adversarial loss, on top of the adaptive weight; 0 for no discriminator.
 
-    start: the step from which on the discriminator learns and is listened to, counted in steps of the trainer.
+    start: the step from which on the discriminator learns, counted in steps of the trainer. rise_steps: over so many
+    steps more it is listened to more and more; at once with 0.
     kind: "patch", PatchGAN on all pixels, or "features", on what VGG16 sees for LPIPS, see `LossWeights.vgg_crops`.
     by_level: factors of pictures with 1, 2, ... levels, () for 1. weight_interval: steps between two computations of
     the adaptive weight; with more than 1 it follows them smoothly.
@@ -139,6 +140,11 @@ class AdversaryConfig:
     learning_rate: float = 2e-4
     by_level: tuple[float, ...] = ()
     weight_interval: int = 1
+    rise_steps: int = 0
+
+    def weight_at(self, step: int) -> float:
+        """Of the adversarial loss, at a step from `start` on."""
+        return self.weight * min(1.0, (step - self.start) / self.rise_steps) if self.rise_steps else self.weight
 
 
 class Adversary:

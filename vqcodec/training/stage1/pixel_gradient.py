@@ -80,7 +80,7 @@ class PixelGradient:
         real, seen = (compared.real, compared.made) if on_features else (part.images, pixels)
         adversarial = adversary.adversarial_loss(seen, compared.levels if on_features else part.levels)
         terms["adversarial"] = adversarial
-        scale = adversary.config.weight
+        scale = adversary.config.weight_at(step)
         if self._adaptive_weight is None or step % adversary.config.weight_interval == 0:
             by_loss = torch.autograd.grad(weighted, pixels, retain_graph=True)[0]
             by_adversary = torch.autograd.grad(adversarial, pixels, retain_graph=True)[0]

@@ -142,7 +142,12 @@ def _photo_5() -> Stage1Recipe:
         vgg_crops=16,
     )
     adversary = AdversaryConfig(
-        kind="features", weight=0.5, start=4_000, by_level=(1.0, 1.0, 1.0, 0.7, 0.4, 0.3), weight_interval=16
+        kind="features",
+        weight=0.3,
+        start=3_500,
+        rise_steps=2_000,
+        by_level=(1.0, 1.0, 1.0, 0.7, 0.4, 0.3),
+        weight_interval=16,
     )
     training = Stage1Config(
         steps=400_000,
