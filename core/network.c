@@ -152,6 +152,7 @@ static void run_spread(Run *run, Team *team, const Layer *layer) {
             const int64_t to = (row * y.cols + col) * y.stride;
             for (int32_t c = 0; c < y.channels; c++)
                 y.values[to + c] = added ? from[c * f * f] + added[to + c] : from[c * f * f];
+            for (int32_t c = y.channels; c < y.stride; c++) y.values[to + c] = 0;
         }
     }
 }
