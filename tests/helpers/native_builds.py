@@ -69,7 +69,5 @@ def _setup(name: str, folder: Path) -> Path:
 
 
 def _run(command: list[str], variables: dict[str, str]) -> None:
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -240,10 +240,10 @@ def everything(sizes: Library, threads: int, base: int | None = None) -> Program
     latents[3, 4] = 0
     latents[5, 6, 7] = np.nan
     grid, _ = program.grid(latents, "what levels leave")
-    level_of = {name: _level(program, random, *shape) for name, shape in LEVELS.items()}
-    for name, level in level_of.items():
+    for name, shape in LEVELS.items():
+        level, _ = random_level(program, random, *shape)
         tokens = program.place(np.zeros((11, 13), np.int32), f"tokens, {name}")
-        distances = program.place(np.zeros((11, 13, LEVELS[name][0]), np.float32), f"distances, {name}")
+        distances = program.place(np.zeros((11, 13, shape[0]), np.float32), f"distances, {name}")
         program.call("vq_distances", level, grid, distances, threads)
         program.call("vq_tokens", level, grid, tokens, 1, threads)
         back, _ = program.grid(random.normal(size=(11, 13, 33)).astype(np.float32), f"codes, {name}")
@@ -254,32 +254,39 @@ def everything(sizes: Library, threads: int, base: int | None = None) -> Program
 
 #: name -> codes, dimensions, how they are looked up
 LEVELS = {"euclidean": (37, 5, EUCLIDEAN), "unit": (64, 8, UNIT), "lifted": (50, 17, LIFTED)}
+INVERSE_DEVIATION, LIFT = 1.7, 0.6
 
 
-def _level(program: Program, random: np.random.Generator, codes: int, dimension: int, lookup: int) -> Address:
-    """For latents of 33 channels; two of the codes are the same."""
+def random_level(
+    program: Program, random: np.random.Generator, codes: int, dimension: int, lookup: int
+) -> tuple[Address, dict[str, Any]]:
+    """A Level for latents of 33 channels, and what it is made of; two of the codes are the same."""
     made, width = dimension - (lookup == LIFTED), padded(max(dimension, 5))
-    layer = Layer(kind=CONVOLVE1, inputs=33, outputs=made, factor=1)
-    weights = program.place(np.zeros((width // 16) * 16 * 33, np.float32))
-    program.pack(layer, random.normal(0, 0.2, (made, 33)).astype(np.float32), weights)
     vectors = random.normal(size=(dimension, codes))
     vectors[:, 9] = vectors[:, 3]
-    wide = np.full((dimension, (codes + 15) // 16 * 16), np.inf)
-    wide[:, :codes] = (vectors / np.linalg.norm(vectors, axis=0)).astype(np.float32)
+    parts = {
+        "project": random.normal(0, 0.2, (made, 33)).astype(np.float32),
+        "bias": random.normal(size=made).astype(np.float32),
+        "mean": random.normal(size=made).astype(np.float32),
+        "codes": (vectors / np.linalg.norm(vectors, axis=0)).astype(np.float32).astype(np.float64).T,
+        "table": random.normal(0, 0.3, (codes, 33)).astype(np.float32),
+    }
+    weights = program.place(np.zeros(width * 33, np.float32))
+    program.pack(Layer(kind=CONVOLVE1, inputs=33, outputs=made, factor=1), parts["project"], weights)
     level = program.level_type(
         codes,
         dimension,
         33,
         lookup,
-        1.7,
-        0.6,
+        INVERSE_DEVIATION,
+        LIFT,
         weights,
-        program.place(np.pad(random.normal(size=made), (0, width - made)).astype(np.float32)),
-        program.place(random.normal(size=made).astype(np.float32)),
-        program.place(wide),
-        program.place(np.pad(random.normal(0, 0.3, (codes, 33)), ((0, 0), (0, 15))).astype(np.float32)),
+        program.place(np.pad(parts["bias"], (0, width - made))),
+        program.place(parts["mean"]),
+        program.place(np.pad(parts["codes"].T, ((0, 0), (0, -codes % 16)), constant_values=np.inf)),
+        program.place(np.pad(parts["table"], ((0, 0), (0, 15)))),
     )
-    return program.place_structures((program.level_type * 1)(level))
+    return program.place_structures((program.level_type * 1)(level)), parts
 
 
 def digests(library: Library, threads: int) -> dict[str, Any]:

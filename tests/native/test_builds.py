@@ -51,7 +51,9 @@ def test_units_and_threads_change_nothing(threads: int, expected: dict[str, Any]
 
 
 @pytest.mark.parametrize("name", NATIVE)
-def test_compilers_change_nothing(name: str, expected: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_compilers_change_nothing(
+    name: str, expected: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     library = load(built(name, tmp_path_factory))
     for unit in units(library):
         library.vq_unit_choose(unit.encode())

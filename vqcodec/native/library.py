@@ -154,7 +154,7 @@ def _loaded() -> Library | None:
 
 
 def load(file: Path) -> Library:
-    """A built core. Raises OSError for a file that is none, or of another version; CoreError for a wrong VQCODEC_UNIT."""
+    """A built core. Raises OSError for a file that is none or of another version, CoreError for a wrong VQCODEC_UNIT."""
     library = ctypes.CDLL(str(file))
     if not hasattr(library, "vq_core_version") or library.vq_core_version() != _VERSION:
         raise OSError(f"{file} is of another version")
