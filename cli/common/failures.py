@@ -12,6 +12,7 @@ _ABOUT_DATA = {
     "vqcodec.pictures.source": ("ImageError",),
     "vqcodec.cards.errors": ("ModelError",),
     "vqcodec.compute.devices": ("DeviceError",),
+    "vqcodec.native.library": ("CoreError",),
     "vqcodec.rates.rate": ("RateError",),
     "vqcodec.generation.refinement": ("RefinementError",),
     "vqcodec.kernels.dispatch": ("KernelError",),

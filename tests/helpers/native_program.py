@@ -1,6 +1,6 @@
-"""Calls of the core with all that they read, for this process or for a module of WebAssembly, whose pointers have 4 bytes.
+"""Calls of the core with all that they read, for this process or for WebAssembly, whose pointers have 4 bytes.
 
-As a program: `python tests/helpers/native_program.py LIBRARY THREADS` runs `everything` and prints what `digests` gives.
+As a program: `python tests/helpers/native_program.py LIBRARY THREADS` runs `everything` and prints its `digests`.
 """
 
 from __future__ import annotations

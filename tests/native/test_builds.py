@@ -1,4 +1,4 @@
-"""The core gives the same bits however it is compiled, on every unit of the processor and with any number of threads."""
+"""The core gives the same bits however it is compiled, on every unit of the processor, with any number of threads."""
 
 from __future__ import annotations
 

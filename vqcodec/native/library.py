@@ -18,6 +18,8 @@ Library: TypeAlias = ctypes.CDLL
 
 #: VQ_CORE_VERSION of core/vqcore.h
 _VERSION: Final = 1
+#: MOST_THREADS of core/team.h
+_MOST_THREADS: Final = 64
 _FILE: Final = Path(__file__).with_name("_core.so")
 _CHOICES: Final = ("auto", "native", "torch")
 
@@ -136,13 +138,15 @@ def units(library: Library) -> list[str]:
 
 
 def thread_count() -> int:
-    """How many threads the core takes. Raises CoreError."""
-    value = os.environ.get("VQCODEC_THREADS") or os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    if not value:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not value.isdecimal() or not int(value):
-        raise CoreError(f"{value} threads: VQCODEC_THREADS or OMP_NUM_THREADS must be a number above 0")
-    return int(value)
+    """How many threads the core takes, 1 to 64. Raises CoreError."""
+    name = "VQCODEC_THREADS" if os.environ.get("VQCODEC_THREADS") else "OMP_NUM_THREADS"
+    value = os.environ.get(name, "").split(",")[0].strip()
+    if value and not (value.isdecimal() and int(value)):
+        raise CoreError(f"{name}={value}: take a number of threads above 0")
+    if value:
+        return min(int(value), _MOST_THREADS)
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(processors, _MOST_THREADS)
 
 
 @lru_cache(maxsize=1)
@@ -154,7 +158,7 @@ def _loaded() -> Library | None:
 
 
 def load(file: Path) -> Library:
-    """A built core. Raises OSError for a file that is none or of another version, CoreError for a wrong VQCODEC_UNIT."""
+    """A built core. Raises OSError for what is none or of another version, CoreError for a wrong VQCODEC_UNIT."""
     library = ctypes.CDLL(str(file))
     if not hasattr(library, "vq_core_version") or library.vq_core_version() != _VERSION:
         raise OSError(f"{file} is of another version")
