@@ -131,7 +131,7 @@ def unit() -> str:
 
 def units(library: Library) -> list[str]:
     """Those that this processor has, best first."""
-    names = []
+    names: list[str] = []
     while name := library.vq_unit_name(len(names)):
         names.append(name.decode())
     return names
