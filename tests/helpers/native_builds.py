@@ -24,6 +24,8 @@ _COMMANDS = {
         *("clang", "--target=wasm32", "-std=c11", "-O3", "-msimd128", "-ffp-contract=off", "-fno-math-errno"),
         *("-nostdlib", "-Wl,--no-entry", "-Wl,--stack-first", "-Wl,-z,stack-size=262144"),
     ),
+    # a program with its own `main`, for qemu
+    "neon": ("aarch64-linux-gnu-gcc", "-O3", *_NATIVE[:-2], "-static", str(ROOT / "tests" / "native" / "run_image.c")),
 }
 #: name -> (CC, CFLAGS) for setup.py, which has its own flags
 _BY_SETUP = {
@@ -31,6 +33,7 @@ _BY_SETUP = {
     "gcc, reckless": ("gcc", "-Ofast -ffast-math -march=native -fassociative-math -ffinite-math-only -flto"),
     "clang, reckless": ("clang", "-Ofast -ffast-math -march=native -fassociative-math -ffinite-math-only -flto"),
 }
+_ALSO_NEEDED = {"wasm": ("wasm-ld", "node"), "neon": ("qemu-aarch64",)}
 NATIVE = ["scalar", *_BY_SETUP]
 
 
@@ -44,12 +47,12 @@ def installed() -> library.Library:
 def built(name: str, factory: pytest.TempPathFactory) -> Path:
     """The library of a build; the test is skipped where a tool is missing."""
     compiler = (_BY_SETUP.get(name) or _COMMANDS[name])[0]
-    for tool in (compiler, "wasm-ld") if name == "wasm" else (compiler,):
+    for tool in (compiler, *_ALSO_NEEDED.get(name, ())):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool}")
     base = factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # what all workers have
-    file = shared / "core" / f"{name.replace(', ', '-')}.{'wasm' if name == 'wasm' else 'so'}"
+    file = shared / "core" / f"{name.replace(', ', '-')}.so"
     if not file.exists():
         file.parent.mkdir(exist_ok=True)
         fresh = factory.mktemp("build")

@@ -1,4 +1,4 @@
-"""Calls of the core with all that they read, for this process or for WebAssembly, whose pointers have 4 bytes.
+"""Calls of the core with all that they read, for this process, for WebAssembly, or for an emulated processor.
 
 As a program: `python tests/helpers/native_program.py LIBRARY THREADS` runs `everything` and prints its `digests`.
 """
@@ -83,15 +83,15 @@ class Step:
 
 
 class Program:
-    """Calls and memory. `base`: where the memory of the module begins; without it, arrays of this process are used."""
+    """Calls and memory: arrays of this process or, with a `base`, an image of the memory that begins there."""
 
-    def __init__(self, sizes: Library, base: int | None = None) -> None:
+    def __init__(self, sizes: Library, base: int | None = None, pointer_bytes: int = 8) -> None:
         self.sizes, self.base = sizes, base
         self.calls: list[tuple[str, list[int]]] = []
         self.outputs: dict[str, tuple[Address, np.ndarray]] = {}
         self.image = bytearray()
         self._kept: list[np.ndarray] = []
-        self.grid_type, self.level_type = (Grid, Level) if base is None else (GRID32, LEVEL32)
+        self.grid_type, self.level_type = (Grid, Level) if pointer_bytes == 8 else (GRID32, LEVEL32)
 
     def place(self, values: np.ndarray, output: str = "") -> Address:
         """Puts an array into memory; results are read from that of an `output`."""
@@ -191,11 +191,26 @@ class Program:
         made = {name: hashlib.sha256(array.tobytes()).hexdigest() for name, (_, array) in self.outputs.items()}
         return {"results": [result for result in results if result is not None], **made}
 
-    def text(self, image: Path) -> str:
+    def for_wasm(self, image: Path) -> str:
         """For run_wasm.mjs, which prints what `digests` would give; the memory is written to `image`."""
         image.write_bytes(self.image)
         outputs = {name: [address, array.nbytes] for name, (address, array) in self.outputs.items()}
         return json.dumps({"base": self.base, "image": str(image), "calls": self.calls, "outputs": outputs})
+
+    def for_emulator(self, image: Path) -> str:
+        """For run_image.c."""
+        image.write_bytes(self.image)
+        lines = [f"{name} {len(values)} {' '.join(map(str, values))}" for name, values in self.calls]
+        return "\n".join([str(self.base), *lines, ""])
+
+    def from_emulator(self, image: Path, printed: str) -> dict[str, Any]:
+        """What `digests` would give, from what run_image.c has printed and left in the image."""
+        made, base = image.read_bytes(), self.base or 0
+        for address, array in self.outputs.values():
+            array[...] = np.frombuffer(made, array.dtype, array.size, address - base).reshape(array.shape)
+        kinds = [getattr(self.sizes, name).restype for name, _ in self.calls]
+        returned = zip(kinds, printed.split(), strict=True)
+        return self.digests([kind(int(value)).value if kind else None for kind, value in returned])
 
 
 def _call(library: Library, name: str, arguments: list[int]) -> int | None:
@@ -207,9 +222,9 @@ def _call(library: Library, name: str, arguments: list[int]) -> int | None:
     return function(*given)
 
 
-def everything(sizes: Library, threads: int, base: int | None = None) -> Program:
+def everything(sizes: Library, threads: int, base: int | None = None, pointer_bytes: int = 8) -> Program:
     """Every kind of layer and of level, pixels in and pixels out, with odd sizes and channels that are padded."""
-    program, random = Program(sizes, base), np.random.default_rng(11)
+    program, random = Program(sizes, base, pointer_bytes), np.random.default_rng(11)
     rows, cols = 58, 74
     steps = [
         Step(PATCHES, 0, 1, 3, 20, factor=2, flags=SILU),

@@ -18,7 +18,7 @@ from native_builds import NATIVE, built, installed
 
 from vqcodec.native.library import load, units
 
-#: where the memory of a program begins in a module of WebAssembly
+#: where the memory of a program begins in WebAssembly, and 2^16 times that where it is emulated
 BASE = 1 << 20
 
 
@@ -64,16 +64,25 @@ def test_compilers_change_nothing(
 def test_webassembly_gives_the_same(
     expected: dict[str, Any], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    module = built("wasm", tmp_path_factory)
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("no node")
-    program = native_program.everything(installed(), 1, BASE)
-    (tmp_path / "program.json").write_text(program.text(tmp_path / "image"))
-    command = [node, str(Path(__file__).with_name("run_wasm.mjs")), str(module), str(tmp_path / "program.json")]
+    module, text = built("wasm", tmp_path_factory), tmp_path / "program.json"
+    text.write_text(native_program.everything(installed(), 1, BASE, pointer_bytes=4).for_wasm(tmp_path / "image"))
+    command = ["node", str(Path(__file__).with_name("run_wasm.mjs")), str(module), str(text)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == expected
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_neon_gives_the_same(
+    threads: int, expected: dict[str, Any], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    runner, image, calls = built("neon", tmp_path_factory), tmp_path / "image", tmp_path / "calls"
+    program = native_program.everything(installed(), threads, BASE << 16)
+    calls.write_text(program.for_emulator(image))
+    command = ["qemu-aarch64", str(runner), str(image), str(calls)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert without_workspace(program.from_emulator(image, done.stdout)) == without_workspace(expected)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
