@@ -20,6 +20,7 @@ _COMMANDS = {
     # as slow and plain as can be: no vectors, nothing optimised
     "scalar": ("gcc", "-O0", "-DVQ_SCALAR", *_NATIVE),
     "sanitized": ("gcc", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover", *_NATIVE),
+    "races": ("gcc", "-O1", "-g", "-fsanitize=thread", *_NATIVE),
     "wasm": (
         *("clang", "--target=wasm32", "-std=c11", "-O3", "-msimd128", "-ffp-contract=off", "-fno-math-errno"),
         *("-nostdlib", "-Wl,--no-entry", "-Wl,--stack-first", "-Wl,-z,stack-size=262144"),

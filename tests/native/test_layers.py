@@ -166,6 +166,20 @@ def test_silu_of_large_numbers(core: Library) -> None:
     assert torch.allclose(made, F.silu(x), rtol=1e-6, atol=1e-33)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_smallest_numbers_stay_even_where_the_process_drops_them(core: Library, threads: int) -> None:
+    step = Step(CONVOLVE1, 0, 5, 16, 16)
+    weights = {"weight": np.eye(16, dtype=np.float32).reshape(16, 16, 1, 1), "bias": np.zeros(16, np.float32)}
+    x = torch.full((16, 20, 20), 1e-40)
+    before = run(core, step, weights, x).numpy().tobytes()
+    torch.set_flush_denormal(True)
+    try:
+        after = run(core, step, weights, x, threads=threads).numpy().tobytes()
+    finally:
+        torch.set_flush_denormal(False)
+    assert before == after == x.numpy().tobytes()
+
+
 @pytest.mark.parametrize(
     ("step", "shapes"),
     [
