@@ -229,7 +229,7 @@ def test_without_a_compiler_it_installs_and_works(sdist: Path, tmp_path: Path) -
     log = tmp_path / "log"
     install(target, sdist, "--no-build-isolation", "--log", log, CC="/bin/false")
     said = log.read_text(encoding="utf-8")
-    assert "vqcodec: the core in C was not built (the compiler failed, see above): numpy and torch compute" in said
+    assert re.search(r"vqcodec: the core in C was not built \(.+\): numpy and torch compute in its place", said)
     assert not list(target.rglob("*.so"))
     program = (
         f"import sys; sys.path.insert(0, {str(target)!r})\n"
