@@ -68,21 +68,11 @@ INLINE Floats finished(Floats x, Floats bias, const float *added, int32_t with_s
 
 static void finish(const Finish *task, const float *made, int64_t count) {
     for (int64_t row = 0; row < count; row++) {
-        float whole[BLOCK], extra[BLOCK] = {0};
-        float *to = task->to + row * task->stride;
-        const float *added = task->added ? task->added + row * task->stride : 0;
-        const int whole_block = task->channels == BLOCK;
-        if (added && !whole_block) {
-            for (int32_t c = 0; c < task->channels; c++) extra[c] = added[c];
-            added = extra;
-        }
+        const int64_t at = row * task->stride;
         for (int v = 0; v < BLOCK; v += LANES) {
-            const Floats y = finished(loaded(made + row * BLOCK + v), loaded(task->bias + v), added ? added + v : 0,
-                                      task->silu);
-            store((whole_block ? to : whole) + v, y);
+            const float *added = task->added ? task->added + at + v : 0;
+            store(task->to + at + v, finished(loaded(made + row * BLOCK + v), loaded(task->bias + v), added, task->silu));
         }
-        if (!whole_block)
-            for (int32_t c = 0; c < task->channels; c++) to[c] = whole[c];
     }
 }
 

@@ -18,8 +18,7 @@ typedef struct {
 typedef struct {
     const float *bias, *added;
     float *to;
-    int64_t stride;   /* floats between two rows, of `to` and `added` */
-    int32_t channels; /* of the block that exist, 1 to 16 */
+    int64_t stride; /* floats between two rows, of `to` and `added` */
     int32_t silu;
 } Finish;
 
@@ -45,7 +44,7 @@ typedef struct {
 /* The one in use. */
 const Kernels *vq_kernels(void);
 
-static inline int32_t padded(int32_t channels) { return channels <= 4 ? channels : (channels + 15) / 16 * 16; }
+static inline int32_t padded(int32_t channels) { return channels == 3 ? channels : (channels + 15) / 16 * 16; }
 static inline int64_t winograd_floats(int32_t inputs, int32_t count) {
     return 16 * (int64_t)count * (padded(inputs) + 16);
 }

@@ -7,19 +7,18 @@
 
 typedef struct {
     const Level *level;
-    Grid *grid;
+    const Grid *grid;
     int32_t *tokens;
     float *distances;
-    int32_t subtract;
 } LookUp;
 
 /* What is looked up for the latents x (count, stride): (count, D padded to 16). */
 static void project(const Level *level, const float *x, int32_t stride, int32_t count, float *vectors) {
-    const int32_t width = padded(level->dimension < 5 ? 5 : level->dimension);
+    const int32_t width = (level->dimension + 15) / 16 * 16;
     const int32_t made = level->dimension - (level->lookup == VQ_LIFTED);
     float block[VECTORS_AT_ONCE * 16];
     for (int32_t first = 0; first < width; first += 16) {
-        const Finish task = {.bias = level->bias + first, .to = vectors + first, .stride = width, .channels = 16};
+        const Finish task = {.bias = level->bias + first, .to = vectors + first, .stride = width};
         vq_kernels()->multiply(x, stride, level->channels, count, level->project + (int64_t)first * level->channels,
                                block);
         vq_kernels()->finish(&task, block, count);
@@ -41,7 +40,7 @@ static void look_up(Team *team, int member, void *context) {
     const LookUp *task = context;
     const Level *level = task->level;
     const Grid *grid = task->grid;
-    const int32_t width = padded(level->dimension < 5 ? 5 : level->dimension);
+    const int32_t width = (level->dimension + 15) / 16 * 16;
     const int32_t codes_stride = (level->codes + 15) / 16 * 16;
     const int64_t all = (int64_t)grid->rows * grid->cols;
     float vectors[VECTORS_AT_ONCE * MOST_DIMENSIONS];
@@ -49,7 +48,7 @@ static void look_up(Team *team, int member, void *context) {
     for (int64_t first = (int64_t)team_next(team) * VECTORS_AT_ONCE; first < all;
          first = (int64_t)team_next(team) * VECTORS_AT_ONCE) {
         const int32_t count = (int32_t)(all - first < VECTORS_AT_ONCE ? all - first : VECTORS_AT_ONCE);
-        float *x = grid->values + first * grid->stride;
+        const float *x = grid->values + first * grid->stride;
         project(level, x, grid->stride, count, vectors);
         if (task->distances)
             vq_kernels()->distances(vectors, width, count, level->code_vectors, level->dimension, codes_stride,
@@ -57,10 +56,6 @@ static void look_up(Team *team, int member, void *context) {
         else
             vq_kernels()->nearest(vectors, width, count, level->code_vectors, level->dimension, codes_stride,
                                   task->tokens + first);
-        for (int32_t row = 0; row < count && task->subtract; row++) {
-            const float *code = level->table + (int64_t)task->tokens[first + row] * grid->stride;
-            for (int32_t c = 0; c < grid->stride; c++) x[(int64_t)row * grid->stride + c] -= code[c];
-        }
     }
 }
 
@@ -68,8 +63,8 @@ static int32_t checked(const Level *level, const Grid *grid) {
     return level->channels == grid->channels && level->dimension >= 1 && level->dimension <= MOST_DIMENSIONS;
 }
 
-EXPORTED(int32_t, vq_tokens)(const Level *level, Grid *grid, int32_t *tokens, int32_t subtract, int32_t threads) {
-    LookUp task = {level, grid, tokens, 0, subtract};
+EXPORTED(int32_t, vq_tokens)(const Level *level, const Grid *grid, int32_t *tokens, int32_t threads) {
+    LookUp task = {level, grid, tokens, 0};
     if (!checked(level, grid)) return -1;
     vq_kernels();
     team_run(threads, look_up, &task);
@@ -77,8 +72,7 @@ EXPORTED(int32_t, vq_tokens)(const Level *level, Grid *grid, int32_t *tokens, in
 }
 
 EXPORTED(int32_t, vq_distances)(const Level *level, const Grid *grid, float *distances, int32_t threads) {
-    Grid same = *grid;
-    LookUp task = {level, &same, 0, distances, 0};
+    LookUp task = {level, grid, 0, distances};
     if (!checked(level, grid)) return -1;
     vq_kernels();
     team_run(threads, look_up, &task);

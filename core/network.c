@@ -33,8 +33,8 @@ static int32_t patch_side(const Layer *layer) { return layer->factor + 2 * layer
 
 /* ---- one layer, by all threads of a team ---- */
 
-static Finish finish_of(const Run *run, const Layer *layer, int32_t channels) {
-    return (Finish){.bias = run->weights + layer->bias, .channels = channels, .silu = layer->flags & VQ_SILU};
+static Finish finish_of(const Run *run, const Layer *layer) {
+    return (Finish){.bias = run->weights + layer->bias, .silu = layer->flags & VQ_SILU};
 }
 
 static void normalise_all(Run *run, Team *team, const Layer *layer, Grid *x) {
@@ -74,7 +74,7 @@ static void run_convolve1(Run *run, Team *team, const Layer *layer, float *own) 
         const int32_t count = (int32_t)most(0, least(POSITIONS_AT_ONCE, (int32_t)(all - first)));
         for (int32_t block = 0; block < f * f * blocks; block++) {
             const int32_t group = block / blocks, channel = block % blocks * 16;
-            Finish task = finish_of(run, layer, least(16, y.stride - channel));
+            Finish task = finish_of(run, layer);
             task.bias += block * 16;
             vq_kernels()->multiply(x.values + first * x.stride, x.stride, layer->inputs, count,
                                    run->weights + layer->weight + block * block_floats, own);
@@ -114,7 +114,7 @@ static void run_patches(Run *run, Team *team, const Layer *layer, float *own) {
             }
         }
         for (int32_t block = 0; block < y.stride / 16; block++) {
-            Finish task = finish_of(run, layer, 16);
+            Finish task = finish_of(run, layer);
             task.bias += block * 16;
             task.to = y.values + first * y.stride + block * 16;
             task.added = layer->flags & VQ_ADDED ? run->registers[layer->second].values + (task.to - y.values) : 0;
@@ -192,17 +192,18 @@ static void run_lapped(Run *run, Team *team, const Layer *layer) {
 
 static void run_by_position(Run *run, Team *team, const Layer *layer) {
     const Grid x = run->registers[layer->from], other = run->registers[layer->second], y = run->registers[layer->to];
+    const int everywhere = layer->kind == VQ_SHIFT;
     for (int64_t row = team_next(team); row < y.rows; row = team_next(team)) {
         for (int32_t col = 0; col < y.cols; col++) {
             const float *a = x.values + (row * x.cols + col) * x.stride;
-            const float *b = other.values + (row * other.cols + col) * other.stride;
+            const float *b = other.values + (everywhere ? 0 : (row * other.cols + col) * other.stride);
             float *to = y.values + (row * y.cols + col) * y.stride;
             if (layer->kind == VQ_JOIN) {
                 for (int32_t c = 0; c < x.channels; c++) to[c] = a[c];
                 for (int32_t c = 0; c < other.channels; c++) to[x.channels + c] = b[c];
                 for (int32_t c = y.channels; c < y.stride; c++) to[c] = 0;
             } else {
-                for (int32_t c = 0; c < y.stride; c++) to[c] = layer->kind == VQ_SUM ? a[c] + b[c] : a[c] - b[c];
+                for (int32_t c = 0; c < y.stride; c++) to[c] = layer->kind == VQ_DIFFERENCE ? a[c] - b[c] : a[c] + b[c];
             }
         }
     }
@@ -228,24 +229,26 @@ static int32_t counts_fit(const Layer *layer, const Grid *other) {
     case VQ_LAPPED: return layer->outputs == 3 && layer->lap >= 0 && layer->lap <= layer->factor;
     case VQ_JOIN: return layer->outputs == layer->inputs + other->channels;
     case VQ_SUM:
-    case VQ_DIFFERENCE: return layer->outputs == layer->inputs && other->channels == layer->inputs;
+    case VQ_DIFFERENCE:
+    case VQ_SHIFT: return layer->outputs == layer->inputs && other->channels == layer->inputs;
     default: return layer->inputs <= MOST_ZEROS || !(layer->flags & VQ_ZEROS);
     }
 }
 
 /* What is read is not written at the same time: a layer may go to one of its registers only number by number. */
 static int32_t in_place_fits(const Layer *layer, const Grid *x, const Grid *other, const Grid *y) {
-    const int32_t by_number = layer->kind == VQ_SUM || layer->kind == VQ_DIFFERENCE;
+    const int32_t of_both = layer->kind == VQ_SUM || layer->kind == VQ_DIFFERENCE;
+    const int32_t by_number = of_both || layer->kind == VQ_SHIFT;
     if (layer->to == layer->from && !(by_number && x->rows == y->rows && x->cols == y->cols)) return 0;
     if (layer->to != layer->second || layer->flags & VQ_ADDED || layer->kind < VQ_JOIN) return 1;
-    return by_number && other->rows == y->rows && other->cols == y->cols;
+    return of_both && other->rows == y->rows && other->cols == y->cols;
 }
 
 static int32_t fits(const Layer *layer, const Grid *x, const Grid *other, const Grid *y) {
     if (x->rows < 1 || x->channels != layer->inputs || layer->inputs < 1 || layer->outputs < 1) return 0;
     if (layer->flags & ~flags_of(layer->kind)) return 0;
-    if (layer->kind <= VQ_CONVOLVE1 && layer->inputs <= 4) return 0;
-    if (layer->kind <= VQ_PATCHES && layer->outputs <= 4) return 0;
+    if (layer->kind <= VQ_CONVOLVE1 && layer->inputs == 3) return 0;
+    if (layer->kind <= VQ_PATCHES && layer->outputs == 3) return 0;
     if (layer->kind >= VQ_JOIN && other->rows < 1) return 0;
     if (!counts_fit(layer, other) || !in_place_fits(layer, x, other, y)) return 0;
     return !(layer->flags & VQ_ADDED) ||
@@ -273,6 +276,7 @@ static Grid shape_after(const Layer *layer, const Grid *registers) {
     case VQ_DIFFERENCE:
         y.rows = least(x.rows, other.rows), y.cols = least(x.cols, other.cols);
         break;
+    case VQ_SHIFT: break;
     default: return (Grid){0};
     }
     return fits(layer, &x, &other, &y) ? y : (Grid){0};

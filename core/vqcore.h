@@ -25,8 +25,8 @@ int32_t vq_unit_choose(const char *name);
 
 /* ---- networks ---- */
 
-/* Numbers (rows, cols, channels), position by position, each of `stride` floats of which the last may be unused zeros:
-   3 or 4 channels take as many, others a multiple of 16. */
+/* Numbers (rows, cols, channels), position by position, each of `stride` floats: 3 where there are 3 channels, as pixels
+   have; else the next multiple of 16, the last ones being zeros. */
 typedef struct {
     int32_t rows, cols, channels, stride;
     float *values;
@@ -41,7 +41,8 @@ enum {
     VQ_LAPPED,        /* transposed convolution of patches of f + 2 lap pixels with stride f */
     VQ_JOIN,          /* channels of `from`, then of `second` */
     VQ_SUM,           /* from + second, what lies beyond either one left out */
-    VQ_DIFFERENCE     /* from - second, as VQ_SUM */
+    VQ_DIFFERENCE,    /* from - second, as VQ_SUM */
+    VQ_SHIFT          /* from + the first position of second, everywhere */
 };
 enum {
     VQ_NORMALISED = 1, /* ChannelNorm of the input first */
@@ -52,7 +53,8 @@ enum {
 
 /* weight, bias, gain, shift: where they begin among the network's floats; bias, gain and shift are padded to multiples
    of 16 with zeros, but for the bias of a VQ_LAPPED (3). from, second, to: registers, of 16; `to` is none of those that are
-   read, but the one that is added, or one of a VQ_SUM or VQ_DIFFERENCE of the same size. */
+   read, but the one that is added, one of a VQ_SUM or VQ_DIFFERENCE of the same size, or `from` of a
+   VQ_SHIFT. */
 typedef struct {
     int32_t kind, from, second, to, inputs, outputs, factor, lap, flags, unused;
     int64_t weight, bias, gain, shift;
@@ -70,13 +72,13 @@ int64_t vq_plan(const Layer *layers, int32_t count, Grid *registers, int64_t *fl
 int32_t vq_run(const Layer *layers, int32_t count, const float *weights, Grid *registers, float *workspace,
                int32_t threads);
 
-/* Pixels of an 8-bit picture (height, width, 3) from (top, left) on to a grid in [-1, 1]; those beyond its border are
-   the nearest ones. */
-void vq_from_pixels(const uint8_t *picture, int32_t height, int32_t width, int32_t top, int32_t left, Grid *grid);
-/* Part of a grid, in [-1, 1] or so, to pixels of a picture of `width`: rows x cols from (from_row, from_col) of the grid
-   on to (top, left) of the picture. */
-void vq_to_pixels(const Grid *grid, int32_t from_row, int32_t from_col, int32_t rows, int32_t cols, uint8_t *picture,
-                  int32_t width, int32_t top, int32_t left);
+/* Pixels of an 8-bit picture (height, width, 3) from (top, left) on to a grid in [-1, 1]. Beyond its right and its lower
+   border, up to multiples of `multiple`, the picture is reflected, or its last pixels repeated if it is too small. */
+void vq_from_pixels(const uint8_t *picture, int32_t height, int32_t width, int32_t multiple, int32_t top, int32_t left,
+                    Grid *grid);
+/* Part of a grid, in [-1, 1] or so: rows x cols from (top, left) on to a part of a picture that is `width` wide. */
+void vq_to_pixels(const Grid *grid, int32_t top, int32_t left, int32_t rows, int32_t cols, uint8_t *part,
+                  int32_t width);
 
 /* ---- levels of quantisation ---- */
 
@@ -93,8 +95,8 @@ typedef struct {
     const float *table;
 } Level;
 
-/* Tokens (rows cols) of a grid; what is left for the next level is written over the grid if `subtract`. */
-int32_t vq_tokens(const Level *level, Grid *grid, int32_t *tokens, int32_t subtract, int32_t threads);
+/* Tokens (rows cols) of a grid: those of the nearest codes. */
+int32_t vq_tokens(const Level *level, const Grid *grid, int32_t *tokens, int32_t threads);
 /* Squared distances (rows cols, K) of each code from the vectors of a grid. */
 int32_t vq_distances(const Level *level, const Grid *grid, float *distances, int32_t threads);
 /* Adds what the tokens (ceil(rows / stride), ceil(cols / stride)) give back to a grid, or puts it there if `first`. */

@@ -21,7 +21,7 @@ from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import MODELS_VARIABLE, find_model_by_id
 from vqcodec.cards.model_card import CARD_FILE, WEIGHTS_FILE, ModelCard, load_model_folder
 from vqcodec.codec import Codec
-from vqcodec.compute.devices import DeviceError
+from vqcodec.compute.errors import DeviceError
 
 PIXELS = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from vqcodec.bitstream import (
     ENTROPY_IDS,
@@ -24,32 +23,36 @@ from vqcodec.bitstream import (
     stream_overhead,
     write_stream,
 )
+from vqcodec.cards.engines import load_core_engine, load_torch_engine
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import DEFAULT_MODEL, check_model_id, find_model
 from vqcodec.cards.model_card import ModelCard, ModelFolder
-from vqcodec.cards.weight_files import network_from_file
-from vqcodec.compute.devices import choose_device, fast_dtype
-from vqcodec.models.autoencoder import Analysis, Autoencoder
-from vqcodec.models.building import build_autoencoder
-from vqcodec.models.tiled import TiledAutoencoder
+from vqcodec.models.core_engine import CoreEngine
+from vqcodec.models.engine import Engine, Floats, TimedStep, Tokens
 from vqcodec.pictures.image import (
     DEFAULT_MAX_PIXELS,
     LoadedImage,
+    checked_pixels,
     from_array,
     from_pil,
-    from_tensor,
     load_image,
     pack_alpha,
     to_pil,
-    to_tensor,
     unpack_alpha,
 )
 from vqcodec.rates.rate import OperatingPoint, Rate, RateError
 from vqcodec.rates.token_choice import TokenChooser
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from vqcodec.models.autoencoder import Analysis, Autoencoder
+    from vqcodec.models.torch_engine import TorchEngine
+
 ImageLike: TypeAlias = "LoadedImage | Image.Image | NDArray[np.uint8] | str | Path | bytes | BinaryIO"
 
-#: codec, pixels (H, W, 3) and number of levels to what tokens are chosen from, on the codec's device
+#: codec, pixels (H, W, 3) and number of levels to what tokens are chosen from
 Refine: TypeAlias = "Callable[[Codec, NDArray[np.uint8], int], Analysis]"
 
 
@@ -82,12 +85,9 @@ class Codec:
         [(1, 2, 3), (1, 2, 3)]
     """
 
-    def __init__(self, model: ModelFolder, network: Autoencoder, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, model: ModelFolder, engine: Engine) -> None:
         self.model = model
-        self.device = device
-        self.dtype = dtype
-        self._tiled = TiledAutoencoder(network, device, dtype)
-        self.network = self._tiled.network
+        self._engine = engine
 
     @classmethod
     def load(
@@ -95,12 +95,53 @@ class Codec:
     ) -> Codec:
         """Load a model by name, by folder, or by its id in hexadecimal.
 
-        device: auto, cpu, cuda or mps. dtype: of the convolutions; by default bfloat16 where the device multiplies it
-        in hardware, else float32. Quantisation is always float32. Raises ModelError or DeviceError.
+        device: auto, cpu, cuda or mps. On the CPU the core in C computes where it was built and knows the networks: the
+        same tokens and pixels on every machine, without torch (`VQCODEC_CORE`, see `vqcodec.native.library`). Otherwise
+        torch does. dtype: of torch's convolutions, and so asks for torch; by default bfloat16 where the device
+        multiplies it in hardware, else float32. Quantisation is always float32. Raises ModelError, DeviceError or
+        CoreError.
         """
         model = find_model(name_or_path)
-        chosen = choose_device(device)
-        return cls(model, load_network(model), chosen, dtype or fast_dtype(chosen))
+        engine = load_core_engine(model, device) if dtype is None else None
+        return cls(model, engine or load_torch_engine(model, device, dtype))
+
+    @classmethod
+    def of_network(cls, model: ModelFolder, network: Autoencoder, device: torch.device, dtype: torch.dtype) -> Codec:
+        """On torch, with networks at hand that the model's card describes."""
+        from vqcodec.models.torch_engine import TorchEngine
+
+        return cls(model, TorchEngine(network, device, dtype))
+
+    @property
+    def arithmetic(self) -> str:
+        """What computes: "native", the core in C, or torch in "float32", "bfloat16" or "float16"."""
+        return "native" if isinstance(self._engine, CoreEngine) else str(self.dtype).removeprefix("torch.")
+
+    @cached_property
+    def _on_torch(self) -> TorchEngine:
+        """The networks on torch, for whoever needs gradients or activations; loaded at the first use."""
+        from vqcodec.models.torch_engine import TorchEngine
+
+        return self._engine if isinstance(self._engine, TorchEngine) else load_torch_engine(self.model, "cpu", None)
+
+    @property
+    def network(self) -> Autoencoder:
+        """The networks on torch."""
+        return self._on_torch.tiled.network
+
+    @property
+    def device(self) -> torch.device:
+        """Of the networks on torch."""
+        import torch
+
+        return torch.device("cpu") if isinstance(self._engine, CoreEngine) else self._on_torch.tiled.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the convolutions on torch."""
+        from vqcodec.compute.devices import fast_dtype
+
+        return fast_dtype(self.device) if isinstance(self._engine, CoreEngine) else self._on_torch.tiled.dtype
 
     @property
     def card(self) -> ModelCard:
@@ -142,7 +183,7 @@ class Codec:
         entropy_id = self._entropy_id(entropy)  # what is wrong with the arguments is said before the networks run
         self._check_levels(levels)
         rate = Rate(levels, quality, max_bytes, bits_per_pixel, weight)
-        tensor = to_tensor(loaded.rgb, self.card.autoencoder.downsampling_factor)
+        pixels = checked_pixels(loaded.rgb)
         boxes = Boxes(
             icc=loaded.icc,
             exif=loaded.exif,
@@ -150,32 +191,33 @@ class Codec:
             alpha=None if loaded.alpha is None else pack_alpha(loaded.alpha),
         )
         if rate.is_plain and refine is None:
-            tokens = self._as_pyramid(self.tokenize(tensor, levels=levels))
+            tokens = self._as_pyramid(self._engine.tokenize_pixels(pixels, self._check_levels(levels)))
         else:
-            tokens = self._tokens_at(rate, tensor, loaded, entropy_id, boxes, refine)
+            tokens = self._tokens_at(rate, pixels, entropy_id, boxes, refine)
         return self._write(tokens, loaded.width, loaded.height, entropy_id, boxes)
 
     def _tokens_at(
-        self, rate: Rate, tensor: Tensor, loaded: LoadedImage, entropy_id: int, boxes: Boxes, refine: Refine | None
+        self, rate: Rate, pixels: NDArray[np.uint8], entropy_id: int, boxes: Boxes, refine: Refine | None
     ) -> TokenPyramid:
-        """The tokens of a picture at a rate that is not plain, or refined."""
-        model = self.model.stream_model
-        around = stream_overhead(model, loaded.width, loaded.height, entropy_id, boxes)
-        pixels = loaded.width * loaded.height
-        levels = self.card.autoencoder.levels
+        """The tokens of pixels (H, W, 3) at a rate that is not plain, or refined."""
+        model, shape = self.model.stream_model, self.card.autoencoder
+        height, width = pixels.shape[:2]
+        around = stream_overhead(model, width, height, entropy_id, boxes)
 
-        def choose(analysis: Analysis) -> tuple[TokenChooser, OperatingPoint]:
-            chooser = TokenChooser(self.network, analysis, model.entropy_models[entropy_id])
-            return chooser, rate.point(pixels, levels, lambda point: around + chooser.payload_bytes(point))
+        def choose(analysis: Any) -> tuple[TokenChooser, OperatingPoint]:
+            sizes, entropy_model = shape.quantizer.codebook_sizes, model.entropy_models[entropy_id]
+            chooser = TokenChooser(self._engine, analysis, sizes, entropy_model)
+            point = rate.point(width * height, shape.levels, lambda point: around + chooser.payload_bytes(point))
+            return chooser, point
 
         try:
-            chooser, point = choose(self.analyse(tensor))
+            chooser, point = choose(self._engine.analyse(pixels))
             if refine is not None:
-                chooser, point = choose(refine(self, loaded.rgb, point.levels))
+                chooser, point = choose(self._engine.analysis_of(refine(self, pixels, point.levels)))
         except RateError as error:
             if not boxes:
                 raise
-            more = around - stream_overhead(model, loaded.width, loaded.height, entropy_id)
+            more = around - stream_overhead(model, width, height, entropy_id)
             raise RateError(f"{error}; {more} bytes are alpha, profile and metadata", error.smallest) from None
         return chooser.at(point)
 
@@ -189,7 +231,7 @@ class Codec:
 
     def write(
         self,
-        tokens: list[Tensor],
+        tokens: list[Tensor] | list[Tokens],
         width: int,
         height: int,
         *,
@@ -204,7 +246,8 @@ class Codec:
         self._check_levels(len(tokens))
         if any(grid.ndim != 3 or len(grid) != 1 for grid in tokens):
             raise ValueError(f"expected the tokens of one picture, (1, h, w), got {[tuple(g.shape) for g in tokens]}")
-        return self._write(self._as_pyramid(tokens), width, height, self._entropy_id(entropy), boxes)
+        pyramid = self._as_pyramid([np.asarray(grid[0]) for grid in tokens])
+        return self._write(pyramid, width, height, self._entropy_id(entropy), boxes)
 
     def _write(self, tokens: TokenPyramid, width: int, height: int, entropy_id: int, boxes: Boxes | None) -> bytes:
         model = self.model.stream_model
@@ -233,9 +276,9 @@ class Codec:
         header, boxes = stream.header, stream.boxes
         present = len(stream.tokens)
         used = present if levels is None else min(self._check_levels(levels), present)
-        tensor = self.detokenize(self._as_tensors(stream.tokens.truncated(used)))
+        tokens = [grid.indices for grid in stream.tokens.levels[:used]]
         loaded = LoadedImage(
-            rgb=from_tensor(tensor, header.width, header.height),
+            rgb=self._engine.paint(tokens, header.width, header.height),
             alpha=None if boxes.alpha is None else unpack_alpha(boxes.alpha, header.width, header.height),
             icc=boxes.icc,
             exif=boxes.exif,
@@ -244,36 +287,64 @@ class Codec:
         )
         return DecodedStream(loaded, stream, used)
 
+    def timed_steps(self) -> list[TimedStep]:
+        """Of its networks, for measurements of speed: see `vqcodec.models.engine.Engine.timed_steps`."""
+        return self._engine.timed_steps()
+
     def read(self, data: bytes, *, allow_partial: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS) -> Stream:
         """The tokens of a stream, without running the networks. Raises a StreamError."""
         return read_stream(data, self._expect_model, allow_partial=allow_partial, max_pixels=max_pixels)
 
-    def tokenize(self, images: Tensor, *, levels: int | None = None) -> list[Tensor]:
-        """Images (B, 3, H, W) in [-1, 1], H and W multiples of f, to tokens: (B, H / f, W / f) int64 for each level.
+    @overload
+    def tokenize(self, images: Tensor, *, levels: int | None = None) -> list[Tensor]: ...
+    @overload
+    def tokenize(self, images: Floats, *, levels: int | None = None) -> Sequence[Tokens]: ...
+    def tokenize(self, images: Tensor | Floats, *, levels: int | None = None) -> Sequence[Tensor] | Sequence[Tokens]:
+        """Images (B, 3, H, W) in [-1, 1], H and W multiples of f, to tokens: (B, H / f, W / f) for each level.
 
-        A level of stride s has (B, ceil(H / f / s), ceil(W / f / s)). Raises ValueError for other shapes.
+        A level of stride s has (B, ceil(H / f / s), ceil(W / f / s)). torch tensors give int64 tensors on the CPU,
+        numpy arrays numpy arrays. Raises ValueError for other shapes.
         """
-        return self._tiled.tokenize(images, self._check_levels(levels))
+        levels = self._check_levels(levels)
+        if isinstance(images, np.ndarray):
+            return self._engine.tokenize(images.astype(np.float32, copy=False), levels)
+        if not isinstance(self._engine, CoreEngine):
+            return self._on_torch.tiled.tokenize(images, levels)
+        import torch
+
+        tokens = self._engine.tokenize(images.detach().float().cpu().numpy(), levels)
+        return [torch.from_numpy(grid.astype(np.int64)) for grid in tokens]
 
     def analyse(self, images: Tensor) -> Analysis:
-        """Images as `tokenize` takes them to what tokens are chosen from, on the codec's device."""
-        return self._tiled.analyse(images)
+        """Images as `tokenize` takes them to what tokens are chosen from, by torch and on its device."""
+        return self._on_torch.tiled.analyse(images)
 
-    def detokenize(self, tokens: list[Tensor]) -> Tensor:
+    @overload
+    def detokenize(self, tokens: Sequence[Tensor]) -> Tensor: ...
+    @overload
+    def detokenize(self, tokens: Sequence[Tokens]) -> Floats: ...
+    def detokenize(self, tokens: Sequence[Tensor] | Sequence[Tokens]) -> Tensor | Floats:
         """Tokens of the first levels, (B, h, w) each, to images (B, 3, f h, f w) float32, about in [-1, 1].
 
         h and w are those of the finest level given, times its stride; a level of stride s has ceil(h / s) rows and
-        ceil(w / s) columns. Raises ValueError for no levels, too many, or shapes that do not go together.
+        ceil(w / s) columns. torch tensors give a tensor on the CPU, numpy arrays an array. Raises ValueError for no
+        levels, too many, shapes that do not go together, or tokens that the codebooks do not have.
         """
         self._check_levels(len(tokens))
-        return self._tiled.detokenize(tokens)
+        arrays = [grid if isinstance(grid, np.ndarray) else grid.cpu().numpy() for grid in tokens]
+        for grid, size in zip(arrays, self.card.autoencoder.quantizer.codebook_sizes, strict=False):
+            if grid.size and not 0 <= grid.min() <= grid.max() < size:
+                raise ValueError(f"tokens range over {grid.min()}..{grid.max()}, outside 0..{size - 1}")
+        images = self._engine.detokenize(arrays)
+        if isinstance(tokens[0], np.ndarray):
+            return images
+        import torch
 
-    def _as_pyramid(self, tokens: list[Tensor]) -> TokenPyramid:
+        return torch.from_numpy(images)
+
+    def _as_pyramid(self, tokens: Sequence[Tokens]) -> TokenPyramid:
         sizes = self.card.autoencoder.quantizer.codebook_sizes
-        return TokenPyramid(tuple(TokenGrid(grid[0].numpy(), size) for grid, size in zip(tokens, sizes, strict=False)))
-
-    def _as_tensors(self, pyramid: TokenPyramid) -> list[Tensor]:
-        return [torch.from_numpy(grid.indices.astype(np.int64))[None] for grid in pyramid.levels]
+        return TokenPyramid(tuple(TokenGrid(grid, size) for grid, size in zip(tokens, sizes, strict=False)))
 
     def _expect_model(self, model_id: bytes) -> StreamModel:
         check_model_id(model_id, self.card)
@@ -295,14 +366,6 @@ class Codec:
         if not 1 <= levels <= most:
             raise ValueError(f"levels {levels}: model {self.card.name} has 1 to {most}")
         return levels
-
-
-def load_network(model: ModelFolder) -> Autoencoder:
-    """The networks of a model, float32, on the CPU. Raises ModelError for missing, damaged or other weights."""
-    card = model.card
-    return network_from_file(
-        model.weights_path, card.weights_sha256, f"model {card.name}", lambda: build_autoencoder(card.autoencoder)
-    )
 
 
 def _as_loaded(image: ImageLike, max_pixels: int) -> LoadedImage:

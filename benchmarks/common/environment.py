@@ -73,7 +73,7 @@ def describe_model(codec: Codec) -> dict[str, Any]:
         "size_bytes": codec.model.size_bytes,
         "levels": codec.card.autoencoder.levels,
         "device": str(codec.device),
-        "dtype": str(codec.dtype).removeprefix("torch."),
+        "dtype": codec.arithmetic,
     }
 
 

@@ -21,7 +21,7 @@ from vqcodec.benchmarks.rate_distortion.codecs import ImageCodec, RateSetting
 from vqcodec.benchmarks.rate_distortion.points import PointKey, RDPoint, append_points, read_points
 from vqcodec.benchmarks.rate_distortion.store import Store, original_key
 from vqcodec.benchmarks.rate_distortion.tools import Tools
-from vqcodec.compute.devices import keep_freed_memory
+from vqcodec.compute.memory import keep_freed_memory
 from vqcodec.pictures.arrays import Pixels
 from vqcodec.pictures.image import load_image
 

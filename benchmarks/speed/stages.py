@@ -18,6 +18,8 @@ import vqcodec.codec
 from vqcodec.benchmarks.common.memory import peak_memory_bytes
 from vqcodec.codec import Codec
 from vqcodec.compute.devices import fast_dtype
+from vqcodec.models.engine import TimedStep
+from vqcodec.native.library import thread_count
 from vqcodec.pictures.arrays import Pixels
 from vqcodec.pictures.image import to_tensor
 
@@ -142,8 +144,8 @@ def _measure(
                 batch=batch,
                 levels=levels,
                 device=str(codec.device),
-                dtype=str(codec.dtype).removeprefix("torch."),
-                threads=torch.get_num_threads(),
+                dtype=codec.arithmetic,
+                threads=threads_of(codec),
                 repeat=repeat,
                 bytes=stream_bytes,
                 seconds=medians.pop("whole"),
@@ -154,9 +156,15 @@ def _measure(
     return speeds
 
 
-def dtypes_worth_measuring(device: torch.device) -> tuple[torch.dtype, ...]:
-    """float32, and bfloat16 where the device multiplies it in hardware."""
-    return tuple(dict.fromkeys((torch.float32, fast_dtype(device))))
+def threads_of(codec: Codec) -> int:
+    """How many compute what this codec does."""
+    return thread_count() if codec.arithmetic == "native" else torch.get_num_threads()
+
+
+def arithmetics_worth_measuring(codec: Codec) -> tuple[str, ...]:
+    """That of the codec, torch in float32, and in bfloat16 where the device multiplies it in hardware."""
+    on_torch = (torch.float32, fast_dtype(codec.device))
+    return tuple(dict.fromkeys((codec.arithmetic, *(str(dtype).removeprefix("torch.") for dtype in on_torch))))
 
 
 def synthetic_picture(width: int, height: int, *, seed: int = 0) -> Pixels:
@@ -196,20 +204,12 @@ def _mirrored(length: int, wanted: int) -> np.ndarray[Any, np.dtype[np.intp]]:
 def _stopwatch(codec: Codec) -> Iterator[dict[str, float]]:
     """While it is open, the seconds of each step of `codec` are added to the dictionary that it gives."""
     seconds: dict[str, float] = defaultdict(float)
-    network = codec.network
-    #: function, its step, and the step that it is a part of, from which its seconds are taken off
-    timed: list[tuple[Any, str, str, str | None]] = [
-        (vqcodec.codec, "to_tensor", "tensor conversion", None),
-        (network, "analyse", "Encoder", None),
-        (network, "choose_tokens", "quantisation", None),
+    coding: list[TimedStep] = [
         (vqcodec.codec, "write_stream", "entropy coding", None),
         (vqcodec.codec, "read_stream", "entropy decoding", None),
-        (network, "detokenize", "Decoder", None),
-        *((quantizer, "latent", "look-up", "Decoder") for quantizer in network.quantizers),
-        (vqcodec.codec, "from_tensor", "pixel conversion", None),
     ]
     with ExitStack() as stack:
-        for owner, name, step, inside in timed:
+        for owner, name, step, inside in coding + codec.timed_steps():
             stack.enter_context(_replaced(owner, name, step, inside, seconds, lambda: _synchronize(codec.device)))
         yield seconds
 

@@ -77,7 +77,7 @@ def ablation(
     """
     from vqcodec.benchmarks.ablation.runs import Ablation, Rows
     from vqcodec.benchmarks.common.example_sets import picture_data, toy_data
-    from vqcodec.compute.devices import keep_freed_memory
+    from vqcodec.compute.memory import keep_freed_memory
 
     try:
         plan = Ablation(**asdict(training), perceptual=perceptual_weights is not None)

@@ -83,7 +83,7 @@ def priors(token_options: TokenOptions, training: PriorsOptions, output: RowOpti
     for as many seconds as the transformer in raster order; and the frequencies of the tokens.
     """
     from vqcodec.benchmarks.priors.comparison import PriorComparison, PriorRows
-    from vqcodec.compute.devices import keep_freed_memory
+    from vqcodec.compute.memory import keep_freed_memory
 
     try:
         plan = PriorComparison(**{name: value for name, value in asdict(training).items() if value is not None})

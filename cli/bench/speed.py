@@ -75,10 +75,10 @@ class SpeedOptions:
     )
     dtypes: tuple[str, ...] = option(
         "--dtype",
-        type=click.Choice(["float32", "bfloat16"]),
+        type=click.Choice(["native", "float32", "bfloat16"]),
         multiple=True,
-        help="Of the networks; may be given several times. [default: float32, and bfloat16 where the device multiplies "
-        "it]",
+        help="What computes: native, the core in C, or torch in a type; may be given several times. [default: native "
+        "where it is there, float32, and bfloat16 where the device multiplies it]",
     )
     entropy: str | None = shared(options.entropy)
     repeat: int = option(
@@ -97,7 +97,7 @@ class SpeedOptions:
         help="Measure time and peak memory of one picture of this size instead, in fresh processes.",
     )
     threads: int | None = option(
-        "--threads", type=options.AT_LEAST_1, help="Threads of torch. [default: its own choice]"
+        "--threads", type=options.AT_LEAST_1, help="Threads of what computes. [default: its own choice]"
     )
     out: Path | None = option("--out", type=options.FILE, help="Write the results to this JSON file.")
     model: str = shared(options.model)
@@ -126,13 +126,15 @@ def speed(speed_options: SpeedOptions) -> None:
 
     from vqcodec.benchmarks.common.environment import describe_model, describe_run
     from vqcodec.benchmarks.speed.processes import measure_cold_start, measure_large
-    from vqcodec.benchmarks.speed.stages import dtypes_worth_measuring, synthetic_picture
+    from vqcodec.benchmarks.speed.stages import arithmetics_worth_measuring, synthetic_picture
     from vqcodec.codec import Codec
+    from vqcodec.native.library import use_threads
     from vqcodec.pictures.image import load_image, to_pil
 
     speed_options.check()
     if speed_options.threads:
         torch.set_num_threads(speed_options.threads)
+        use_threads(speed_options.threads)
     device, image = speed_options.device, speed_options.image
     codec = Codec.load(speed_options.model, device=device)
     path = str(codec.model.path)
@@ -158,10 +160,9 @@ def speed(speed_options: SpeedOptions) -> None:
         cases = list(
             product(pictures, speed_options.batches or (1,), range(1 if speed_options.every_level else most, most + 1))
         )
-        dtypes = [getattr(torch, name) for name in speed_options.dtypes] or dtypes_worth_measuring(codec.device)
-        for dtype in dtypes:
-            with _noted(str(dtype).removeprefix("torch."), values["failures"], debug=speed_options.debug):
-                codec = Codec.load(path, device=device, dtype=dtype)
+        for name in speed_options.dtypes or arithmetics_worth_measuring(codec):
+            with _noted(name, values["failures"], debug=speed_options.debug):
+                codec = Codec.load(path, device=device, dtype=None if name == "native" else getattr(torch, name))
                 values["speed"] += _measure(
                     codec,
                     cases,
@@ -188,11 +189,9 @@ def _measure(
     debug: bool,
 ) -> list[dict[str, Any]]:
     """Measure and print each (picture, batch, level count); what cannot be measured goes to `failures`."""
-    import torch
+    from vqcodec.benchmarks.speed.stages import measure_batch, measure_speed, threads_of
 
-    from vqcodec.benchmarks.speed.stages import measure_batch, measure_speed
-
-    dtype, threads = str(codec.dtype).removeprefix("torch."), torch.get_num_threads()
+    dtype, threads = codec.arithmetic, threads_of(codec)
     click.echo(
         f"{codec.card.name}, {entropy} coding, in {dtype} on {codec.device}, threads: {threads}, medians of {repeat}"
     )

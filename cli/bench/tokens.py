@@ -33,7 +33,7 @@ def tokens(
     from vqcodec.cards.finding import find_model
     from vqcodec.cards.prior_card import find_prior
     from vqcodec.codec import Codec
-    from vqcodec.compute.devices import keep_freed_memory
+    from vqcodec.compute.memory import keep_freed_memory
     from vqcodec.generation.sampler import load_condition
     from vqcodec.training.data.pictures import PictureSet
 

@@ -46,7 +46,7 @@ def upscale(
     from vqcodec.benchmarks.common.environment import describe_run
     from vqcodec.benchmarks.priors.upscaling import as_lines, measure_upscaling, upscaling_table
     from vqcodec.benchmarks.rate_distortion.metrics import Metrics
-    from vqcodec.compute.devices import keep_freed_memory
+    from vqcodec.compute.memory import keep_freed_memory
     from vqcodec.generation.config import SamplingConfig
     from vqcodec.generation.sampler import Sampler
     from vqcodec.training.data.pictures import PictureSet

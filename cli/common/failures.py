@@ -11,7 +11,7 @@ _ABOUT_DATA = {
     "vqcodec.bitstream.errors": ("StreamError",),
     "vqcodec.pictures.source": ("ImageError",),
     "vqcodec.cards.errors": ("ModelError",),
-    "vqcodec.compute.devices": ("DeviceError",),
+    "vqcodec.compute.errors": ("DeviceError",),
     "vqcodec.native.library": ("CoreError",),
     "vqcodec.rates.rate": ("RateError",),
     "vqcodec.generation.refinement": ("RefinementError",),

@@ -30,7 +30,8 @@ class Codecs:
         with self._lock:
             if model.path not in self._loaded:
                 from vqcodec.codec import Codec
-                from vqcodec.compute.devices import DeviceError, keep_freed_memory
+                from vqcodec.compute.errors import DeviceError
+                from vqcodec.compute.memory import keep_freed_memory
 
                 keep_freed_memory()
                 try:

@@ -123,8 +123,8 @@ def train_and_log(
 
     make_validation: from the trainer, what measures it at every checkpoint, or None; asked for in the first process.
     """
-    from vqcodec.compute.devices import keep_freed_memory
     from vqcodec.compute.distributed import is_first_process, process_group
+    from vqcodec.compute.memory import keep_freed_memory
     from vqcodec.training.common.interruption import stop_on_signals
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")

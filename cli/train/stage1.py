@@ -133,8 +133,8 @@ def stage1(context: click.Context, /, run: RunOptions, options: Stage1Options, s
 
 def _trainer(run: RunOptions, options: Stage1Options, settings: SettingOptions) -> Any:
     """The trainer that the options describe, ready to run."""
+    from vqcodec.cards.engines import load_network
     from vqcodec.cards.finding import find_model
-    from vqcodec.codec import load_network
     from vqcodec.training.common.checkpoint import load_checkpoint, newest_checkpoint
     from vqcodec.training.data.pictures import PictureSet
     from vqcodec.training.export import Origin

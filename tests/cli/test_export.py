@@ -10,9 +10,10 @@ from cli_helpers import make_picture, names_in, only_error, vqcodec
 from click.testing import Result
 from prior_helpers import random_prior
 
+from vqcodec.cards.engines import load_network
 from vqcodec.cards.model_card import load_model_folder
 from vqcodec.cards.prior_card import PriorCard, load_prior_folder
-from vqcodec.codec import Codec, load_network
+from vqcodec.codec import Codec
 from vqcodec.training import export as training_export
 from vqcodec.training.common.checkpoint import save_checkpoint
 from vqcodec.training.stage2.recipe import Stage2Config

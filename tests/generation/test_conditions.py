@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from vqcodec.benchmarks.speed.stages import synthetic_picture
+from vqcodec.cards.engines import load_network
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.model_card import ModelFolder, load_model_folder
-from vqcodec.codec import Codec, load_network
+from vqcodec.codec import Codec
 from vqcodec.generation.conditions import CONDITIONS, LOW_RESOLUTIONS, Condition, enlarged, like_when_shrunk
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
 from vqcodec.models.network_input import one_hot
@@ -38,7 +39,7 @@ def with_quantizer(codec: Codec, quantizer: QuantizerConfig, networks: CompactCo
     config = AutoencoderConfig(networks or codec.card.autoencoder.networks, quantizer)
     card = dataclasses.replace(codec.card, autoencoder=config, static_frequencies=())
     torch.manual_seed(0)
-    return Codec(ModelFolder(codec.model.path, card), type(codec.network)(config), codec.device, codec.dtype)
+    return Codec.of_network(ModelFolder(codec.model.path, card), type(codec.network)(config), codec.device, codec.dtype)
 
 
 def blocks(pictures: np.ndarray, factor: int) -> np.ndarray:

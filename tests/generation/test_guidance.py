@@ -47,7 +47,7 @@ def codec_of(tiny_model: Path, quantizer: QuantizerConfig) -> Codec:
         network = VQAutoencoder(config)
     network.start(smooth, generator)
     folder = ModelFolder(Path("none"), ModelCard("smooth", config, (), ""))
-    return Codec(folder, network, torch.device("cpu"), torch.float32)
+    return Codec.of_network(folder, network, torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def test_models_of_logits(codec: Codec, perceptual_weights: Path) -> None:
     quantizer = QuantizerConfig((16,), 4, codebook="gumbel", lookup="euclidean")
     config = replace(codec.card.autoencoder, quantizer=quantizer)
     folder = ModelFolder(Path("none"), ModelCard("logits", config, (), ""))
-    gumbel = Codec(folder, VQAutoencoder(config), torch.device("cpu"), torch.float32)
+    gumbel = Codec.of_network(folder, VQAutoencoder(config), torch.device("cpu"), torch.float32)
     with pytest.raises(RefinementError, match="model logits chooses codes by logits"):
         Refiner(perceptual_weights, steps=1)(gumbel, picture(), 1)
 

@@ -17,14 +17,14 @@ import numpy as np
 
 from vqcodec.native.library import Grid, Layer, Level, Library, load
 
-CONVOLVE3, CONVOLVE1, PATCHES, GATHER, SPREAD, LAPPED, JOIN, SUM, DIFFERENCE = range(1, 10)
+CONVOLVE3, CONVOLVE1, PATCHES, GATHER, SPREAD, LAPPED, JOIN, SUM, DIFFERENCE, SHIFT = range(1, 11)
 NORMALISED, SILU, ADDED, ZEROS = 1, 2, 4, 8
 EUCLIDEAN, UNIT, LIFTED = range(3)
 REGISTERS = 16
 
 
 def padded(channels: int) -> int:
-    return channels if channels <= 4 else (channels + 15) // 16 * 16
+    return channels if channels == 3 else (channels + 15) // 16 * 16
 
 
 def _with_pointers_of_4_bytes(kind: type[ctypes.Structure]) -> type[ctypes.Structure]:
@@ -244,23 +244,23 @@ def everything(sizes: Library, threads: int, base: int | None = None, pointer_by
     ]
     picture = program.place(random.integers(0, 256, (rows + 3, cols - 5, 3), np.uint8))
     grid, pixels = program.grid(np.zeros((rows, cols, 3)), "from pixels")
-    program.call("vq_from_pixels", picture, rows + 3, cols - 5, -2, 4, grid)
+    program.call("vq_from_pixels", picture, rows + 3, cols - 5, 16, 5, 4, grid)
     other = program.place(random.normal(size=(57, 71, 3)).astype(np.float32))
     given = {0: (rows, cols, 3, pixels), 12: (57, 71, 3, other)}
     registers = program.network(steps, [step.random_weights(random) for step in steps], given, threads)
 
     made = program.place(np.zeros((40, 50, 3), np.uint8), "to pixels")
-    program.call("vq_to_pixels", registers[13][0], 1, 2, 37, 41, made, 50, 2, 3)
+    program.call("vq_to_pixels", registers[13][0], 1, 2, 37, 41, made, 50)
     latents = random.normal(size=(11, 13, 33)).astype(np.float32)
     latents[3, 4] = 0
     latents[5, 6, 7] = np.nan
-    grid, _ = program.grid(latents, "what levels leave")
+    grid, _ = program.grid(latents)
     for name, shape in LEVELS.items():
         level, _ = random_level(program, random, *shape)
         tokens = program.place(np.zeros((11, 13), np.int32), f"tokens, {name}")
         distances = program.place(np.zeros((11, 13, shape[0]), np.float32), f"distances, {name}")
         program.call("vq_distances", level, grid, distances, threads)
-        program.call("vq_tokens", level, grid, tokens, 1, threads)
+        program.call("vq_tokens", level, grid, tokens, threads)
         back, _ = program.grid(random.normal(size=(11, 13, 33)).astype(np.float32), f"codes, {name}")
         program.call("vq_add_codes", level, tokens, 1, back, 1)
         program.call("vq_add_codes", level, tokens, 2, back, 0)

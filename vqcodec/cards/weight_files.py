@@ -1,27 +1,46 @@
-"""Networks from safetensors files whose sha256 a card names."""
+"""Networks and weights from safetensors files whose sha256 a card names. Imports torch only for networks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
+from numpy.typing import NDArray
 
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.reading import read_named_file
 
-Network = TypeVar("Network", bound=torch.nn.Module)
+if TYPE_CHECKING:
+    import torch
+
+Network = TypeVar("Network", bound="torch.nn.Module")
+
+
+def weights_from_file(path: Path, sha256: str, owner: str) -> dict[str, NDArray[Any]]:
+    """The weights in a file by name, in their own types. Raises ModelError for missing, damaged or other weights.
+
+    owner: whose weights they are, such as "model photo-4", for errors.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    raw = read_named_file(path, sha256, "weights", owner)
+    try:
+        return load(raw)
+    except (SafetensorError, KeyError) as error:  # KeyError: of a type that numpy has not
+        raise ModelError(f"{path}: no weights in float16 or float32; get it again") from error
 
 
 def network_from_file(path: Path, sha256: str, owner: str, make: Callable[[], Network]) -> Network:
     """The network that `make` gives, with the weights of a file, float32, on the CPU.
 
-    owner: whose weights they are, such as "model photo-4", for errors. Raises ModelError for missing, damaged or
-    other weights.
+    owner: as in `weights_from_file`. Raises ModelError for missing, damaged or other weights.
     """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     raw = read_named_file(path, sha256, "weights", owner)
     # not under torch.device("meta"): initialisers there import torch's compiler, a second that every command would pay
     with torch.random.fork_rng(devices=[]):

@@ -89,12 +89,9 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "vq_pack": (None, [POINTER(Layer), _FLOATS, _FLOATS]),
     "vq_plan": (c_int64, [POINTER(Layer), c_int32, POINTER(Grid), POINTER(c_int64), c_int32]),
     "vq_run": (c_int32, [POINTER(Layer), c_int32, _FLOATS, POINTER(Grid), _FLOATS, c_int32]),
-    "vq_from_pixels": (None, [_BYTES, c_int32, c_int32, c_int32, c_int32, POINTER(Grid)]),
-    "vq_to_pixels": (
-        None,
-        [POINTER(Grid), c_int32, c_int32, c_int32, c_int32, _BYTES, c_int32, c_int32, c_int32],
-    ),
-    "vq_tokens": (c_int32, [POINTER(Level), POINTER(Grid), _INTS, c_int32, c_int32]),
+    "vq_from_pixels": (None, [_BYTES, *[c_int32] * 5, POINTER(Grid)]),
+    "vq_to_pixels": (None, [POINTER(Grid), *[c_int32] * 4, _BYTES, c_int32]),
+    "vq_tokens": (c_int32, [POINTER(Level), POINTER(Grid), _INTS, c_int32]),
     "vq_distances": (c_int32, [POINTER(Level), POINTER(Grid), _FLOATS, c_int32]),
     "vq_add_codes": (None, [POINTER(Level), _INTS, c_int32, POINTER(Grid), c_int32]),
 }
@@ -137,8 +134,19 @@ def units(library: Library) -> list[str]:
     return names
 
 
+_wanted_threads: int | None = None
+
+
+def use_threads(count: int | None) -> None:
+    """Let the core take so many threads in this process, whatever the variables say; None for what they say."""
+    global _wanted_threads
+    _wanted_threads = count
+
+
 def thread_count() -> int:
     """How many threads the core takes, 1 to 64. Raises CoreError."""
+    if _wanted_threads:
+        return min(_wanted_threads, _MOST_THREADS)
     name = "VQCODEC_THREADS" if os.environ.get("VQCODEC_THREADS") else "OMP_NUM_THREADS"
     value = os.environ.get(name, "").split(",")[0].strip()
     if value and not (value.isdecimal() and int(value)):
@@ -158,7 +166,7 @@ def _loaded() -> Library | None:
 
 
 def load(file: Path) -> Library:
-    """A built core. Raises OSError for what is none or of another version, CoreError for a wrong VQCODEC_UNIT."""
+    """A built core. Raises OSError for a file that is none or another version, CoreError for a wrong VQCODEC_UNIT."""
     library = ctypes.CDLL(str(file))
     if not hasattr(library, "vq_core_version") or library.vq_core_version() != _VERSION:
         raise OSError(f"{file} is of another version")

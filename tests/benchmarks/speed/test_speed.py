@@ -27,7 +27,7 @@ from vqcodec.benchmarks.speed.stages import (
     PARTS,
     STEPS,
     Speed,
-    dtypes_worth_measuring,
+    arithmetics_worth_measuring,
     measure_batch,
     measure_speed,
     repeated_picture,
@@ -99,30 +99,26 @@ def test_every_step_of_a_part_is_measured() -> None:
 
 
 def test_measuring_leaves_the_codec_as_it_was(codec: Codec) -> None:
-    names = ("to_tensor", "write_stream", "read_stream", "from_tensor")
+    names = ("write_stream", "read_stream")
     before = [getattr(codec_module, name) for name in names]
+    owners = {(owner, name) for owner, name, *_ in codec.timed_steps()}
+    own = {(owner, name): name in vars(owner) for owner, name in owners}
     with pytest.raises(ValueError, match="levels 9"):
         measure_speed(codec, synthetic_picture(16, 16), levels=9, repeat=1)
     measure_speed(codec, synthetic_picture(16, 16), levels=1, repeat=1, warm_up=0)
     measure_batch(codec, synthetic_picture(16, 16), batch=2, levels=1, repeat=1, warm_up=0)
     assert [getattr(codec_module, name) for name in names] == before
-    network = codec.network
-    owners = (
-        (network, "latent"),
-        (network.encoder, "forward"),
-        (network.decoder, "forward"),
-        (network.quantizer, "tokens"),
-    )
-    assert not [name for owner, name in owners if name in vars(owner)]
+    assert {(owner, name): name in vars(owner) for owner, name in owners} == own
     with pytest.raises(ValueError, match="repeat 0"):
         measure_speed(codec, synthetic_picture(16, 16), levels=1, repeat=0)
 
 
-def test_only_types_that_the_device_multiplies_are_measured() -> None:
-    dtypes = dtypes_worth_measuring(torch.device("cpu"))
-    assert dtypes[0] == torch.float32
-    assert set(dtypes) <= {torch.float32, torch.bfloat16}
-    assert len(set(dtypes)) == len(dtypes)
+def test_only_types_that_the_device_multiplies_are_measured(codec: Codec) -> None:
+    names = arithmetics_worth_measuring(codec)
+    assert names[0] == codec.arithmetic
+    assert set(names) <= {"native", "float32", "bfloat16"}
+    assert "float32" in names
+    assert len(set(names)) == len(names)
 
 
 def test_pictures_to_measure_with() -> None:

@@ -16,6 +16,7 @@ from vqcodec.benchmarks.speed.processes import ColdStart, LargePicture, ProcessE
 from vqcodec.benchmarks.speed.stages import synthetic_picture
 from vqcodec.cli.main import main
 from vqcodec.codec import Codec
+from vqcodec.native.library import core, use_threads
 
 #: far more than the addresses of any machine: nothing is allocated
 TOO_MANY = 10**12
@@ -26,6 +27,7 @@ def _same_number_of_threads_after() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+    use_threads(None)
 
 
 def speed(model: Path, *arguments: object) -> Result:
@@ -87,10 +89,11 @@ def test_sizes_batches_and_types_are_combined(tiny_model: Path, tmp_path: Path) 
 
 
 def test_by_default_the_types_worth_it_are_measured_at_one_picture(tiny_model: Path) -> None:
-    result = speed(tiny_model, "--no-cold")
+    result = speed(tiny_model, "--no-cold", "--threads", 1)
     assert result.exit_code == 0, result.output
     assert {(row["size"], row["batch"], row["levels"]) for row in table(result)} == {("768x512", "1", "2")}
     assert "tiny, static coding, in float32 on cpu" in result.stdout
+    assert ("tiny, static coding, in native on cpu" in result.stdout) == (core() is not None)
 
 
 def test_a_picture_of_the_user_and_whole_commands(

@@ -12,8 +12,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from stage1_helpers import CONFIG, MODEL, Trainers
 
+from vqcodec.cards.engines import load_network
 from vqcodec.cards.model_card import load_model_folder
-from vqcodec.codec import Codec, load_network
+from vqcodec.codec import Codec
 from vqcodec.models.config import HierarchicalConfig, NetworksConfig, QuantizerConfig
 from vqcodec.models.gumbel import GumbelQuantizer
 from vqcodec.models.network_input import network_input

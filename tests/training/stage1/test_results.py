@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from stage1_helpers import MODEL, Trainers
 
+from vqcodec.cards.engines import load_network
 from vqcodec.cards.finding import find_model
-from vqcodec.codec import Codec, load_network
+from vqcodec.codec import Codec
 from vqcodec.training.common.checkpoint import CheckpointError, checkpoints, save_checkpoint
 from vqcodec.training.data.pictures import PictureSet
 from vqcodec.training.export import export_model

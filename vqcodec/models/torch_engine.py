@@ -1,0 +1,96 @@
+"""An `Engine` on torch: any network, on any device, in any type."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vqcodec.models.autoencoder import Analysis, Autoencoder
+from vqcodec.models.engine import Choose, Floats, TimedStep, Tokens
+from vqcodec.models.level import Level
+from vqcodec.models.quantizer import as_vectors, nearest
+from vqcodec.models.tiled import TiledAutoencoder
+from vqcodec.pictures.arrays import Pixels
+from vqcodec.pictures.image import from_tensor, to_tensor
+
+
+class TorchEngine:
+    """`network` on `device`, its convolutions in `dtype`; not for training."""
+
+    def __init__(self, network: Autoencoder, device: torch.device, dtype: torch.dtype) -> None:
+        self.tiled = TiledAutoencoder(network, device, dtype)
+        self._factor = network.config.downsampling_factor
+
+    def tokenize(self, images: Floats, levels: int) -> list[Tokens]:
+        return [grid.numpy() for grid in self.tiled.tokenize(_as_tensor(images), levels)]
+
+    def tokenize_pixels(self, pixels: Pixels, levels: int) -> list[Tokens]:
+        return [grid[0].numpy() for grid in self.tiled.tokenize(to_tensor(pixels, self._factor), levels)]
+
+    def detokenize(self, tokens: Sequence[Tokens]) -> Floats:
+        made: Floats = self.tiled.detokenize([_as_tensor(grid) for grid in tokens]).numpy()
+        return made
+
+    def paint(self, tokens: Sequence[Tokens], width: int, height: int) -> Pixels:
+        images = self.tiled.detokenize([_as_tensor(grid[None]) for grid in tokens])
+        return from_tensor(images, width, height)
+
+    def analyse(self, pixels: Pixels) -> Analysis:
+        return self.tiled.analyse(to_tensor(pixels, self._factor))
+
+    def timed_steps(self) -> list[TimedStep]:
+        network, here = self.tiled.network, sys.modules[__name__]
+        return [
+            (here, "to_tensor", "tensor conversion", None),
+            (network, "analyse", "Encoder", None),
+            (network, "choose_tokens", "quantisation", None),
+            (network, "detokenize", "Decoder", None),
+            *((quantizer, "latent", "look-up", "Decoder") for quantizer in network.quantizers),
+            (here, "from_tensor", "pixel conversion", None),
+        ]
+
+    def analysis_of(self, found: Analysis) -> Analysis:
+        return found
+
+    @torch.inference_mode()
+    def choose_tokens(self, analysis: Analysis, levels: int, choose: Choose) -> None:
+        def chosen(level: Level, seen: Tensor, coarser: list[Tensor]) -> Tensor:
+            grid = choose(len(coarser), _TorchInput(level, seen))
+            return torch.from_numpy(grid.astype(np.int64))[None].to(seen.device)
+
+        self.tiled.network.choose_tokens(analysis, levels, chosen)
+
+
+@dataclass(frozen=True)
+class _TorchInput:
+    """A `LevelInput`: what is left of one picture (1, C, h, w)."""
+
+    level: Level
+    seen: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.seen.shape[2], self.seen.shape[3]
+
+    def nearest(self) -> Tokens:
+        return nearest(self.level, self.seen, [])[0].cpu().numpy()
+
+    def distances(self, positions: NDArray[np.integer[Any]]) -> Floats:
+        vectors = as_vectors(self.seen)[torch.tensor(positions)]
+        made: Floats = self.level.distances(vectors).cpu().numpy()
+        return made
+
+    def mean_distance(self) -> float:
+        parts = as_vectors(self.seen).split(1024)
+        return float(torch.cat([self.level.distances(part).amin(dim=1) for part in parts]).mean())
+
+
+def _as_tensor(array: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array.astype(np.int64) if array.dtype.kind in "iu" else array))
