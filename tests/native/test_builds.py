@@ -85,6 +85,7 @@ def test_neon_gives_the_same(
     assert without_workspace(program.from_emulator(image, done.stdout)) == without_workspace(expected)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere sanitizers are loaded in other ways")
 @pytest.mark.parametrize(
     ("name", "runtime", "threads"),
     [("sanitized", "libasan.so", 1), ("sanitized", "libasan.so", 3), ("races", "libtsan.so", 4)],
