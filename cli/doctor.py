@@ -14,6 +14,7 @@ from vqcodec.cards.finding import DEFAULT_MODEL, MODELS_VARIABLE, installed_mode
 from vqcodec.cards.model_card import ModelFolder
 from vqcodec.cli.common import options
 from vqcodec.cli.common.failures import report
+from vqcodec.native import library
 
 _LIBRARIES = ("torch", "numpy", "pillow", "constriction", "safetensors", "zstandard", "click", "tqdm", "triton")
 #: of the gradient of the self test, of 255: a working trained model is far below, broken arithmetic far above
@@ -31,6 +32,7 @@ def doctor(debug: bool) -> None:
     _row("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     for name in _LIBRARIES:
         _row(name, _version(name))
+    _row("core", _core())
     for name, text in _devices():
         _row(name, text)
     _row("nearest codes", _kernels())
@@ -61,6 +63,14 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed (not needed)" if name == "triton" else "not installed"
+
+
+def _core() -> str:
+    """Raises CoreError for a core that was asked for and is not there, or variables with wrong values."""
+    if library.core() is None:
+        return f"torch and numpy: {library.missing() or 'VQCODEC_CORE=torch'}"
+    threads = library.thread_count()
+    return f"native, {library.unit()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _devices() -> list[tuple[str, str]]:

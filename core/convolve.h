@@ -83,7 +83,7 @@ static void finish(const Finish *task, const float *made, int64_t count) {
 
 /* Sixteen matrices V (count, inputs), by which the tiles of one task go into the products. */
 INLINE void into_tiles(const Convolution3 *task, int64_t first, int32_t count, float *v) {
-    static const float zeros[1024];
+    static const float zeros[MOST_ZEROS];
     const int32_t stride = task->x.stride, rows = task->x.rows, cols = task->x.cols, tile_cols = (cols + 1) / 2;
     const int64_t matrix = (int64_t)count * stride;
     const int with_zeros = task->flags & VQ_ZEROS;

@@ -4,6 +4,9 @@
 
 #include "vqcore.h"
 
+/* Inputs of a convolution with VQ_ZEROS, at most. */
+#define MOST_ZEROS 1024
+
 /* A 3 x 3 convolution at work. x: the input, normalised; added: null, or of the shape of y. */
 typedef struct {
     Grid x, y;

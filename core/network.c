@@ -5,6 +5,7 @@
 /* Floats that the transformed tiles of one piece of a 3 x 3 convolution may take: they should stay in a cache. */
 #define TILES_FLOATS (1 << 17)
 #define POSITIONS_AT_ONCE 48
+#define REGISTERS 16
 
 typedef struct {
     const Layer *layers;
@@ -151,6 +152,7 @@ static void run_spread(Run *run, Team *team, const Layer *layer) {
             const int64_t to = (row * y.cols + col) * y.stride;
             for (int32_t c = 0; c < y.channels; c++)
                 y.values[to + c] = added ? from[c * f * f] + added[to + c] : from[c * f * f];
+            for (int32_t c = y.channels; c < y.stride; c++) y.values[to + c] = 0;
         }
     }
 }
@@ -209,23 +211,55 @@ static void run_by_position(Run *run, Team *team, const Layer *layer) {
 
 /* ---- shapes ---- */
 
+static int32_t flags_of(int32_t kind) {
+    switch (kind) {
+    case VQ_CONVOLVE3: return VQ_NORMALISED | VQ_SILU | VQ_ADDED | VQ_ZEROS;
+    case VQ_CONVOLVE1:
+    case VQ_PATCHES: return VQ_SILU | VQ_ADDED;
+    case VQ_SPREAD: return VQ_ADDED;
+    default: return 0;
+    }
+}
+
+static int32_t counts_fit(const Layer *layer, const Grid *other) {
+    const int32_t f2 = layer->factor * layer->factor;
+    switch (layer->kind) {
+    case VQ_GATHER: return layer->outputs == layer->inputs * f2;
+    case VQ_SPREAD: return layer->outputs * f2 == layer->inputs;
+    case VQ_LAPPED: return layer->outputs == 3 && layer->lap >= 0 && layer->lap <= layer->factor;
+    case VQ_JOIN: return layer->outputs == layer->inputs + other->channels;
+    case VQ_SUM:
+    case VQ_DIFFERENCE:
+    case VQ_SHIFT: return layer->outputs == layer->inputs && other->channels == layer->inputs;
+    default: return layer->inputs <= MOST_ZEROS || !(layer->flags & VQ_ZEROS);
+    }
+}
+
+/* What is read is not written at the same time: a layer may go to one of its registers only number by number. */
+static int32_t in_place_fits(const Layer *layer, const Grid *x, const Grid *other, const Grid *y) {
+    const int32_t of_both = layer->kind == VQ_SUM || layer->kind == VQ_DIFFERENCE;
+    const int32_t by_number = of_both || layer->kind == VQ_SHIFT;
+    if (layer->to == layer->from && !(by_number && x->rows == y->rows && x->cols == y->cols)) return 0;
+    if (layer->to != layer->second || layer->flags & VQ_ADDED || layer->kind < VQ_JOIN) return 1;
+    return of_both && other->rows == y->rows && other->cols == y->cols;
+}
+
 static int32_t fits(const Layer *layer, const Grid *x, const Grid *other, const Grid *y) {
     if (x->rows < 1 || x->channels != layer->inputs || layer->inputs < 1 || layer->outputs < 1) return 0;
-    if (layer->flags & VQ_NORMALISED && layer->kind != VQ_CONVOLVE3) return 0;
+    if (layer->flags & ~flags_of(layer->kind)) return 0;
     if (layer->kind <= VQ_CONVOLVE1 && x->stride % 16) return 0;
-    if (layer->kind == VQ_CONVOLVE3 && layer->to == layer->from) return 0;
-    if (layer->flags & VQ_ADDED)
-        return other->rows == y->rows && other->cols == y->cols && other->channels == y->channels &&
-               other->stride == y->stride;
-    if (layer->kind < VQ_JOIN) return 1;
-    return other->rows > 0 &&
-           (layer->kind == VQ_JOIN || (other->channels == x->channels && other->stride == x->stride));
+    if (layer->kind >= VQ_JOIN && other->rows < 1) return 0;
+    if (layer->kind > VQ_JOIN && other->stride != x->stride) return 0;
+    if (!counts_fit(layer, other) || !in_place_fits(layer, x, other, y)) return 0;
+    return !(layer->flags & VQ_ADDED) || (other->rows == y->rows && other->cols == y->cols &&
+                                          other->channels == y->channels && other->stride == y->stride);
 }
 
 /* The shape of what a layer gives; 0 rows if it cannot be. */
 static Grid shape_after(const Layer *layer, const Grid *registers) {
+    const int32_t f = layer->factor, with_factor = layer->kind >= VQ_CONVOLVE1 && layer->kind <= VQ_LAPPED;
+    if ((layer->from | layer->second | layer->to) & ~(REGISTERS - 1) || (with_factor && f < 1)) return (Grid){0};
     const Grid x = registers[layer->from], other = registers[layer->second];
-    const int32_t f = layer->factor;
     Grid y = {x.rows, x.cols, layer->outputs, padded(layer->outputs), 0};
     switch (layer->kind) {
     case VQ_CONVOLVE3: break;
@@ -318,9 +352,9 @@ static void work(Team *team, int member, void *context) {
 
 EXPORTED(int32_t, vq_run)(const Layer *layers, int32_t count, const float *weights, Grid *registers, float *workspace,
                          int32_t threads) {
-    Grid shapes[16];
+    Grid shapes[REGISTERS];
     Needs needs;
-    for (int number = 0; number < 16; number++) shapes[number] = registers[number];
+    for (int number = 0; number < REGISTERS; number++) shapes[number] = registers[number];
     if (threads < 1 || !plan(layers, count, shapes, 0, &needs)) return -1;
     vq_kernels(); /* chosen before there are threads */
     Run run = {layers, count, weights, registers, workspace, workspace + needs.scratch, needs.own};

@@ -52,7 +52,10 @@ enum {
     VQ_ZEROS = 8       /* zeros beyond the border, in the place of the last row or column again */
 };
 
-/* weight, bias, gain, shift: where they begin among the network's floats. */
+/* weight, bias, gain, shift: where they begin among the network's floats; bias, gain and shift are padded to multiples
+   of 16 with zeros, but for the bias of a VQ_LAPPED (3). from, second, to: registers, of 16; `to` is none of those that are
+   read, but the one that is added, one of a VQ_SUM or VQ_DIFFERENCE of the same size, or `from` of a
+   VQ_SHIFT. */
 typedef struct {
     int32_t kind, from, second, to, inputs, outputs, factor, lap, flags, unused;
     int64_t weight, bias, gain, shift;

@@ -19,7 +19,7 @@ PACKAGES = {
     "vqcodec.cli": "cli",
     "vqcodec": "vqcodec",
 }
-FOLDERS = ("benchmarks", "bitstream", "cli", "docs", "examples", "scripts", "tests", "vqcodec")
+FOLDERS = ("benchmarks", "bitstream", "cli", "core", "docs", "examples", "scripts", "tests", "vqcodec")
 _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -37,6 +39,7 @@ LITTER = shutil.ignore_patterns(
     ".hypothesis",
     "__pycache__",
     "*.egg-info",
+    "*.so",
     "build",
     "dist",
     "man",
@@ -51,8 +54,15 @@ def modules(folder: str) -> list[Path]:
     return [path for path in (ROOT / folder).rglob("*.py") if path.parent not in NOT_SHIPPED]
 
 
-def run(*command: str | Path, cwd: Path) -> str:
-    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False)
+def run(*command: str | Path, cwd: Path, **variables: str) -> str:
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -63,15 +73,33 @@ def project() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built offline from a copy, so that the checkout stays clean."""
-    folder = tmp_path_factory.mktemp("packaging")
-    shutil.copytree(ROOT, folder / "checkout", ignore=LITTER, symlinks=True)
-    run(
-        sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "dist", cwd=folder / "checkout"
-    )
-    [built] = (folder / "dist").iterdir()
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, so that the checkout stays clean."""
+    return shutil.copytree(ROOT, tmp_path_factory.mktemp("packaging") / "checkout", ignore=LITTER, symlinks=True)
+
+
+def build(kind: str, checkout: Path) -> Path:
+    """A wheel or an sdist, built offline."""
+    folder = checkout.parent / kind
+    run(sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", folder, cwd=checkout)
+    [built] = folder.iterdir()
     return built
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout: Path) -> Path:
+    return build("wheel", checkout)
+
+
+@pytest.fixture(scope="module")
+def sdist(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Without the priors that make pictures up, of which it would be twice as large."""
+    small = tmp_path_factory.mktemp("small") / "checkout"
+    return build("sdist", shutil.copytree(checkout, small, ignore=shutil.ignore_patterns("prior-*"), symlinks=True))
+
+
+def has_compiler() -> bool:
+    return sys.platform != "win32" and any(shutil.which(name) for name in (os.environ.get("CC", "cc"), "gcc", "clang"))
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +134,10 @@ def test_the_type_checker_sees_every_root_folder() -> None:
     assert links == {folder: ROOT / folder for folder in PLACES if folder != "vqcodec"}
 
 
-def test_the_wheel_has_the_name_of_its_version(wheel: Path) -> None:
-    assert wheel.name == f"vqcodec-{vqcodec.__version__}-py3-none-any.whl"
+def test_the_wheel_has_the_name_of_its_version_and_is_for_every_python(wheel: Path, names: set[str]) -> None:
+    version, python, abi, platform = wheel.stem.removeprefix("vqcodec-").split("-")
+    assert (version, python, abi) == (vqcodec.__version__, "py3", "none")
+    assert ("vqcodec/native/_core.so" in names) == has_compiler() == (platform != "any")
 
 
 def test_the_wheel_holds_what_the_checkout_says_and_nothing_else(wheel: Path, names: set[str], tmp_path: Path) -> None:
@@ -127,6 +157,14 @@ def test_the_wheel_holds_a_model_with_its_prior(names: set[str]) -> None:
     for folder in models:
         files = ("card.json", "stage1.safetensors", "prior/prior.json", "prior/prior.safetensors")
         assert {f"{folder}/{file}" for file in files} <= names
+
+
+def test_the_source_distribution_holds_the_core(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    sources = {f"core/{path.name}" for path in (ROOT / "core").iterdir()}
+    assert {"setup.py", "pyproject.toml", *sources} <= names
+    assert not {name for name in names if name.endswith((".o", ".so")) or name.startswith("tests/")}
 
 
 def test_the_wheel_names_its_licence_and_its_command(metadata: dict[str, str]) -> None:
@@ -154,17 +192,64 @@ def test_requirements_leave_torch_uncapped_and_the_core_small(project: dict[str,
     assert {"train", "bench", "gpu", "dev"} <= set(project["project"]["optional-dependencies"])
 
 
+def install(target: Path, file: Path, *options: str | Path, **variables: str) -> None:
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-index",
+        "--no-compile",
+        "--quiet",
+        *options,
+    ]
+    run(*pip, "--disable-pip-version-check", "--target", target, file, cwd=target.parent, **variables)
+
+
 def test_the_installed_wheel_works_by_itself(wheel: Path, tmp_path: Path) -> None:
     target = tmp_path / "installed"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
-    run(*pip, "--disable-pip-version-check", "--target", target, wheel, cwd=tmp_path)
+    install(target, wheel)
     program = (
         f"import sys; sys.path.insert(0, {str(target)!r})\n"
         "import vqcodec.bitstream, vqcodec.cli, vqcodec.benchmarks, vqcodec.cards.model_card\n"
+        "from vqcodec.native.library import core\n"
         "for module in (vqcodec, vqcodec.bitstream, vqcodec.cli, vqcodec.benchmarks):\n"
         "    print(module.__file__)\n"
         "print([model.card.name for model in vqcodec.installed_models()])\n"
+        "print(core() is not None)\n"
     )
-    *files, models = run(sys.executable, "-c", program, cwd=tmp_path).splitlines()
+    *files, models, has_core = run(sys.executable, "-c", program, cwd=tmp_path, VQCODEC_CORE="auto").splitlines()
     assert all(Path(file).is_relative_to(target) for file in files)
     assert "photo-4" in models
+    assert has_core == str(has_compiler())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="CC is for others")
+def test_without_a_compiler_it_installs_and_works(sdist: Path, tmp_path: Path) -> None:
+    target = tmp_path / "installed"
+    log = tmp_path / "log"
+    install(target, sdist, "--no-build-isolation", "--log", log, CC="/bin/false")
+    said = log.read_text(encoding="utf-8")
+    assert re.search(r"vqcodec: the core in C was not built \(.+\): numpy and torch compute in its place", said)
+    assert not list(target.rglob("*.so"))
+    program = (
+        f"import sys; sys.path.insert(0, {str(target)!r})\n"
+        "import numpy as np\n"
+        "from vqcodec import Codec\n"
+        "from vqcodec.native import library\n"
+        "codec = Codec.load()\n"
+        "picture = np.full((40, 50, 3), 128, np.uint8)\n"
+        "print(library.core(), library.missing())\n"
+        "print(codec.decode(codec.encode(picture)).size)\n"
+    )
+    without, size = run(sys.executable, "-c", program, cwd=tmp_path, VQCODEC_CORE="auto").splitlines()
+    assert without.startswith("None the core in C was not built: install a C compiler (gcc or clang)")
+    assert size == "(50, 40)"
+
+
+def test_an_editable_build_leaves_no_library_of_other_sources(checkout: Path) -> None:
+    stale = checkout / "vqcodec" / "native" / "_core.so"
+    stale.write_bytes(b"of other sources")
+    run(sys.executable, "setup.py", "-q", "build_ext", "--inplace", cwd=checkout, CC="/bin/false")
+    assert not stale.exists()

@@ -144,6 +144,22 @@ def test_test_checks_everything_and_only_runs_pytest_when_given_arguments(checko
     assert checkout.notes == ["python -m pytest -x tests/test_image.py"]
 
 
+def test_test_builds_the_core_anew_only_when_it_has_changed(checkout: Checkout) -> None:
+    source, library = checkout.root / "core" / "network.c", checkout.root / "vqcodec" / "native" / "_core.so"
+    for file in (source, library):
+        file.parent.mkdir(parents=True)
+        file.touch()
+    build, pytest_alone = "python setup.py -q build_ext --inplace", "python -m pytest -x"
+    for time, notes in ((2**31, [pytest_alone]), (1, [build, pytest_alone])):
+        os.utime(library, (time, time))
+        checkout.run("test", "-x")
+        assert checkout.notes[-len(notes) :] == notes
+        assert (build in checkout.notes) == (build in notes)
+    library.unlink()
+    checkout.run("test", "-x")
+    assert checkout.notes == [pytest_alone], "without a compiler there is none"
+
+
 def test_installs_again_only_when_something_changed(checkout: Checkout) -> None:
     checkout.run("demo")
     assert len(checkout.installations) == 1

@@ -81,7 +81,7 @@ class Codec:
         >>> stream = codec.encode(np.zeros((32, 48, 3), np.uint8), max_bytes=40)  # also files and Pillow images
         >>> codec.decode(stream).size, len(stream) <= 40
         ((48, 32), True)
-        >>> [tuple(grid.shape) for grid in codec.tokenize(torch.zeros(1, 3, 32, 48), levels=2)]
+        >>> [tuple(grid.shape) for grid in codec.tokenize(np.zeros((1, 3, 32, 48)), levels=2)]
         [(1, 2, 3), (1, 2, 3)]
     """
 

@@ -123,7 +123,7 @@ def test_doctor_tests_every_model(tiny_model: Path, tmp_path: Path, monkeypatch:
     result = vqcodec("doctor")
     assert (result.exit_code, result.stderr) == (0, "")
     assert __version__ in result.stdout
-    for name in ("torch", "pillow", "constriction", "chosen", "nearest codes", "formats"):
+    for name in ("torch", "pillow", "constriction", "core", "chosen", "nearest codes", "formats"):
         assert f"\n{name}" in result.stdout
     assert result.stdout.count("self test      ok: 96 x 64 pixels in ") == 2
 

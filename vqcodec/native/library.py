@@ -18,6 +18,8 @@ Library: TypeAlias = ctypes.CDLL
 
 #: VQ_CORE_VERSION of core/vqcore.h
 _VERSION: Final = 1
+#: MOST_THREADS of core/team.h
+_MOST_THREADS: Final = 64
 _FILE: Final = Path(__file__).with_name("_core.so")
 _CHOICES: Final = ("auto", "native", "torch")
 
@@ -142,15 +144,17 @@ def use_threads(count: int | None) -> None:
 
 
 def thread_count() -> int:
-    """How many threads the core takes. Raises CoreError."""
+    """How many threads the core takes, 1 to 64. Raises CoreError."""
     if _wanted_threads:
-        return _wanted_threads
-    value = os.environ.get("VQCODEC_THREADS") or os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    if not value:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not value.isdecimal() or not int(value):
-        raise CoreError(f"{value} threads: VQCODEC_THREADS or OMP_NUM_THREADS must be a number above 0")
-    return int(value)
+        return min(_wanted_threads, _MOST_THREADS)
+    name = "VQCODEC_THREADS" if os.environ.get("VQCODEC_THREADS") else "OMP_NUM_THREADS"
+    value = os.environ.get(name, "").split(",")[0].strip()
+    if value and not (value.isdecimal() and int(value)):
+        raise CoreError(f"{name}={value}: take a number of threads above 0")
+    if value:
+        return min(int(value), _MOST_THREADS)
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(processors, _MOST_THREADS)
 
 
 @lru_cache(maxsize=1)
