@@ -1,7 +1,7 @@
 """A second decoder of ``.vq`` streams, written from docs/format.md alone: pure Python, slow, no constriction.
 
 It imports nothing of vqcodec. That it agrees with the package on the golden streams shows that docs/format.md is enough
-to write a decoder. It decodes table entropy models only and does not look into the boxes.
+to write a decoder. It does not look into the boxes. The prior is in `reference_prior`, pixels in `reference_pixels`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ import zlib
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reference_prior import ReferencePrior
 
 TOTAL_BITS = 24
 MASK = 2**64 - 1
@@ -53,39 +57,50 @@ def uniform_table(codebook_size: int) -> list[int]:
     return [high - low for low, high in pairwise(bounds)]
 
 
+class RangeDecoder:
+    """5.2: reads one token after the other from a payload."""
+
+    def __init__(self, payload: bytes) -> None:
+        self.words = iter(payload[i : i + 4].ljust(4, b"\0") for i in range(0, len(payload), 4))
+        self.span = MASK
+        self.offset = self.next_word() << 32
+        self.offset |= self.next_word()
+
+    def next_word(self) -> int:
+        return int.from_bytes(next(self.words, b"\0\0\0\0"), "big")
+
+    def take(self, table: list[int], starts: list[int]) -> int:
+        """A token with these frequencies, and their sums so far."""
+        scale = self.span >> TOTAL_BITS
+        target = self.offset // scale
+        assert target < 2**TOTAL_BITS, "no output of the encoder"
+        token = bisect_right(starts, target) - 1
+        self.offset -= scale * starts[token]
+        self.span = scale * table[token]
+        if self.span < 2**32:
+            self.span <<= 32
+            self.offset = self.offset << 32 | self.next_word()
+        return token
+
+
 def decode_payload(payload: bytes, table: list[int], count: int) -> list[int]:
     """``count`` tokens from one payload, with one table of frequencies."""
     if len(table) == 1:
         return [0] * count
     starts = [0, *accumulate(table)]
     assert starts[-1] == 2**TOTAL_BITS
-    words = iter(payload[i : i + 4].ljust(4, b"\0") for i in range(0, len(payload), 4))
-
-    def next_word() -> int:
-        return int.from_bytes(next(words, b"\0\0\0\0"), "big")
-
-    span = MASK
-    offset = next_word() << 32
-    offset |= next_word()
-    tokens = []
-    for _ in range(count):
-        scale = span >> TOTAL_BITS
-        target = offset // scale
-        assert target < 2**TOTAL_BITS, "no output of the encoder"
-        token = bisect_right(starts, target) - 1
-        offset -= scale * starts[token]
-        span = scale * table[token]
-        if span < 2**32:
-            span <<= 32
-            offset = offset << 32 | next_word()
-        tokens.append(token)
-    return tokens
+    decoder = RangeDecoder(payload)
+    return [decoder.take(table, starts) for _ in range(count)]
 
 
 def decode_stream(
-    data: bytes, grids: list[tuple[int, int]], static_tables: list[list[int]] | None = None
+    data: bytes,
+    grids: list[tuple[int, int]],
+    static_tables: list[list[int]] | None = None,
+    prior: ReferencePrior | None = None,
 ) -> ReferenceStream:
-    """Decode a whole stream. ``grids``: (f, K) of each level; ``static_tables``: the tables of the static model."""
+    """Decode a whole stream. ``grids``: (f, K) of each level; ``static_tables``: the tables of the static model;
+    ``prior``: of the prior."""
     cursor = Cursor(data)
     assert cursor.take(2) == b"\xf5V"
     version = cursor.take(1)[0]
@@ -104,13 +119,16 @@ def decode_stream(
     for level in range(level_count):
         factor, codebook_size = grids[level]
         rows, cols = (height + factor - 1) // factor, (width + factor - 1) // factor
-        if entropy_id == 1:
+        payload = cursor.take(cursor.varint())
+        if entropy_id == 2:
+            assert prior is not None
+            tokens = prior.decode_level(level, rows, cols, levels, RangeDecoder(payload))
+        elif entropy_id == 1:
             assert static_tables is not None
-            table = static_tables[level]
+            tokens = decode_payload(payload, static_tables[level], rows * cols)
         else:
             assert entropy_id == 0
-            table = uniform_table(codebook_size)
-        tokens = decode_payload(cursor.take(cursor.varint()), table, rows * cols)
+            tokens = decode_payload(payload, uniform_table(codebook_size), rows * cols)
         for token in tokens:
             checksum = zlib.crc32(token.to_bytes(4, "little"), checksum)
         levels.append([tokens[row * cols : (row + 1) * cols] for row in range(rows)])
