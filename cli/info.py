@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from vqcodec.bitstream import BoxType, UnknownModelError, entropy_name, read_header
-from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import find_model_by_id
 from vqcodec.cli.common import options
 from vqcodec.cli.common.failures import printable, report
@@ -44,7 +43,7 @@ def describe_stream(data: bytes) -> dict[str, Any]:
     header = stream.header
     try:
         model = find_model_by_id(header.model_id).card.name
-    except (UnknownModelError, ModelError):
+    except UnknownModelError:
         model = None
     return {
         "bytes": stream.total_bytes,

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -17,7 +18,7 @@ import click
 
 from vqcodec import __version__
 from vqcodec.cli.common import options
-from vqcodec.cli.common.failures import report
+from vqcodec.cli.common.failures import printable, report
 
 # Threads that wait by spinning take the cores from all that runs beside them. To be said before torch loads OpenMP;
 # what the user says goes before.
@@ -78,13 +79,32 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error becomes one line on stderr and exit code 1."""
         try:
-            with _signals_unwind():
+            with _signals_unwind(), _warnings_as_lines():
                 return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise  # click's own: usage, end, Ctrl-C; and a closed pipe, which it ends quietly
         except Exception as error:
             click.echo(report(error, debug=options.wants_debug(ctx)), err=True)
             sys.exit(1)
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Warnings about models become a line on stderr, each once."""
+    told: set[str] = set()
+    show = warnings.showwarning
+
+    def as_line(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
+        if category.__name__ != "ModelFolderWarning":
+            show(message, category, *rest, **options)
+        elif str(message) not in told:
+            told.add(str(message))
+            click.echo(f"warning: {printable(str(message))}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", module=r"vqcodec\.")
+        warnings.showwarning = as_line
+        yield
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,9 @@ def complete_files(context: click.Context, parameter: click.Parameter, incomplet
 def complete_models(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """What a shell completes: the installed models, and folders."""
     try:
-        names = [each.card.name for each in installed_models() if each.card.name.startswith(incomplete)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            names = [each.card.name for each in installed_models() if each.card.name.startswith(incomplete)]
     except ModelError:
         names = []
     return [*map(CompletionItem, names)] or [CompletionItem(incomplete, type="dir")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -17,19 +18,33 @@ MODELS_VARIABLE: Final = "VQCODEC_MODELS"
 _EMBEDDED: Final = Path(__file__).parent.parent / "pretrained"
 
 
+class ModelFolderWarning(UserWarning):
+    """A folder that VQCODEC_MODELS names, or a model in it, that cannot be used and was passed over."""
+
+
 def installed_models() -> Iterator[ModelFolder]:
-    """The embedded models, then those in the folders that VQCODEC_MODELS names. Raises ModelError for a damaged one.
+    """The embedded models, then those in the folders that VQCODEC_MODELS names, read one by one as they are asked for.
+
+    What cannot be used among the latter gives a ModelFolderWarning. Raises ModelError for a damaged embedded one.
 
     Examples:
         >>> next(installed_models()).card.name
         'photo-4'
     """
-    folders = [_EMBEDDED, *map(Path, filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)))]
-    for folder in folders:
-        if folder != _EMBEDDED and not folder.is_dir():
-            raise ModelError(f"{folder}: no such folder, but {MODELS_VARIABLE} names it")
+    for card_path in sorted(_EMBEDDED.glob(f"*/{CARD_FILE}")):
+        yield load_model_folder(card_path.parent)
+    for folder in map(Path, filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep))):
+        if not folder.is_dir():
+            _pass_over(f"{folder}: no such folder, but {MODELS_VARIABLE} names it")
         for card_path in sorted(folder.glob(f"*/{CARD_FILE}")):
-            yield load_model_folder(card_path.parent)
+            try:
+                yield load_model_folder(card_path.parent)
+            except ModelError as error:
+                _pass_over(f"{error}; passed over")
+
+
+def _pass_over(text: str) -> None:
+    warnings.warn(text, ModelFolderWarning, stacklevel=3)
 
 
 def find_model(name_or_path: str | Path) -> ModelFolder:
@@ -46,10 +61,11 @@ def find_model(name_or_path: str | Path) -> ModelFolder:
     is_path = isinstance(name_or_path, Path) or Path(text).name != text
     if is_path and Path(text).is_dir():
         return load_model_folder(Path(text).resolve())
-    models = list(installed_models())
-    for model in models:
+    models = []
+    for model in installed_models():
         if text in (model.card.name, model.card.model_id.hex(), *model.card.reads):
             return model
+        models.append(model)
     if Path(text).is_dir():
         return load_model_folder(Path(text).resolve())
     known = ", ".join(model.card.name for model in models) or "none"
@@ -58,11 +74,14 @@ def find_model(name_or_path: str | Path) -> ModelFolder:
 
 def find_model_by_id(model_id: bytes) -> ModelFolder:
     """The installed model that a stream names, or else one that reads its streams. Raises UnknownModelError."""
-    models = list(installed_models())
-    for readers in ([model for model in models if model.card.model_id == model_id], models):
-        for model in readers:
-            if model.card.can_read(model_id):
-                return model
+    models = []
+    for model in installed_models():
+        if model.card.model_id == model_id:
+            return model
+        models.append(model)
+    for model in models:
+        if model.card.can_read(model_id):
+            return model
     known = ", ".join(f"{model.card.name} ({model.card.model_id.hex()})" for model in models) or "none"
     raise UnknownModelError(
         f"the stream was written with model {model_id.hex()}, which is not installed (installed: {known}); "

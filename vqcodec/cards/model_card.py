@@ -134,21 +134,35 @@ class ModelFolder:
 @lru_cache(maxsize=16)
 def load_model_folder(path: Path) -> ModelFolder:
     """Read the card of a model folder; the weights are not looked at. Raises ModelError."""
-    card, stated_fingerprint = _CARD.read(path, _card_from_json)
-    if card.fingerprint != stated_fingerprint:
+    stated = _CARD.read(path, _card_from_json)
+    if stated.card.fingerprint != stated.fingerprint:
         raise ModelError(f"{path / CARD_FILE}: its fingerprint does not match its content; get the model again")
-    return ModelFolder(path, card)
+    return ModelFolder(path, stated.card)
 
 
-def _card_from_json(values: dict[str, Any]) -> tuple[ModelCard, str]:
-    """The card, and the fingerprint that it states."""
+@dataclass(frozen=True)
+class _StatedCard:
+    """A card, and the fingerprint that its file states."""
+
+    card: ModelCard
+    fingerprint: str
+
+
+def _card_from_json(values: dict[str, Any]) -> _StatedCard:
     fields = {key: value for key, value in values.items() if key != "fingerprint"}
     fields["autoencoder"] = AutoencoderConfig.from_dict(fields["autoencoder"])
-    fields["reads"] = tuple(fields["reads"])
+    fields["reads"] = _tuple(fields["reads"])
     if entropy_prior := fields.get("entropy_prior"):
         fields["entropy_prior"] = EntropyPrior.from_dict(entropy_prior)
-    fields["static_frequencies"] = tuple(tuple(table) for table in fields["static_frequencies"])
-    return ModelCard(**fields), values["fingerprint"]
+    fields["static_frequencies"] = tuple(_tuple(table) for table in _tuple(fields["static_frequencies"]))
+    return _StatedCard(ModelCard(**fields), values["fingerprint"])
+
+
+def _tuple(value: Any) -> tuple[Any, ...]:
+    """Of a list: a text would become its letters."""
+    if not isinstance(value, list):
+        raise TypeError(f"{type(value).__name__} in the place of a list")
+    return tuple(value)
 
 
 def _to_json(values: dict[str, Any]) -> str:

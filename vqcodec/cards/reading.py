@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vqcodec.cards.errors import ModelError
+from vqcodec.cards.field_types import check_field_types
 
 Card = TypeVar("Card")
 
@@ -38,14 +39,18 @@ class CardFile:
             raise ModelError(f"{folder}: not a {self.kind} folder, it has no {self.name}") from error
         except (OSError, ValueError) as error:
             raise ModelError(f"{path}: cannot be read ({error})") from error
+        except RecursionError as error:
+            raise ModelError(f"{path}: not a valid {self.kind} card (brackets within brackets)") from error
         try:
             version = fields["schema_version"]
             if version != self.schema_version:
                 raise ValueError(f"schema version {version}, this vqcodec reads {self.schema_version}")
-            return from_json(fields)
+            card = from_json(fields)
+            check_field_types(card)
+            return card
         except ModelError:
             raise
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise ModelError(f"{path}: not a valid {self.kind} card ({error})") from error
 
 
