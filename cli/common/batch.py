@@ -17,6 +17,7 @@ from tqdm import tqdm
 from vqcodec.cli.common.failures import printable, report
 from vqcodec.cli.common.files import STANDARD, Task
 from vqcodec.cli.common.loading import LoadingError
+from vqcodec.native.library import threads_among
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _results(
     if jobs == 1 or len(tasks) == 1:
         yield from map(attempt, tasks)
         return
-    with ThreadPoolExecutor(max_workers=jobs) as threads:
+    with threads_among(jobs), ThreadPoolExecutor(max_workers=jobs) as threads:
         futures = deque(threads.submit(attempt, task) for task in tasks)
         try:
             while futures:

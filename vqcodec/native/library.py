@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import POINTER, c_char_p, c_float, c_int32, c_int64, c_void_p
 from functools import lru_cache
 from pathlib import Path
@@ -141,6 +143,17 @@ def use_threads(count: int | None) -> None:
     """Let the core take so many threads in this process, whatever the variables say; None for what they say."""
     global _wanted_threads
     _wanted_threads = count
+
+
+@contextmanager
+def threads_among(calls: int) -> Iterator[None]:
+    """While it is open, so many calls at a time share the threads that one would take."""
+    before = _wanted_threads
+    use_threads(max(1, thread_count() // calls))
+    try:
+        yield
+    finally:
+        use_threads(before)
 
 
 def thread_count() -> int:
