@@ -92,15 +92,20 @@ class IntegerPrior:
 
     def begin_level(self, context: CodingContext) -> IntegerLevel:
         """Start on one level. Raises `ValueError` for one that this prior does not have."""
-        level, config = context.level, self.config
-        if level >= config.levels:
-            raise ValueError(f"the prior has {config.levels} levels; level {level} was asked for")
-        if config.codebook_sizes[level] != context.codebook_size:
-            raise ValueError(
-                f"the prior knows {config.codebook_sizes[level]} tokens of level {level}; the codebook has "
-                f"{context.codebook_size}"
-            )
+        check_level(self.config, context)
         return IntegerLevel(self, context)
+
+
+def check_level(config: PriorConfig, context: CodingContext) -> None:
+    """Raise `ValueError` for a level that a prior does not have."""
+    level = context.level
+    if level >= config.levels:
+        raise ValueError(f"the prior has {config.levels} levels; level {level} was asked for")
+    if config.codebook_sizes[level] != context.codebook_size:
+        raise ValueError(
+            f"the prior knows {config.codebook_sizes[level]} tokens of level {level}; the codebook has "
+            f"{context.codebook_size}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
