@@ -89,7 +89,7 @@ class WholeLevels(Protocol):
     def decode(
         self, payloads: Sequence[bytes], coarser: Sequence[TokenGrid]
     ) -> Sequence[npt.NDArray[np.integer[Any]]] | None:
-        """The tokens (rows, cols) of the levels after those in ``coarser``; None for payloads that no encoder writes."""
+        """The tokens (rows, cols) of the levels after ``coarser``; None for payloads that no encoder writes."""
 
 
 @runtime_checkable

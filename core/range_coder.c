@@ -1,5 +1,7 @@
 #include "range_coder.h"
 
+#include "vqcore.h"
+
 /* Frequencies that are added up together before they are looked at one by one. */
 #define RUN 32
 
@@ -81,4 +83,21 @@ int64_t finish_payload(RangeEncoder *encoder) {
     for (int byte = 0; byte < 8; byte++) put_byte(encoder);
     while (encoder->count && encoder->bytes[encoder->count - 1] == 0) encoder->count--;
     return encoder->count;
+}
+
+EXPORTED(int64_t, vq_range_encode)(const int32_t *frequencies, int64_t stride, const int32_t *tokens, int64_t count,
+                                  uint8_t *payload) {
+    RangeEncoder encoder = encoder_to(payload);
+    for (int64_t each = 0; each < count; each++) encode_token(&encoder, frequencies + each * stride, tokens[each]);
+    return finish_payload(&encoder);
+}
+
+EXPORTED(int32_t, vq_range_decode)(const int32_t *frequencies, int64_t stride, int32_t codes, const uint8_t *payload,
+                                  int64_t payload_bytes, int32_t *tokens, int64_t count) {
+    RangeDecoder decoder = decoder_of(payload, payload_bytes);
+    for (int64_t each = 0; each < count; each++) {
+        tokens[each] = decode_token(&decoder, frequencies + each * stride, codes);
+        if (tokens[each] < 0) return -1;
+    }
+    return 0;
 }

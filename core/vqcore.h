@@ -98,6 +98,16 @@ int32_t vq_distances(const Level *level, const Grid *grid, float *distances, int
 /* Adds what the tokens (ceil(rows / stride), ceil(cols / stride)) give back to a grid, or puts it there if `first`. */
 void vq_add_codes(const Level *level, const int32_t *tokens, int32_t stride, Grid *grid, int32_t first);
 
+/* ---- the range coder ---- */
+
+/* Tokens by frequencies, those of each token `stride` after those before, 0 for one table: codes numbers, 1 or more, that
+   sum to 2^24. Encodes to a payload, for which 4 count + 16 bytes must be there, and returns its length. */
+int64_t vq_range_encode(const int32_t *frequencies, int64_t stride, const int32_t *tokens, int64_t count,
+                        uint8_t *payload);
+/* Returns -1 for a payload that no encoder writes. */
+int32_t vq_range_decode(const int32_t *frequencies, int64_t stride, int32_t codes, const uint8_t *payload,
+                        int64_t payload_bytes, int32_t *tokens, int64_t count);
+
 /* ---- the prior ---- */
 
 /* x (inputs) -> rint(sum(weight x) * scale + offset). inputs: a multiple of 4; outputs: of 16. weight: packed. */

@@ -287,8 +287,9 @@ class NativePrior:
         shape, arrays, around = self.shape, self._arrays, self.shape.around[level]
         parts = np.split(arrays[f"near.{level}.weight"], len(around), axis=1)
         scale, offset = arrays[f"near.{level}.scale"], arrays[f"near.{level}.offset"]
+        offsets = [offset, *[np.zeros_like(offset)] * (len(around) - 1)]
         near = (_Linear * len(around))(
-            *(self._linear(part, scale, np.zeros_like(offset) if number else offset) for number, part in enumerate(parts))
+            *(self._linear(part, scale, each) for part, each in zip(parts, offsets, strict=True))
         )
         made = _Level(
             codes=shape.codebook_sizes[level],

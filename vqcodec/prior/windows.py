@@ -30,9 +30,9 @@ def window(grid: OrderedGrid, starts: Positions, radius: int) -> tuple[int, int]
     starts: of the pieces that are computed at once. Columns are even, and EDGE or more.
     """
     rows, cols = grid.shape
-    piece = np.empty(rows * cols, np.int64)
-    piece[grid.positions] = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    piece = piece.reshape(rows, cols)
+    pieces = np.empty(rows * cols, np.int64)
+    pieces[grid.positions] = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    piece = pieces.reshape(rows, cols)
     last = np.pad(piece, radius, constant_values=-1)
     for axis in (0, 1):
         last = np.lib.stride_tricks.sliding_window_view(last, 2 * radius + 1, axis=axis).max(axis=2)
