@@ -88,8 +88,11 @@ INLINE float score(const LevelAtWork *at, const Window *window, const uint8_t *k
     for (int32_t strip = 0; strip < count; strip++) {
         const uint8_t *from = keys + strips[strip].keys;
         Sums sums = {0};
-        for (int32_t c = 0; c < channels; c += 4, from += 4 * (int64_t)window->columns)
-            sums = add_quads(sums, weights_at(from), quad_at(query + c));
+        for (int32_t c = 0; c < channels; c += 16) {
+            UNROLL
+            for (int32_t k = 0; k < 16; k += 4, from += 4 * (int64_t)window->columns)
+                sums = add_quads(sums, weights_at(from), quad_at(query + c + k));
+        }
         const Floats logit = as_floats(total(sums) - excess) * scale + loaded(relative + strips[strip].relative);
         const Floats seen = SELECT((((Ints){0} + (int32_t)strips[strip].bits) & bit) != 0, logit, (Floats){0} + LEAST);
         store(logits + strip * LANES, seen);
@@ -104,16 +107,16 @@ INLINE float score(const LevelAtWork *at, const Window *window, const uint8_t *k
 /* Powers (strips, LANES) of logits; returns their sum. */
 INLINE int32_t raise(const Prior *prior, const float *logits, float largest, int32_t count, int16_t *powers) {
     const Floats range = (Floats){0} + (float)prior->attention_range;
-    int32_t sum = 0, below[LANES];
+    int32_t lanes[LANES], sum = 0;
+    Ints sums = (Ints){0};
     for (int32_t strip = 0; strip < count; strip++) {
         const Floats apart = largest - loaded(logits + strip * LANES);
-        store_ints(below, TO_INTS(SELECT(apart < range, apart, range)));
-        for (int lane = 0; lane < LANES; lane++) {
-            const int32_t power = prior->attention_exponentials[below[lane]];
-            powers[strip * LANES + lane] = (int16_t)power;
-            sum += power;
-        }
+        const Ints power = gathered(prior->attention_exponentials, TO_INTS(SELECT(apart < range, apart, range)));
+        store_shorts(powers + strip * LANES, power);
+        sums = sums + power;
     }
+    store_ints(lanes, sums);
+    for (int lane = 0; lane < LANES; lane++) sum += lanes[lane];
     return sum;
 }
 

@@ -156,11 +156,33 @@ INLINE Floats within(Floats x, float limit) {
     return SELECT(x > -limit, x, (Floats){0} - limit);
 }
 
-/* Numbers of -127..127. */
+/* 16-bit numbers, and numbers of -127..127. */
+#if LANES == 1
+INLINE void store_shorts(int16_t *to, Ints x) { *to = (int16_t)x; }
+INLINE void store_small(Small *to, Floats x) { *to = (Small)x; }
+#else
+typedef int16_t FewShorts __attribute__((vector_size(2 * LANES)));
+typedef FewShorts LooseFewShorts __attribute__((aligned(2), may_alias));
+INLINE void store_shorts(int16_t *to, Ints x) { *(LooseFewShorts *)to = __builtin_convertvector(x, FewShorts); }
 INLINE void store_small(Small *to, Floats x) {
+#if LANES == 16
+    _mm_storeu_si128((__m128i *)to, _mm512_cvtepi32_epi8((__m512i)TO_INTS(x)));
+#else
+    store_shorts(to, TO_INTS(x));
+#endif
+}
+#endif
+
+/* Numbers of a table. */
+INLINE Ints gathered(const int32_t *table, Ints index) {
+#if LANES == 16
+    return (Ints)_mm512_i32gather_epi32((__m512i)index, table, 4);
+#else
     int32_t lanes[LANES];
-    store_ints(lanes, TO_INTS(x));
-    for (int lane = 0; lane < LANES; lane++) to[lane] = (Small)lanes[lane];
+    store_ints(lanes, index);
+    for (int lane = 0; lane < LANES; lane++) lanes[lane] = table[lanes[lane]];
+    return ints_at(lanes);
+#endif
 }
 
 /* ---- linear maps ---- */
@@ -234,18 +256,17 @@ typedef struct {
     float *floats;
     Small *small;
     int64_t stride;
-    const int8_t *table; /* of -GELU_LIMIT..GELU_LIMIT */
+    const int32_t *table; /* of -GELU_LIMIT..GELU_LIMIT */
 } Ended;
 
 INLINE void end_vector(const Ended *to, int64_t place, Floats y) {
-    int32_t index[LANES];
     switch (to->ending) {
     case TO_FLOATS: store(to->floats + place, y); break;
     case ADDED_TO_FLOATS: store(to->floats + place, loaded(to->floats + place) + y); break;
     case TO_SMALL: store_small(to->small + place, within(y, 127.0f)); break;
     case BY_TABLE:
-        store_ints(index, TO_INTS(within(y, (float)GELU_LIMIT)) + GELU_LIMIT);
-        for (int lane = 0; lane < LANES; lane++) to->small[place + lane] = to->table[index[lane]];
+        y = as_floats(gathered(to->table, TO_INTS(within(y, (float)GELU_LIMIT)) + GELU_LIMIT));
+        store_small(to->small + place, y);
         break;
     }
 }
@@ -257,8 +278,9 @@ static void linear(const IntegerLinear *map, const Small *x, int64_t stride, int
     for (int32_t output = 0; output < map->outputs;) {
         const int columns = map->outputs - output < LINEAR_COLUMNS * LANES ? 1 : LINEAR_COLUMNS;
         const uint8_t *weight = map->weight + (int64_t)(output / BLOCK) * BLOCK * map->inputs + output % BLOCK * 4;
-        for (int32_t first = 0; first < count; first += LINEAR_ROWS) {
-            const int rows = count - first < LINEAR_ROWS ? count - first : LINEAR_ROWS;
+        for (int32_t first = 0, rows; first < count; first += rows) {
+            const int32_t left = count - first, times = (left + LINEAR_ROWS - 1) / LINEAR_ROWS;
+            rows = (left + times - 1) / times; /* about as many each time */
             multiply_rows(weight, map->inputs, x + first * stride, stride, excess + first, sums, rows, columns);
             for (int column = 0; column < columns; column++) {
                 const int32_t at = output + column * LANES;
@@ -273,15 +295,31 @@ static void linear(const IntegerLinear *map, const Small *x, int64_t stride, int
     }
 }
 
+#define HALVES (LANES / WIDE)
+#if LANES == 1
+INLINE Wide widened_half(const float *from) { return *from; }
+#else
+typedef float HalfFloats __attribute__((vector_size(2 * LANES)));
+typedef HalfFloats LooseHalfFloats __attribute__((aligned(4), may_alias));
+INLINE Wide widened_half(const float *from) {
+    return __builtin_convertvector(*(const LooseHalfFloats *)from, Wide);
+}
+#endif
+
 /* Root-mean-square normalisation of `width` whole numbers, padded to a multiple of 16 by zeros. */
 static void normalise_whole(const float *x, int32_t width, float gain, Small *y) {
-    int64_t squares = 0;
+    double sum = 0; /* of whole numbers below 2^53 */
+    Wide squares[2] = {(Wide){0}, (Wide){0}};
     for (int32_t c = 0; c < width; c += LANES) {
-        int32_t lanes[LANES];
-        store_ints(lanes, TO_INTS(within(loaded(x + c), 1048576.0f)));
-        for (int lane = 0; lane < LANES; lane++) squares += (int64_t)lanes[lane] * lanes[lane];
+        float lanes[LANES];
+        store(lanes, within(loaded(x + c), 1048576.0f));
+        for (int half = 0; half < HALVES; half++) {
+            const Wide each = widened_half(lanes + half * WIDE);
+            squares[half] = squares[half] + each * each;
+        }
     }
-    double mean = (double)squares / (double)width;
+    for (int lane = 0; lane < WIDE; lane++) sum += WIDE_LANE(squares[0], lane) + WIDE_LANE(squares[1], lane);
+    double mean = sum / (double)width;
     mean = mean > 1.0 ? mean : 1.0;
     const float factor = (float)((double)gain / __builtin_sqrt(mean));
     for (int32_t c = 0; c < width; c += LANES) store_small(y + c, within(whole(loaded(x + c) * factor), 127.0f));

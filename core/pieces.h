@@ -159,9 +159,8 @@ static void make_frequencies(const Prior *prior, float *logits, int32_t codes, i
     while (first < codes - 1 && logits[first] != largest) first++;
     for (int32_t code = 0; code < codes; code += LANES) {
         const Floats below = largest - loaded(logits + code);
-        int32_t index[LANES];
-        store_ints(index, TO_INTS(SELECT(below < range, below, range)));
-        for (int lane = 0; lane < LANES; lane++) frequencies[code + lane] = prior->token_exponentials[index[lane]];
+        const Ints index = TO_INTS(SELECT(below < range, below, range));
+        store_ints(frequencies + code, gathered(prior->token_exponentials, index));
     }
     for (int32_t code = 0; code < codes; code++) sum += frequencies[code];
     const double share = (double)((1 << 24) - codes) / (double)sum;

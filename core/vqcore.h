@@ -122,7 +122,7 @@ typedef struct {
 typedef struct {
     float attention_gain, mlp_gain, value_scale, unused;
     const float *logit_scale;
-    const int8_t *gelu;
+    const int32_t *gelu;
     IntegerLinear into, out, widen, narrow;
 } PriorBlock;
 

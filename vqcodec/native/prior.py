@@ -272,7 +272,7 @@ class NativePrior:
             mlp_gain=float(np.float32(arrays[f"{prefix}mlp_gain"].reshape(()))),
             value_scale=float(np.float32(arrays[f"{prefix}value_scale"].reshape(()))),
             logit_scale=self._keep(arrays[f"{prefix}logit_scale"], np.float32),
-            gelu=self._keep(arrays[f"{prefix}gelu"], np.int8),
+            gelu=self._keep(arrays[f"{prefix}gelu"], np.int32),
             into=self._linear(*into),
             out=self._linear(
                 _by_head(arrays[f"{prefix}out.weight"], 1, heads),
