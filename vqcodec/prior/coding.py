@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,14 @@ from vqcodec.native.library import Library, core, thread_count
 from vqcodec.native.prior import GridOrder, Int32, NativePrior, PriorShape, unsupported
 from vqcodec.prior.arithmetic import EXACT_FLOAT32, LIMIT
 from vqcodec.prior.config import PriorConfig
-from vqcodec.prior.integer import TOKENS_AT_ONCE, IntegerPrior, check_level
+from vqcodec.prior.integer import IntegerPrior, check_level
 from vqcodec.prior.orders import OrderedGrid, TokenOrder
 from vqcodec.prior.windows import joined_starts, window
 
-#: of more tokens a stream is worth a thread more
-_LEAST_TOKENS = 64
+#: tokens in one piece where all are known: more of them together are no faster
+_TOGETHER: Final = 32
+#: a grid of fewer tokens is not worth threads
+_LEAST_TOKENS: Final = 64
 
 
 def prior_for_coding(config: PriorConfig, arrays: Mapping[str, NDArray[Any]]) -> EntropyModel:
@@ -56,7 +58,7 @@ class CorePrior:
         return CoreLevels(
             self._native,
             self._orders(len(shapes), shapes[0], 1),
-            self._orders(len(shapes), shapes[0], TOKENS_AT_ONCE),
+            self._orders(len(shapes), shapes[0], _TOGETHER),
         )
 
     def _orders(self, levels: int, shape: tuple[int, int], tokens: int) -> list[GridOrder]:
@@ -101,7 +103,7 @@ def _tokens(levels: Sequence[TokenGrid]) -> list[Int32]:
 
 
 def _threads(order: GridOrder) -> int:
-    return thread_count() if len(order.positions) > _LEAST_TOKENS else 1
+    return thread_count() if len(order.positions) >= _LEAST_TOKENS else 1
 
 
 def _shape(config: PriorConfig) -> PriorShape:
