@@ -97,8 +97,10 @@ typedef struct {
     Ints low, high;
 } Sums;
 INLINE Shorts widened(const uint8_t *from) {
-#if LANES == 8 /* in one instruction, where GCC makes four of the other */
+#if LANES == 8 /* what GCC makes of the portable text takes three times as many instructions */
     return (Shorts)_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)from));
+#elif LANES == 4 && defined(__SSE2__)
+    return (Shorts)_mm_unpacklo_epi8(_mm_loadl_epi64((const __m128i *)from), _mm_setzero_si128());
 #else
     return __builtin_convertvector(*(const LooseBytes *)from, Shorts);
 #endif
@@ -191,11 +193,8 @@ INLINE Ints gathered(const int32_t *table, Ints index) {
 
 /* ---- linear maps ---- */
 
-#if LANES == 16
-#define LINEAR_ROWS 8
-#else
-#define LINEAR_ROWS 6
-#endif
+/* So many that all sums stay in registers. */
+#define LINEAR_ROWS (LANES == 16 ? 8 : LANES == 8 ? 6 : 5)
 /* Vectors of outputs at once. */
 #define LINEAR_COLUMNS (LANES == 16 ? 2 : 1)
 
@@ -245,8 +244,10 @@ static void multiply_rows(const uint8_t *weight, int32_t inputs, const Small *x,
         MULTIPLY(3)
         MULTIPLY(4)
         MULTIPLY(5)
+#if LANES > 4
         MULTIPLY(6)
-#if LINEAR_ROWS > 6
+#endif
+#if LANES > 8
         MULTIPLY(7)
         MULTIPLY(8)
 #endif
