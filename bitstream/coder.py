@@ -2,7 +2,8 @@
 
 There is one loop over the tokens, `_code_level`, for both directions: the writer's coder returns the tokens that it
 was given, the reader's returns the tokens that it read. Encoding and decoding are the same text and cannot drift. A
-third coder chooses the tokens by what they take.
+third coder chooses the tokens by what they take. An entropy model that codes whole levels by itself is asked to
+instead; it must give the same payloads.
 
 The arithmetic is constriction's default range coder (32-bit words, 64-bit state, 24-bit precision). It takes float32
 and quantises: value i gets 1 + p[i] * (2**24 - K) / sum(p). Fed p = frequency - 1, the factor is exactly 1 and every

@@ -48,9 +48,8 @@ INLINE Ints add_pairs(Ints sums, Shorts a, Shorts b) {
 #elif LANES == 1
     return sums + a[0] * b[0] + a[1] * b[1];
 #else
-    for (int lane = 0; lane < LANES; lane++)
-        sums[lane] += a[2 * lane] * b[2 * lane] + a[2 * lane + 1] * b[2 * lane + 1];
-    return sums;
+    const Ints two = (Ints)a, by_two = (Ints)b; /* each in one of the halves */
+    return sums + (two << 16 >> 16) * (by_two << 16 >> 16) + (two >> 16) * (by_two >> 16);
 #endif
 }
 

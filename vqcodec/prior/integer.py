@@ -1,6 +1,8 @@
 """The prior as an entropy model: the transformer of `vqcodec.prior.transformer` in whole numbers, the same on every
 machine.
 
+This is the text that says what comes out; `vqcodec.prior.coding` has the core in C do the same where it can.
+
 Imports no torch. What makes it exact is in `vqcodec.prior.arithmetic`; how it is made of a trained prior, in
 `vqcodec.training.stage2.integer_export`. Slots and caches are in the order of coding, known tokens in raster order.
 
