@@ -230,6 +230,16 @@ def test_levels_that_it_does_not_have(level: int, codes: int, message: str) -> N
     assert native.whole_levels([(2, 2), (4, 4)], SIZES[:2]) is None
 
 
+def test_there_are_no_frequencies_after_the_last_group() -> None:
+    _, native = both()
+    grid = grids((1, 2))[0]
+    level = native.begin_level(CodingContext(0, (1, 2), SIZES[0], (), grid.indices.astype(np.int32)))
+    for positions in level.groups():
+        level.frequencies(positions)
+    with pytest.raises(PriorError, match="no more groups"):
+        level.frequencies(np.array([0]))
+
+
 def test_tokens_outside_the_codebook_are_refused() -> None:
     _, native = both()
     orders = native._orders(1, (2, 3), 1)

@@ -347,6 +347,8 @@ class NativeLevel:
 
     def frequencies(self) -> Int32:
         """(n, K) of the next group."""
+        if self._piece + 1 >= len(self._order.starts):
+            raise PriorError("there are no more groups")
         start, end = self._order.starts[self._piece : self._piece + 2]
         made = np.empty((end - start, self._codes), np.int32)
         failed = self._prior._library.vq_prior_frequencies(
@@ -358,7 +360,7 @@ class NativeLevel:
             made.ctypes.data,
         )
         if failed:
-            raise PriorError("there are no more groups")
+            raise PriorError("grids that do not go together")
         self._piece += 1
         return made
 
