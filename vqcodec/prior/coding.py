@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -90,7 +91,7 @@ class _CoreLevel:
 
     def groups(self) -> Iterator[IntegerArray]:
         """Those of the order."""
-        for start, end in zip(self._order.starts[:-1], self._order.starts[1:], strict=True):
+        for start, end in pairwise(self._order.starts):
             yield self._order.positions[start:end]
 
     def frequencies(self, positions: IntegerArray) -> IntegerArray:
