@@ -2,7 +2,8 @@
 
 There is one loop over the tokens, `_code_level`, for both directions: the writer's coder returns the tokens that it
 was given, the reader's returns the tokens that it read. Encoding and decoding are the same text and cannot drift. A
-third coder chooses the tokens by what they take.
+third coder chooses the tokens by what they take. An entropy model that codes whole levels by itself is asked to
+instead; it must give the same payloads.
 
 The arithmetic is constriction's default range coder (32-bit words, 64-bit state, 24-bit precision). It takes float32
 and quantises: value i gets 1 + p[i] * (2**24 - K) / sum(p). Fed p = frequency - 1, the factor is exactly 1 and every
@@ -12,14 +13,14 @@ partial sum is an integer below 2**24, so it codes with exactly our frequencies;
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 import constriction
 import numpy as np
 import numpy.typing as npt
 
-from vqcodec.bitstream.entropy_models import CodingContext, EntropyModel
+from vqcodec.bitstream.entropy_models import CodesWholeLevels, CodingContext, EntropyModel, WholeLevels
 from vqcodec.bitstream.errors import CorruptStreamError
 from vqcodec.bitstream.frequencies import FREQUENCY_BITS, IntegerArray, check_frequencies
 from vqcodec.bitstream.limits import MAX_PAYLOAD_BYTES_PER_TOKEN, PAYLOAD_SLACK_BYTES
@@ -27,6 +28,7 @@ from vqcodec.bitstream.tokens import TokenGrid
 
 _WORD_BYTES: Final = 4
 _STATE_BITS: Final = 64
+_DAMAGED: Final = "a payload is no output of the range coder; the file is damaged"
 #: bounds memory: distortions are (tokens, K)
 _CHOSEN_AT_ONCE: Final = 1024
 
@@ -90,7 +92,7 @@ class _Decoder:
         try:
             read = self._coder.decode(model, *(parameters or [len(positions)]))
         except Exception as error:  # constriction has no error class of its own
-            raise CorruptStreamError("a payload is no output of the range coder; the file is damaged") from error
+            raise CorruptStreamError(_DAMAGED) from error
         tokens: npt.NDArray[np.int32] = np.asarray(read, dtype=np.int32)
         return tokens
 
@@ -173,11 +175,32 @@ def encode_level(grid: TokenGrid, model: EntropyModel, *, level: int, coarser: t
 
     ``coarser`` holds the levels before this one. Raises `ValueError` if the entropy model breaks its protocol.
     """
+    whole = _whole_levels(model, [each.shape for each in (*coarser, grid)], [*_sizes(coarser), grid.codebook_size])
+    if whole is not None and level == len(coarser):
+        return whole.encode((*coarser, grid), level)[0]
     coder = _Writer(grid)
     _code_level(
         coder, model, level=level, shape=grid.shape, codebook_size=grid.codebook_size, coarser=coarser, given=grid
     )
     return coder.payload()
+
+
+def encode_levels(levels: tuple[TokenGrid, ...], model: EntropyModel) -> list[bytes]:
+    """The payload of each level of a picture, as `encode_level` gives it."""
+    whole = _whole_levels(model, [grid.shape for grid in levels], _sizes(levels))
+    if whole is not None:
+        return list(whole.encode(levels, 0))
+    return [encode_level(grid, model, level=level, coarser=levels[:level]) for level, grid in enumerate(levels)]
+
+
+def _sizes(levels: Sequence[TokenGrid]) -> list[int]:
+    return [grid.codebook_size for grid in levels]
+
+
+def _whole_levels(
+    model: EntropyModel, shapes: Sequence[tuple[int, int]], codebook_sizes: Sequence[int]
+) -> WholeLevels | None:
+    return model.whole_levels(shapes, codebook_sizes) if isinstance(model, CodesWholeLevels) else None
 
 
 def choose_level(
@@ -214,6 +237,50 @@ def decode_level(
     Raises `CorruptStreamError` for a payload that no encoder writes. Most damage shows only in the checksum of the
     stream. Raises `ValueError` if the entropy model breaks its protocol.
     """
+    _check_payload(payload, level, shape)
+    whole = _whole_levels(model, [*(grid.shape for grid in coarser), shape], [*_sizes(coarser), codebook_size])
+    if whole is not None and level == len(coarser):
+        return _decoded_whole(whole, [payload], coarser, [codebook_size])[0]
+    return _code_level(_Decoder(payload), model, level=level, shape=shape, codebook_size=codebook_size, coarser=coarser)
+
+
+def decode_levels(
+    payloads: Sequence[bytes | memoryview],
+    model: EntropyModel,
+    *,
+    shapes: Sequence[tuple[int, int]],
+    codebook_sizes: Sequence[int],
+) -> tuple[TokenGrid, ...]:
+    """The tokens of all levels of a picture from their payloads. Raises as `decode_level` does."""
+    whole = _whole_levels(model, shapes, codebook_sizes)
+    levels: tuple[TokenGrid, ...] = ()
+    if whole is not None:
+        for level, payload in enumerate(payloads):
+            _check_payload(payload, level, shapes[level])
+        return _decoded_whole(whole, payloads, levels, codebook_sizes)
+    for level, payload in enumerate(payloads):
+        levels += (
+            decode_level(
+                payload, model, level=level, shape=shapes[level], codebook_size=codebook_sizes[level], coarser=levels
+            ),
+        )
+    return levels
+
+
+def _decoded_whole(
+    whole: WholeLevels,
+    payloads: Sequence[bytes | memoryview],
+    coarser: tuple[TokenGrid, ...],
+    codebook_sizes: Sequence[int],
+) -> tuple[TokenGrid, ...]:
+    found = whole.decode([bytes(payload) for payload in payloads], coarser)
+    if found is None:
+        raise CorruptStreamError(_DAMAGED)
+    return tuple(TokenGrid(tokens, size) for tokens, size in zip(found, codebook_sizes, strict=True))
+
+
+def _check_payload(payload: bytes | memoryview, level: int, shape: tuple[int, int]) -> None:
+    """Raise `CorruptStreamError` for a payload that is longer than any is, or ends in a zero byte."""
     rows, cols = shape
     if len(payload) > rows * cols * MAX_PAYLOAD_BYTES_PER_TOKEN + PAYLOAD_SLACK_BYTES:
         raise CorruptStreamError(
@@ -222,4 +289,3 @@ def decode_level(
         )
     if len(payload) > 0 and payload[-1] == 0:
         raise CorruptStreamError(f"the payload of level {level} ends in a zero byte; the file is damaged")
-    return _code_level(_Decoder(payload), model, level=level, shape=shape, codebook_size=codebook_size, coarser=coarser)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from vqcodec.bitstream.boxes import Boxes, decode_boxes, encode_boxes, split_boxes
-from vqcodec.bitstream.coder import decode_level, encode_level
+from vqcodec.bitstream.coder import decode_levels, encode_levels
 from vqcodec.bitstream.entropy_models import EntropyModel
 from vqcodec.bitstream.errors import (
     CorruptStreamError,
@@ -177,8 +177,7 @@ def write_stream(
     box_section = encode_boxes(boxes) if boxes is not None else b""
     header = replace(header, checksum=_checksum(header, box_section, tokens.levels))
     parts = [header.to_bytes(), box_section]
-    for level, grid in enumerate(tokens.levels):
-        payload = encode_level(grid, entropy_model, level=level, coarser=tokens.levels[:level])
+    for payload in encode_levels(tokens.levels, entropy_model):
         parts += [encode_varint(len(payload)), payload]
     stream = b"".join(parts)
     _check_stream_size(len(stream))
@@ -303,17 +302,13 @@ def read_stream(
     _check_token_count(model, header)
 
     boxes = decode_boxes(parsed.stored_boxes)
-    levels: tuple[TokenGrid, ...] = ()
-    for level, payload in enumerate(parsed.payloads):
-        grid = decode_level(
-            payload,
-            entropy_model,
-            level=level,
-            shape=model.grid_shape(level, header.width, header.height),
-            codebook_size=model.grids[level].codebook_size,
-            coarser=levels,
-        )
-        levels += (grid,)
+    coded = range(len(parsed.payloads))
+    levels = decode_levels(
+        parsed.payloads,
+        entropy_model,
+        shapes=[model.grid_shape(level, header.width, header.height) for level in coded],
+        codebook_sizes=[model.grids[level].codebook_size for level in coded],
+    )
     if parsed.complete and _checksum(header, parsed.box_section, levels) != header.checksum:
         raise CorruptStreamError(
             f"the checksum does not match: the file is damaged, or model {model.name} is not the one that wrote it"

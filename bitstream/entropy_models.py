@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +78,26 @@ class EntropyModel(Protocol):
 
     def begin_level(self, context: CodingContext) -> LevelModel:
         """Start on one level. Raises `ValueError` if the model has no such level or another codebook size."""
+
+
+class WholeLevels(Protocol):
+    """Codes whole levels of one picture, all at once: the same payloads and tokens as group by group, but sooner."""
+
+    def encode(self, levels: Sequence[TokenGrid], first: int) -> Sequence[bytes]:
+        """The payloads of the levels from ``first`` on."""
+
+    def decode(
+        self, payloads: Sequence[bytes], coarser: Sequence[TokenGrid]
+    ) -> Sequence[npt.NDArray[np.integer[Any]]] | None:
+        """The tokens (rows, cols) of the levels after ``coarser``; None for payloads that no encoder writes."""
+
+
+@runtime_checkable
+class CodesWholeLevels(Protocol):
+    """An entropy model that may code whole levels by itself."""
+
+    def whole_levels(self, shapes: Sequence[tuple[int, int]], codebook_sizes: Sequence[int]) -> WholeLevels | None:
+        """For all levels of a picture from the coarsest on, or None where it must be asked group by group."""
 
 
 def entropy_name(entropy_id: int) -> str:

@@ -2,6 +2,7 @@
 #ifndef VQ_KERNELS_H
 #define VQ_KERNELS_H
 
+#include "prior.h"
 #include "vqcore.h"
 
 /* Inputs of a convolution with VQ_ZEROS, at most. */
@@ -39,6 +40,11 @@ typedef struct {
                     int32_t codes_stride, int32_t *nearest);
     void (*distances)(const float *vectors, int32_t stride, int64_t count, const double *codes, int32_t dimension,
                       int32_t codes_stride, int32_t code_count, float *distances);
+    /* the prior: states of a piece, slots first..first + count; logits of slots n..n + count of it, at most TILE;
+       frequencies (codes padded to 16) of one row of logits, which change */
+    void (*run_blocks)(const LevelAtWork *at, int32_t first, int32_t count);
+    void (*run_head)(const LevelAtWork *at, int32_t n, int32_t count);
+    void (*make_frequencies)(const Prior *prior, float *logits, int32_t codes, int32_t *frequencies);
 } Kernels;
 
 /* The one in use. */

@@ -1,6 +1,15 @@
 #include "team.h"
 
-#include <stdint.h>
+#include <stdatomic.h>
+
+int32_t team_reached(const Progress *progress) {
+    return atomic_load_explicit(&progress->reached, memory_order_acquire);
+}
+
+static void grow(Progress *progress, int32_t value) {
+    int32_t now = atomic_load(&progress->reached);
+    while (now < value && !atomic_compare_exchange_weak(&progress->reached, &now, value)) {}
+}
 
 /* Rounding to the nearest and no flushing of the smallest numbers, whatever the process has set; returns what it was. */
 static uint64_t plain_arithmetic(void) {
@@ -41,17 +50,24 @@ void team_run(int threads, Work work, void *context) {
 int team_next(Team *team) { return team->next++; }
 void team_wait(Team *team) { team->next = 0; }
 
+void team_reach(Team *team, Progress *progress, int32_t value) {
+    (void)team;
+    grow(progress, value);
+}
+
+void team_await(Team *team, const Progress *progress, int32_t value) { (void)team, (void)progress, (void)value; }
+
 #else
 
 #include <pthread.h>
-#include <stdatomic.h>
 
 /* Looks at the others' state before a thread sleeps: some tens of microseconds. */
 #define PATIENCE 2000
 
 struct Team {
     atomic_int next, arrived, phase, members;
-    atomic_int open; /* the members are counted, and may begin */
+    atomic_int open;    /* the members are counted, and may begin */
+    atomic_int asleep;  /* those who wait for progress, and no longer look */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     Work work;
@@ -101,6 +117,27 @@ void team_wait(Team *team) {
         change(team, &team->phase, phase + 1);
     else
         atomic_store_explicit(&team->phase, phase + 1, memory_order_relaxed);
+}
+
+/* Who falls asleep says so before the last look, and who makes progress looks for sleepers after it: no one is missed. */
+void team_reach(Team *team, Progress *progress, int32_t value) {
+    grow(progress, value);
+    if (!atomic_load(&team->asleep)) return;
+    pthread_mutex_lock(&team->lock);
+    pthread_cond_broadcast(&team->changed);
+    pthread_mutex_unlock(&team->lock);
+}
+
+void team_await(Team *team, const Progress *progress, int32_t value) {
+    for (int look = 0; look < PATIENCE; look++) {
+        if (team_reached(progress) >= value) return;
+        relax();
+    }
+    pthread_mutex_lock(&team->lock);
+    atomic_fetch_add(&team->asleep, 1);
+    while (atomic_load(&progress->reached) < value) pthread_cond_wait(&team->changed, &team->lock);
+    atomic_fetch_sub(&team->asleep, 1);
+    pthread_mutex_unlock(&team->lock);
 }
 
 static void *begin(void *argument) {

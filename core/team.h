@@ -4,6 +4,8 @@
 #ifndef VQ_TEAM_H
 #define VQ_TEAM_H
 
+#include <stdint.h>
+
 #define MOST_THREADS 64
 
 typedef struct Team Team;
@@ -18,5 +20,15 @@ int team_next(Team *team);
 
 /* Waits until all members are here: the end of a phase. */
 void team_wait(Team *team);
+
+/* How far something is that others wait for: it only grows. */
+typedef struct {
+    _Atomic int32_t reached;
+} Progress;
+
+int32_t team_reached(const Progress *progress);
+void team_reach(Team *team, Progress *progress, int32_t value);
+/* Waits until it has reached `value`. Without threads that must have happened. */
+void team_await(Team *team, const Progress *progress, int32_t value);
 
 #endif

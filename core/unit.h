@@ -4,6 +4,9 @@
 #include "convolve.h"
 #include "nearest.h"
 #include "normalise.h"
+#include "integers.h"
+#include "attention.h"
+#include "pieces.h"
 
 #define JOINED(a, b) a##b
 #define NAMED(unit) JOINED(vq_kernels_, unit)
@@ -19,4 +22,7 @@ const Kernels NAMED(UNIT) = {
     .finish = finish,
     .nearest = nearest,
     .distances = distances,
+    .run_blocks = run_blocks,
+    .run_head = run_head,
+    .make_frequencies = make_frequencies,
 };

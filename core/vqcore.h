@@ -103,4 +103,91 @@ int32_t vq_distances(const Level *level, const Grid *grid, float *distances, int
 /* Adds what the tokens (ceil(rows / stride), ceil(cols / stride)) give back to a grid, or puts it there if `first`. */
 void vq_add_codes(const Level *level, const int32_t *tokens, int32_t stride, Grid *grid, int32_t first);
 
+/* ---- the range coder ---- */
+
+/* Tokens by frequencies, those of each token `stride` after those before, 0 for one table: codes numbers, 1 or more, that
+   sum to 2^24. Encodes to a payload, for which 4 count + 16 bytes must be there, and returns its length. */
+int64_t vq_range_encode(const int32_t *frequencies, int64_t stride, const int32_t *tokens, int64_t count,
+                        uint8_t *payload);
+/* Returns -1 for a payload that no encoder writes. */
+int32_t vq_range_decode(const int32_t *frequencies, int64_t stride, int32_t codes, const uint8_t *payload,
+                        int64_t payload_bytes, int32_t *tokens, int64_t count);
+
+/* ---- the prior ---- */
+
+/* x (inputs) -> rint(sum(weight x) * scale + offset). inputs: a multiple of 4; outputs: of 16. weight: packed. */
+typedef struct {
+    const uint8_t *weight;
+    const float *scale, *offset;
+    int32_t inputs, outputs;
+} IntegerLinear;
+
+/* W: channels of a head, padded to a multiple of 16. into: to (3, heads, W); out: from (heads, W).
+   gelu: of -511..511. */
+typedef struct {
+    float attention_gain, mlp_gain, value_scale, unused;
+    const float *logit_scale;
+    const int32_t *gelu;
+    IntegerLinear into, out, widen, narrow;
+} PriorBlock;
+
+/* E: token_width padded to a multiple of 4. around: (around_count, 2) rows down and columns right; near: from E, one for
+   each of them. tokens: (codes + 1, E), the last for what is unknown. below: three from (3, level, E), null for level 0.
+   start: (width padded to 16). */
+typedef struct {
+    int32_t codes, around_count;
+    const int32_t *around;
+    const int8_t *tokens;
+    const float *start;
+    const IntegerLinear *near, *below;
+    IntegerLinear head;
+} PriorLevel;
+
+/* relative: (heads, 16 + (2 radius + 1)^2 + 16), of which 16 at either end are unused. spacings: (8, width padded to 16).
+   attention_exponentials: (attention_range + 1), the last 0; token_exponentials: (token_range + 1). */
+typedef struct {
+    int32_t width, depth, heads, radius, token_width, level_count, attention_range, token_range;
+    float head_gain;
+    int32_t unused;
+    const PriorBlock *blocks;
+    const PriorLevel *levels;
+    const int32_t *attention_exponentials, *token_exponentials;
+    const float *relative, *spacings;
+} Prior;
+
+/* One level of a picture: N = rows cols tokens in an order. A piece is what is computed at once: one group, or several
+   where all tokens are known, of largest_piece tokens at most. starts: (pieces + 1), the first 0 and the last N. positions: (N) row cols + col.
+   ranks: (N) the group of each position, from 0 on. spacings: (N), in order.
+   window_rows, window_cols: what of the grid is kept, in which row and column are counted round; window_cols: even, 16 or
+   more. No token that is kept may give way to one of a piece that still looks at it.
+   tokens: (N) by position; a value that is no token counts as unknown. payload: of payload_bytes; an encoder needs room
+   for 4 N + 16. */
+typedef struct {
+    int32_t rows, cols, pieces, largest_piece, window_rows, window_cols;
+    const int32_t *starts, *positions, *ranks, *spacings;
+    int32_t *tokens;
+    uint8_t *payload;
+    int64_t payload_bytes;
+} PriorGrid;
+
+/* Bytes of a weight (outputs, inputs) when it is packed, and packing it. */
+int64_t vq_integers_size(int32_t outputs, int32_t inputs);
+void vq_integers_pack(const int8_t *weight, int32_t outputs, int32_t inputs, uint8_t *packed);
+
+/* All functions of the prior take the grids of the first `count` levels, all of one shape, and work on those from `first`
+   on; of the levels before the tokens are known. They return -1 if something does not fit.
+
+   Bytes of workspace for so many threads. */
+int64_t vq_prior_workspace(const Prior *prior, const PriorGrid *grids, int32_t first, int32_t count, int32_t threads);
+/* Tokens from payloads; pieces must be groups. -1 also for a payload that no encoder writes. */
+int32_t vq_prior_decode(const Prior *prior, const PriorGrid *grids, int32_t first, int32_t count, void *workspace,
+                        int32_t threads);
+/* Payloads from tokens, and payload_bytes. */
+int32_t vq_prior_encode(const Prior *prior, PriorGrid *grids, int32_t first, int32_t count, void *workspace,
+                        int32_t threads);
+/* Frequencies (n, codes) of the n tokens of a piece of one level, where the tokens before it are known. All pieces before
+   must have been asked for, in order, with the same workspace, that of this level alone. */
+int32_t vq_prior_frequencies(const Prior *prior, const PriorGrid *grids, int32_t level, int32_t piece, void *workspace,
+                             int32_t *frequencies);
+
 #endif

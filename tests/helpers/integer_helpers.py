@@ -21,22 +21,31 @@ SIZES = (40, 24, 9)
 @lru_cache
 def priors(order: str = "wavefront", **fields: Any) -> tuple[Prior, IntegerPrior]:
     """In floating point and in whole numbers."""
+    prior, arrays = prior_arrays((order,) * 3, **fields)
+    return prior, IntegerPrior(prior.config, arrays)
+
+
+@lru_cache
+def prior_arrays(
+    orders: tuple[str, ...], sizes: tuple[int, ...] = SIZES, **fields: Any
+) -> tuple[Prior, dict[str, np.ndarray]]:
+    """In floating point, and as `IntegerPrior` takes it."""
     import torch
     from prior_helpers import random_prior
 
     from vqcodec.training.stage2.integer_export import integer_arrays
 
-    prior = random_prior(codebook_sizes=SIZES, factors=(16,) * 3, orders=(order,) * 3, **fields)
-    tokens = [torch.from_numpy(draw(size, (8, 8), size)[None].astype(np.int64)) for size in SIZES]
-    return prior, IntegerPrior(prior.config, integer_arrays(prior, tokens))
+    prior = random_prior(codebook_sizes=sizes, factors=(16,) * len(sizes), orders=orders, **fields)
+    tokens = [torch.from_numpy(draw(size, (8, 8), size)[None].astype(np.int64)) for size in sizes]
+    return prior, integer_arrays(prior, tokens)
 
 
 def draw(codes: int, shape: tuple[int, int], seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, codes, shape)
 
 
-def grids(shape: tuple[int, int], seed: int = 0) -> tuple[TokenGrid, ...]:
-    return tuple(TokenGrid(draw(size, shape, seed + size), size) for size in SIZES)
+def grids(shape: tuple[int, int], seed: int = 0, sizes: tuple[int, ...] = SIZES) -> tuple[TokenGrid, ...]:
+    return tuple(TokenGrid(draw(size, shape, seed + size), size) for size in sizes)
 
 
 def frequencies(

@@ -5,17 +5,23 @@ Imports no torch; the prior itself, and what reads its file, are imported with t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vqcodec.bitstream.entropy_models import PRIOR_ID, CodingContext, entropy_name
+from vqcodec.bitstream.entropy_models import (
+    PRIOR_ID,
+    CodesWholeLevels,
+    CodingContext,
+    EntropyModel,
+    LevelModel,
+    WholeLevels,
+    entropy_name,
+)
 from vqcodec.cards.reading import read_named_file
 from vqcodec.prior.config import PriorConfig
-
-if TYPE_CHECKING:
-    from vqcodec.prior.integer import IntegerLevel, IntegerPrior
 
 
 @dataclass(frozen=True)
@@ -44,15 +50,20 @@ class StoredPrior:
     def __init__(self, path: Path, stated: EntropyPrior, model_name: str) -> None:
         self._path, self._stated, self._model_name = path, stated, model_name
 
-    def begin_level(self, context: CodingContext) -> IntegerLevel:
+    def begin_level(self, context: CodingContext) -> LevelModel:
         """As `IntegerPrior.begin_level`. Raises ModelError for a missing or damaged file."""
         return self._loaded.begin_level(context)
 
+    def whole_levels(self, shapes: Sequence[tuple[int, int]], codebook_sizes: Sequence[int]) -> WholeLevels | None:
+        """Where the core in C computes the prior. Raises as `begin_level` does."""
+        prior = self._loaded
+        return prior.whole_levels(shapes, codebook_sizes) if isinstance(prior, CodesWholeLevels) else None
+
     @cached_property
-    def _loaded(self) -> IntegerPrior:
+    def _loaded(self) -> EntropyModel:
         from safetensors.numpy import load
 
-        from vqcodec.prior.integer import IntegerPrior
+        from vqcodec.prior.coding import prior_for_coding
 
         raw = read_named_file(self._path, self._stated.sha256, "integer prior", f"model {self._model_name}")
-        return IntegerPrior(self._stated.prior, load(raw))
+        return prior_for_coding(self._stated.prior, load(raw))

@@ -1,6 +1,8 @@
 """The prior as an entropy model: the transformer of `vqcodec.prior.transformer` in whole numbers, the same on every
 machine.
 
+This is the text that says what comes out; `vqcodec.prior.coding` has the core in C do the same where it can.
+
 Imports no torch. What makes it exact is in `vqcodec.prior.arithmetic`; how it is made of a trained prior, in
 `vqcodec.training.stage2.integer_export`. Slots and caches are in the order of coding, known tokens in raster order.
 
@@ -92,15 +94,20 @@ class IntegerPrior:
 
     def begin_level(self, context: CodingContext) -> IntegerLevel:
         """Start on one level. Raises `ValueError` for one that this prior does not have."""
-        level, config = context.level, self.config
-        if level >= config.levels:
-            raise ValueError(f"the prior has {config.levels} levels; level {level} was asked for")
-        if config.codebook_sizes[level] != context.codebook_size:
-            raise ValueError(
-                f"the prior knows {config.codebook_sizes[level]} tokens of level {level}; the codebook has "
-                f"{context.codebook_size}"
-            )
+        check_level(self.config, context)
         return IntegerLevel(self, context)
+
+
+def check_level(config: PriorConfig, context: CodingContext) -> None:
+    """Raise `ValueError` for a level that a prior does not have."""
+    level = context.level
+    if level >= config.levels:
+        raise ValueError(f"the prior has {config.levels} levels; level {level} was asked for")
+    if config.codebook_sizes[level] != context.codebook_size:
+        raise ValueError(
+            f"the prior knows {config.codebook_sizes[level]} tokens of level {level}; the codebook has "
+            f"{context.codebook_size}"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,380 @@
+"""The prior in the core: levels of tokens <-> payloads, and frequencies. Imports no torch.
+
+Takes plain arrays, those of `vqcodec.prior.integer.IntegerPrior`, and gives the same numbers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from ctypes import POINTER, c_float, c_int32, c_int64, c_void_p
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqcodec.native.library import Library
+
+Int32: TypeAlias = NDArray[np.int32]
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+
+#: of core/prior.h
+_MOST_RADIUS: Final = 8
+_MOST_LEVELS: Final = 16
+_RELATIVE_MARGIN: Final = 16
+#: outputs are padded to a multiple of the first, inputs of the second
+_BLOCK: Final = 16
+_INPUTS: Final = 4
+#: what the numpy prior adds where a slot is not looked at
+_UNSEEN: Final = -(2**24)
+#: scales and gains beyond it are those of no model
+_LARGEST_SCALE: Final = 2.0**20
+
+
+class PriorError(ValueError):
+    """Grids that do not go together, or a prior that the core does not have."""
+
+
+@dataclass(frozen=True)
+class PriorShape:
+    """around: (rows down, columns right) of the tokens that a prediction looks at first, of each level."""
+
+    codebook_sizes: tuple[int, ...]
+    around: tuple[tuple[tuple[int, int], ...], ...]
+    width: int
+    depth: int
+    heads: int
+    token_width: int
+    radius: int
+
+
+@dataclass(frozen=True, eq=False)
+class GridOrder:
+    """`PriorGrid` of core/vqcore.h without its tokens. All int32."""
+
+    shape: tuple[int, int]
+    starts: Int32
+    positions: Int32
+    ranks: Int32
+    spacings: Int32
+    window: tuple[int, int]
+
+
+class _Linear(ctypes.Structure):
+    _fields_ = (
+        ("weight", c_void_p),
+        ("scale", c_void_p),
+        ("offset", c_void_p),
+        ("inputs", c_int32),
+        ("outputs", c_int32),
+    )
+
+
+class _Block(ctypes.Structure):
+    _fields_ = (
+        ("attention_gain", c_float),
+        ("mlp_gain", c_float),
+        ("value_scale", c_float),
+        ("unused", c_float),
+        ("logit_scale", c_void_p),
+        ("gelu", c_void_p),
+        ("into", _Linear),
+        ("out", _Linear),
+        ("widen", _Linear),
+        ("narrow", _Linear),
+    )
+
+
+class _Level(ctypes.Structure):
+    _fields_ = (
+        ("codes", c_int32),
+        ("around_count", c_int32),
+        ("around", c_void_p),
+        ("tokens", c_void_p),
+        ("start", c_void_p),
+        ("near", c_void_p),
+        ("below", c_void_p),
+        ("head", _Linear),
+    )
+
+
+class _Prior(ctypes.Structure):
+    _fields_ = (
+        ("width", c_int32),
+        ("depth", c_int32),
+        ("heads", c_int32),
+        ("radius", c_int32),
+        ("token_width", c_int32),
+        ("level_count", c_int32),
+        ("attention_range", c_int32),
+        ("token_range", c_int32),
+        ("head_gain", c_float),
+        ("unused", c_int32),
+        ("blocks", c_void_p),
+        ("levels", c_void_p),
+        ("attention_exponentials", c_void_p),
+        ("token_exponentials", c_void_p),
+        ("relative", c_void_p),
+        ("spacings", c_void_p),
+    )
+
+
+class _Grid(ctypes.Structure):
+    _fields_ = (
+        ("rows", c_int32),
+        ("cols", c_int32),
+        ("pieces", c_int32),
+        ("largest_piece", c_int32),
+        ("window_rows", c_int32),
+        ("window_cols", c_int32),
+        ("starts", c_void_p),
+        ("positions", c_void_p),
+        ("ranks", c_void_p),
+        ("spacings", c_void_p),
+        ("tokens", c_void_p),
+        ("payload", c_void_p),
+        ("payload_bytes", c_int64),
+    )
+
+
+_GRIDS: Final = POINTER(_Grid)
+_SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
+    "vq_integers_size": (c_int64, [c_int32, c_int32]),
+    "vq_integers_pack": (None, [c_void_p, c_int32, c_int32, c_void_p]),
+    "vq_prior_workspace": (c_int64, [POINTER(_Prior), _GRIDS, c_int32, c_int32, c_int32]),
+    "vq_prior_decode": (c_int32, [POINTER(_Prior), _GRIDS, c_int32, c_int32, c_void_p, c_int32]),
+    "vq_prior_encode": (c_int32, [POINTER(_Prior), _GRIDS, c_int32, c_int32, c_void_p, c_int32]),
+    "vq_prior_frequencies": (c_int32, [POINTER(_Prior), _GRIDS, c_int32, c_int32, c_void_p, c_void_p]),
+}
+
+
+def unsupported(shape: PriorShape, arrays: Arrays) -> str | None:
+    """Why the core does not compute a prior as numpy does, or None where it does."""
+    if shape.radius > _MOST_RADIUS or len(shape.codebook_sizes) > _MOST_LEVELS:
+        return f"radius {shape.radius}, {len(shape.codebook_sizes)} levels"
+    for name, array in arrays.items():
+        kind = name.rsplit(".", 1)[-1]
+        if (kind == "weight" or name.startswith("tokens.") or kind == "gelu") and array.dtype != np.int8:
+            return f"{name} is {array.dtype}"
+        if array.dtype.kind == "f" and not np.all(np.abs(array) < _LARGEST_SCALE):
+            return f"{name} is larger than 2^20"
+    attention, tokens = arrays["attention_exponentials"], arrays["token_exponentials"]
+    if attention.min() < 0 or attention.max() >= 2**15 or attention[-1] or not attention[0]:
+        return "exponentials of attention"
+    if tokens.min() < 0 or tokens.max() > 2**24 or not tokens[0]:
+        return "exponentials of tokens"
+    # a slot that is not looked at must have no part in attention, whatever its logit
+    scale = max(float(np.abs(arrays[f"blocks.{block}.logit_scale"]).max()) for block in range(shape.depth))
+    relative = arrays["relative"].astype(np.int64)
+    reach = 2 * 128**2 * (shape.width // shape.heads) * scale + np.abs(relative[:, :-1]).max() + len(attention) + 2
+    if reach > -_UNSEEN or not np.all(relative[:, -1] == _UNSEEN):
+        return "logits of attention are too large"
+    return None
+
+
+class NativePrior:
+    """A prior at hand for the core; it must not be `unsupported`. Threads may share it."""
+
+    def __init__(self, library: Library, shape: PriorShape, arrays: Arrays) -> None:
+        self.shape = shape
+        self._library, self._arrays, self._kept = library, arrays, list[Any]()
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+        self._prior = self._made()
+
+    def decode(
+        self, orders: Sequence[GridOrder], known: Sequence[Int32], payloads: Sequence[bytes], threads: int
+    ) -> list[Int32] | None:
+        """Tokens (rows, cols) of the levels after those that are known, or None for what no encoder writes."""
+        rows, cols = orders[0].shape
+        levels = [*known, *(np.full((rows, cols), -1, np.int32) for _ in payloads)]
+        grids, first = self._grids(orders, levels), len(known)
+        buffers = [np.frombuffer(payload, np.uint8) for payload in payloads]
+        for grid, buffer in zip(grids[first:], buffers, strict=True):
+            grid.payload, grid.payload_bytes = buffer.ctypes.data, len(buffer)
+        workspace = self._workspace(grids, first, threads)
+        place = workspace.ctypes.data
+        if self._library.vq_prior_decode(self._prior, grids, first, len(grids), place, threads):
+            return None
+        return levels[first:]
+
+    def encode(self, orders: Sequence[GridOrder], levels: Sequence[Int32], first: int, threads: int) -> list[bytes]:
+        """The payloads of the levels from `first` on, of tokens (rows, cols)."""
+        grids = self._grids(orders, levels)
+        buffers = [np.empty(4 * level.size + 16, np.uint8) for level in levels[first:]]
+        for grid, buffer in zip(grids[first:], buffers, strict=True):
+            grid.payload, grid.payload_bytes = buffer.ctypes.data, len(buffer)
+        workspace = self._workspace(grids, first, threads)
+        place = workspace.ctypes.data
+        if self._library.vq_prior_encode(self._prior, grids, first, len(grids), place, threads):
+            raise PriorError("tokens outside the codebook")
+        sizes = [grid.payload_bytes for grid in grids[first:]]
+        return [buffer[:size].tobytes() for buffer, size in zip(buffers, sizes, strict=True)]
+
+    def begin(self, orders: Sequence[GridOrder], levels: Sequence[Int32]) -> NativeLevel:
+        """The last one of some levels, which may become known group by group."""
+        return NativeLevel(self, self._grids(orders, levels), orders[-1], levels)
+
+    def _grids(self, orders: Sequence[GridOrder], levels: Sequence[Int32]) -> Any:
+        if not 1 <= len(orders) == len(levels) <= len(self.shape.codebook_sizes):
+            raise PriorError(f"{len(levels)} levels in {len(orders)} orders")
+        grids = (_Grid * len(orders))()
+        for grid, order, tokens in zip(grids, orders, levels, strict=True):
+            if order.shape != tokens.shape or tokens.dtype != np.int32 or not tokens.flags.c_contiguous:
+                raise PriorError(f"tokens {tokens.dtype} {tokens.shape} in an order for {order.shape}")
+            grid.rows, grid.cols = order.shape
+            grid.window_rows, grid.window_cols = order.window
+            grid.pieces, grid.largest_piece = len(order.starts) - 1, int(np.diff(order.starts).max())
+            for name in ("starts", "positions", "ranks", "spacings"):
+                setattr(grid, name, getattr(order, name).ctypes.data)
+            grid.tokens = tokens.ctypes.data
+        return grids
+
+    def _workspace(self, grids: Any, first: int, threads: int) -> NDArray[np.uint8]:
+        size = self._library.vq_prior_workspace(self._prior, grids, first, len(grids), threads)
+        if size < 0:
+            raise PriorError("grids that do not go together")
+        return np.empty(size, np.uint8)
+
+    # ---- the arrays, as the core reads them ----
+
+    def _made(self) -> _Prior:
+        shape, arrays = self.shape, self._arrays
+        margin = ((0, 0), (_RELATIVE_MARGIN, _RELATIVE_MARGIN))
+        blocks = (_Block * shape.depth)(*(self._block(f"blocks.{number}.") for number in range(shape.depth)))
+        levels = (_Level * len(shape.codebook_sizes))(*map(self._level, range(len(shape.codebook_sizes))))
+        self._kept += [blocks, levels]
+        return _Prior(
+            width=shape.width,
+            depth=shape.depth,
+            heads=shape.heads,
+            radius=shape.radius,
+            token_width=shape.token_width,
+            level_count=len(shape.codebook_sizes),
+            attention_range=len(arrays["attention_exponentials"]) - 1,
+            token_range=len(arrays["token_exponentials"]) - 1,
+            head_gain=float(np.float32(arrays["head_gain"].reshape(()))),
+            blocks=ctypes.addressof(blocks),
+            levels=ctypes.addressof(levels),
+            attention_exponentials=self._keep(arrays["attention_exponentials"], np.int32),
+            token_exponentials=self._keep(arrays["token_exponentials"], np.int32),
+            relative=self._keep(np.pad(arrays["relative"][:, :-1], margin), np.float32),
+            spacings=self._keep(_padded(arrays["spacings"], 1, _BLOCK), np.float32),
+        )
+
+    def _block(self, prefix: str) -> _Block:
+        arrays, heads = self._arrays, self.shape.heads
+        into = [_by_head(arrays[f"{prefix}into.{name}"], 0, 3 * heads) for name in ("weight", "scale", "offset")]
+        return _Block(
+            attention_gain=float(np.float32(arrays[f"{prefix}attention_gain"].reshape(()))),
+            mlp_gain=float(np.float32(arrays[f"{prefix}mlp_gain"].reshape(()))),
+            value_scale=float(np.float32(arrays[f"{prefix}value_scale"].reshape(()))),
+            logit_scale=self._keep(arrays[f"{prefix}logit_scale"], np.float32),
+            gelu=self._keep(arrays[f"{prefix}gelu"], np.int32),
+            into=self._linear(*into),
+            out=self._linear(
+                _by_head(arrays[f"{prefix}out.weight"], 1, heads),
+                arrays[f"{prefix}out.scale"],
+                arrays[f"{prefix}out.offset"],
+            ),
+            widen=self._named(f"{prefix}widen."),
+            narrow=self._named(f"{prefix}narrow."),
+        )
+
+    def _level(self, level: int) -> _Level:
+        shape, arrays, around = self.shape, self._arrays, self.shape.around[level]
+        parts = np.split(arrays[f"near.{level}.weight"], len(around), axis=1)
+        scale, offset = arrays[f"near.{level}.scale"], arrays[f"near.{level}.offset"]
+        offsets = [offset, *[np.zeros_like(offset)] * (len(around) - 1)]
+        near = (_Linear * len(around))(
+            *(self._linear(part, scale, each) for part, each in zip(parts, offsets, strict=True))
+        )
+        made = _Level(
+            codes=shape.codebook_sizes[level],
+            around_count=len(around),
+            around=self._keep(np.array(around), np.int32),
+            tokens=self._keep(_padded(arrays[f"tokens.{level}"], 1, _INPUTS), np.int8),
+            start=self._keep(_padded(arrays[f"start.{level}"], 0, _BLOCK), np.float32),
+            near=ctypes.addressof(near),
+            head=self._named(f"heads.{level}."),
+        )
+        self._kept.append(near)
+        if level:
+            below = (_Linear * 3)(*(self._below(f"below.{level}.{row}.", level) for row in range(3)))
+            made.below = ctypes.addressof(below)
+            self._kept.append(below)
+        return made
+
+    def _below(self, prefix: str, level: int) -> _Linear:
+        weight = self._arrays[f"{prefix}weight"]
+        by_token = _padded(weight.reshape(len(weight), 3 * level, -1), 2, _INPUTS).reshape(len(weight), -1)
+        return self._linear(by_token, self._arrays[f"{prefix}scale"], self._arrays[f"{prefix}offset"])
+
+    def _named(self, prefix: str) -> _Linear:
+        return self._linear(*(self._arrays[prefix + name] for name in ("weight", "scale", "offset")))
+
+    def _linear(self, weight: NDArray[Any], scale: NDArray[Any], offset: NDArray[Any]) -> _Linear:
+        outputs, inputs = weight.shape
+        weight = np.ascontiguousarray(weight, np.int8)
+        packed = np.empty(self._library.vq_integers_size(outputs, inputs), np.uint8)
+        self._library.vq_integers_pack(weight.ctypes.data, outputs, inputs, packed.ctypes.data)
+        return _Linear(
+            weight=self._keep(packed, np.uint8),
+            scale=self._keep(_padded(scale, 0, _BLOCK), np.float32),
+            offset=self._keep(_padded(offset, 0, _BLOCK), np.float32),
+            inputs=-(-inputs // _INPUTS) * _INPUTS,
+            outputs=-(-outputs // _BLOCK) * _BLOCK,
+        )
+
+    def _keep(self, array: NDArray[Any], dtype: Any) -> int:
+        """Where an array is, which stays there as long as the prior."""
+        kept = np.ascontiguousarray(array, dtype)
+        self._kept.append(kept)
+        place: int = kept.ctypes.data
+        return place
+
+
+class NativeLevel:
+    """A level at work, whose groups are asked for one after the other."""
+
+    def __init__(self, prior: NativePrior, grids: Any, order: GridOrder, levels: Sequence[Int32]) -> None:
+        self._prior, self._grids, self._order, self._levels = prior, grids, order, levels
+        self._piece = 0
+        self._workspace = prior._workspace(grids, len(grids) - 1, 1)
+        self._codes = prior.shape.codebook_sizes[len(grids) - 1]
+
+    def frequencies(self) -> Int32:
+        """(n, K) of the next group."""
+        if self._piece + 1 >= len(self._order.starts):
+            raise PriorError("there are no more groups")
+        start, end = self._order.starts[self._piece : self._piece + 2]
+        made = np.empty((end - start, self._codes), np.int32)
+        failed = self._prior._library.vq_prior_frequencies(
+            self._prior._prior,
+            self._grids,
+            len(self._grids) - 1,
+            self._piece,
+            self._workspace.ctypes.data,
+            made.ctypes.data,
+        )
+        if failed:
+            raise PriorError("grids that do not go together")
+        self._piece += 1
+        return made
+
+
+def _padded(array: NDArray[Any], axis: int, multiple: int) -> NDArray[Any]:
+    """Zeros added at the end of an axis."""
+    more = [(0, 0)] * array.ndim
+    more[axis] = (0, -array.shape[axis] % multiple)
+    return np.pad(array, more)
+
+
+def _by_head(array: NDArray[Any], axis: int, heads: int) -> NDArray[Any]:
+    """Each of so many parts of an axis padded to whole blocks."""
+    shape = array.shape
+    parts = array.reshape(*shape[:axis], heads, -1, *shape[axis + 1 :])
+    padded = _padded(parts, axis + 1, _BLOCK)
+    return padded.reshape(*shape[:axis], -1, *shape[axis + 1 :])
