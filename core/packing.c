@@ -19,29 +19,33 @@ EXPORTED(int64_t, vq_packed_size)(const Layer *layer) {
     }
 }
 
-/* Three weights g of a row or column to four. */
-static void widened(const float g[3], float u[4]) {
-    u[0] = g[0];
-    u[1] = 0.5f * ((g[0] + g[1]) + g[2]);
-    u[2] = 0.5f * ((g[0] - g[1]) + g[2]);
-    u[3] = g[2];
+typedef float Outputs[16];
+
+/* Three weights of a row or column to four, of sixteen outputs. */
+static void widened(const float *g0, const float *g1, const float *g2, Outputs u[4]) {
+    for (int o = 0; o < 16; o++) {
+        u[0][o] = g0[o];
+        u[1][o] = 0.5f * ((g0[o] + g1[o]) + g2[o]);
+        u[2][o] = 0.5f * ((g0[o] - g1[o]) + g2[o]);
+        u[3][o] = g2[o];
+    }
 }
 
 static void pack_winograd(const Layer *layer, const float *weight, float *packed) {
     const int64_t inputs = layer->inputs;
-    for (int64_t output = 0; output < layer->outputs; output++) {
+    for (int64_t block = 0; block < blocks_of(layer->outputs); block++) {
+        const int64_t first = block * 16, there = layer->outputs - first < 16 ? layer->outputs - first : 16;
         for (int64_t input = 0; input < inputs; input++) {
-            const float *g = weight + (output * inputs + input) * 9;
-            float tall[4][3], column[3], four[4];
-            for (int col = 0; col < 3; col++) {
-                for (int row = 0; row < 3; row++) column[row] = g[row * 3 + col];
-                widened(column, four);
-                for (int row = 0; row < 4; row++) tall[row][col] = four[row];
-            }
+            Outputs g[9] = {{0}}, tall[3][4], four[4];
+            for (int64_t o = 0; o < there; o++)
+                for (int place = 0; place < 9; place++) g[place][o] = weight[((first + o) * inputs + input) * 9 + place];
+            for (int col = 0; col < 3; col++) widened(g[col], g[3 + col], g[6 + col], tall[col]);
             for (int row = 0; row < 4; row++) {
-                widened(tall[row], four);
-                for (int col = 0; col < 4; col++)
-                    packed[(((output / 16) * 16 + row * 4 + col) * inputs + input) * 16 + output % 16] = four[col];
+                widened(tall[0][row], tall[1][row], tall[2][row], four);
+                for (int col = 0; col < 4; col++) {
+                    float *to = packed + ((block * 16 + row * 4 + col) * inputs + input) * 16;
+                    for (int o = 0; o < 16; o++) to[o] = four[col][o];
+                }
             }
         }
     }
@@ -75,7 +79,8 @@ static void pack_lapped(const Layer *layer, const float *weight, float *packed) 
 }
 
 EXPORTED(void, vq_pack)(const Layer *layer, const float *weight, float *packed) {
-    for (int64_t number = vq_packed_size(layer) - 1; number >= 0; number--) packed[number] = 0;
+    const int64_t size = layer->kind == VQ_CONVOLVE3 ? 0 : vq_packed_size(layer); /* of which all are written */
+    for (int64_t number = 0; number < size; number++) packed[number] = 0;
     switch (layer->kind) {
     case VQ_CONVOLVE3: pack_winograd(layer, weight, packed); break;
     case VQ_CONVOLVE1: pack_groups(layer, weight, packed); break;

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
-from tqdm import tqdm
-
 from vqcodec.cli.common.failures import printable, report
 from vqcodec.cli.common.files import STANDARD, Task
 from vqcodec.cli.common.loading import LoadingError
@@ -49,6 +47,8 @@ def run(tasks: list[Task], work: Callable[[Task], Outcome], *, jobs: int, as_jso
             raise
         except Exception as error:
             return _Failure(report(error, task.source_name, task.target_name, debug=debug))
+
+    from tqdm import tqdm
 
     to_stderr = any(task.target == STANDARD for task in tasks)
     failed = 0
