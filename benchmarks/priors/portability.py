@@ -1,8 +1,10 @@
-"""Streams of the integer prior, written in one kind of process and read in another: do all agree to the last bit?
+"""Streams and pixels, made in one kind of process and in another: do all agree to the last bit?
 
-A *case* is what a process may differ in: threads, vector units, how many groups are computed at once, settings of
-torch. Every stream is written in one case and, in another, decoded and encoded again. Models are small priors with
-random weights, half of them of the largest size that 8 bits hold, in all orders, and the default model's own.
+A *case* is what a process may differ in: the core in C or numpy, threads, vector units, how many groups are computed at
+once, settings of torch. Every stream of the integer prior is written in one case and, in another, decoded and encoded
+again. Models are small priors with random weights, half of them of the largest size that 8 bits hold, in all orders,
+and the default model's own. Pictures become tokens and tokens pictures in every case of the core, cut into tiles of
+several sizes.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from vqcodec.benchmarks.speed.processes import ProcessError
+from vqcodec.native.library import core, units
 from vqcodec.prior.config import PriorConfig
 from vqcodec.prior.orders import ORDERS
 from vqcodec.prior.transformer import Prior
@@ -35,13 +38,28 @@ _AVX_512, _FMA = "X86_V4 AVX512_ICL AVX512_SPR AVX512F AVX512CD AVX512_SKX", "X8
 
 @dataclass(frozen=True)
 class Case:
-    """environment: variables of the process. at_once: tokens in one pass of a writer. settings: run before all else."""
+    """environment: variables of the process. at_once: tokens in one pass of a writer in numpy. settings: run before all
+    else. tile: tokens along a side of one, for pictures."""
 
     environment: dict[str, str] = field(default_factory=dict)
     at_once: int = 192
     settings: str = ""
+    tile: int = 96
 
 
+def _core(unit: str, threads: int, tile: int) -> Case:
+    return Case({"VQCODEC_CORE": "native", "VQCODEC_UNIT": unit, "VQCODEC_THREADS": str(threads)}, tile=tile)
+
+
+def core_cases() -> dict[str, Case]:
+    """Every unit of this processor, with 1, 2 and 4 threads and tiles of 96, 7 and 4 tokens; none without a core."""
+    library = core()
+    counts = ((1, 96), (2, 7), (4, 4))
+    names = units(library) if library else []
+    return {f"core, {unit}, threads: {count}": _core(unit, count, tile) for unit in names for count, tile in counts}
+
+
+#: of numpy and torch
 CASES: Final[dict[str, Case]] = {
     "as it is": Case(),
     "1 thread": Case({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}, at_once=1),
@@ -81,7 +99,12 @@ class Portability:
 
 
 def measure_portability(
-    streams: int, own_prior: tuple[PriorConfig, Path] | None, *, seed: int = 0, progress: Callable[[int], Any] = int
+    streams: int,
+    own_prior: tuple[PriorConfig, Path] | None,
+    *,
+    cases: Mapping[str, Case],
+    seed: int = 0,
+    progress: Callable[[int], Any] = int,
 ) -> Portability:
     """Write and read so many streams. own_prior: of the default model, its file; one stream in ten is of it.
 
@@ -90,10 +113,12 @@ def measure_portability(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         models = _models(folder, own_prior)
-        names = list(CASES)
+        names = list(cases)
         for action in ("write", "read"):
-            for case in names:
-                progress(_work(folder, action, case, streams, models, seed))
+            for number, case in enumerate(cases.values()):
+                arguments = f"{str(folder)!r}, {number}, {len(cases)}, {streams}, {models}, {seed}, {case.at_once}"
+                _run(names[number], case, f"{action}({arguments})")
+                progress(len(range(number, streams, len(cases))))
         written = [np.load(folder / f"write {number}.npz") for number in range(len(names))]
         read = [
             line for number in range(len(names)) for line in (folder / f"read {number}.txt").read_text().splitlines()
@@ -107,21 +132,43 @@ def measure_portability(
         )
 
 
-def _work(folder: Path, action: str, case: str, streams: int, models: int, seed: int) -> int:
-    settings = CASES[case]
-    number = list(CASES).index(case)
-    code = f"import torch\n{settings.settings}\nfrom vqcodec.benchmarks.priors.portability_worker import {action}\n"
-    code += f"{action}({str(folder)!r}, {number}, {len(CASES)}, {streams}, {models}, {seed}, {settings.at_once})"
+@dataclass(frozen=True)
+class PixelPortability:
+    """tokens: of all pictures. differing: numbers of the pictures whose stream or pixels are not the same in all
+    cases."""
+
+    pictures: int
+    tokens: int
+    differing: tuple[int, ...]
+
+
+def measure_pixels(
+    pictures: int, model: str, *, cases: Mapping[str, Case], seed: int = 0, progress: Callable[[int], Any] = int
+) -> PixelPortability:
+    """So many random pictures to streams and back by a model, in every case. Raises ProcessError."""
+    with tempfile.TemporaryDirectory() as name:
+        for number, (label, case) in enumerate(cases.items()):
+            _run(label, case, f"code({name!r}, {number}, {pictures}, {model!r}, {seed}, {case.tile})")
+            progress(pictures)
+        made = [json.loads((Path(name) / f"pixels {number}.json").read_text()) for number in range(len(cases))]
+    hashes = [each["hashes"] for each in made]
+    differing = tuple(n for n, each in enumerate(zip(*hashes, strict=True)) if len(set(each)) > 1)
+    return PixelPortability(pictures, made[0]["tokens"], differing)
+
+
+def _run(label: str, case: Case, call: str) -> None:
+    function = call.partition("(")[0]
+    code = f"import torch\n{case.settings}\n" if case.settings else ""
+    code += f"from vqcodec.benchmarks.priors.portability_worker import {function}\n{call}"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
-        env=os.environ | settings.environment,
+        env=os.environ | {"VQCODEC_CORE": "torch"} | case.environment,
         capture_output=True,
         text=True,
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ProcessError(f"the process of case {case!r} failed: {last}")
-    return len(range(number, streams, len(CASES)))
+        raise ProcessError(f"the process of case {label!r} failed: {last}")
 
 
 #: of the random priors: K of each level; a head has 16 channels

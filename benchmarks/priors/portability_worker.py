@@ -1,27 +1,37 @@
-"""What one process of `vqcodec.benchmarks.priors.portability` does: write its share of the streams, or read that of
-others.
+"""What one process of `vqcodec.benchmarks.priors.portability` does: write its share of the streams, read that of
+others, or code pictures.
 
 Stream i is written by process i mod n, and read by another that changes from one i to the next: by every other one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+import vqcodec.pictures.tiling
 import vqcodec.prior.integer
 from vqcodec.bitstream import TokenGrid
 from vqcodec.bitstream.coder import decode_level, encode_level
+from vqcodec.prior.coding import CorePrior, prior_for_coding
 from vqcodec.prior.config import PriorConfig
 from vqcodec.prior.integer import IntegerPrior
 
+#: what streams are coded with
+CodingPrior: TypeAlias = CorePrior | IntegerPrior
+
 #: tokens along a side of a grid, at most
 _LONGEST_SIDE = 9
+#: pixels along a side of a picture, at most
+_LONGEST_PICTURE = 900
 
 
 def write(folder: str, case: int, cases: int, streams: int, models: int, seed: int, at_once: int) -> None:
@@ -54,8 +64,33 @@ def read(folder: str, case: int, cases: int, streams: int, models: int, seed: in
     (Path(folder) / f"read {case}.txt").write_text("".join(lines))
 
 
+def code(folder: str, case: int, pictures: int, model: str, seed: int, tile: int) -> None:
+    """The hashes of the streams and pixels of random pictures, in tiles of so many tokens, into a file."""
+    from vqcodec.codec import Codec
+
+    setattr(vqcodec.pictures.tiling, "TILE_TOKENS", tile)  # noqa: B010 - a constant elsewhere
+    codec, hashes, tokens = Codec.load(model, device="cpu"), [], 0
+    for number in range(pictures):
+        stream = codec.encode(_picture(number, seed), entropy="uniform")
+        decoded = codec.decode_stream(stream)
+        tokens += decoded.stream.tokens.token_count
+        hashes.append(hashlib.sha256(stream + decoded.image.rgb.tobytes()).hexdigest())
+    (Path(folder) / f"pixels {case}.json").write_text(json.dumps({"hashes": hashes, "tokens": tokens}))
+
+
+def _picture(number: int, seed: int) -> NDArray[np.uint8]:
+    """Blocks of colours with noise, of 1 x 1 to 900 x 900 pixels."""
+    rng = np.random.default_rng((seed, number))
+    height, width = (int(side) for side in rng.integers(1, _LONGEST_PICTURE + 1, 2))
+    block = int(rng.integers(3, 60))
+    coarse = rng.integers(0, 256, (height // block + 1, width // block + 1, 3), dtype=np.uint8)
+    whole = coarse.repeat(block, 0).repeat(block, 1)[:height, :width]
+    noise = rng.integers(0, 1 << int(rng.integers(0, 8)), whole.shape, dtype=np.uint8)
+    return np.ascontiguousarray(whole ^ noise)
+
+
 def _is_the_same(
-    payload: bytes, model: IntegerPrior, level: int, grid: TokenGrid, coarser: tuple[TokenGrid, ...]
+    payload: bytes, model: CodingPrior, level: int, grid: TokenGrid, coarser: tuple[TokenGrid, ...]
 ) -> bool:
     found = decode_level(
         payload, model, level=level, shape=grid.shape, codebook_size=grid.codebook_size, coarser=coarser
@@ -70,7 +105,7 @@ def _payloads(path: Path) -> Iterator[bytes]:
         yield stored["joined"][end - size : end].tobytes()
 
 
-def _stream(folder: str, number: int, models: int, seed: int) -> tuple[IntegerPrior, tuple[TokenGrid, ...]]:
+def _stream(folder: str, number: int, models: int, seed: int) -> tuple[CodingPrior, tuple[TokenGrid, ...]]:
     """The model of stream `number`, and its tokens: any, or few different ones."""
     rng = np.random.default_rng((seed, number))
     model = _model(folder, models - 1 if number % 10 == 0 else int(rng.integers(models)))
@@ -81,6 +116,6 @@ def _stream(folder: str, number: int, models: int, seed: int) -> tuple[IntegerPr
 
 
 @cache
-def _model(folder: str, number: int) -> IntegerPrior:
+def _model(folder: str, number: int) -> CodingPrior:
     config = PriorConfig.from_dict(json.loads((Path(folder) / f"{number}.json").read_text()))
-    return IntegerPrior(config, load_file(Path(folder) / f"{number}.safetensors"))
+    return prior_for_coding(config, load_file(Path(folder) / f"{number}.safetensors"))

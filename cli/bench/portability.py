@@ -1,4 +1,4 @@
-"""vqcodec bench portability: streams of the integer prior, from one kind of process to another."""
+"""vqcodec bench portability: streams and pixels, from one kind of process to another."""
 
 from __future__ import annotations
 
@@ -16,31 +16,41 @@ from vqcodec.cli.common.files import write_json
 
 @click.command()
 @click.option("--streams", type=options.AT_LEAST_1, default=10_000, show_default=True, help="How many.")
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model whose prior takes part.")
+@click.option("--pictures", type=options.AT_LEAST_0, default=100, show_default=True, help="How many.")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Model that takes part.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--out", type=options.FILE, help="Write the result here, as JSON.")
 @options.debug
-def portability(streams: int, model: str, seed: int, out: Path | None, debug: bool) -> None:
-    """Write streams in processes that differ in threads, vector units and settings, and read them in others.
+def portability(streams: int, pictures: int, model: str, seed: int, out: Path | None, debug: bool) -> None:
+    """Write streams in processes that differ in threads, vector units and settings, and read them in others; code
+    pictures in all that the core differs in.
 
     Exit code 1 if a single one comes out otherwise.
     """
     from vqcodec.benchmarks.common.environment import describe_run
-    from vqcodec.benchmarks.priors.portability import CASES, measure_portability
+    from vqcodec.benchmarks.priors.portability import CASES, core_cases, measure_pixels, measure_portability
 
     folder = find_model(model)
     entropy_prior = folder.card.entropy_prior
     own_prior = (entropy_prior.prior, folder.path / ENTROPY_FILE) if entropy_prior else None
+    on_core = core_cases()
+    all_cases = CASES | on_core
     with tqdm(total=2 * streams, unit="stream", disable=None) as bar:
-        result = measure_portability(streams, own_prior, seed=seed, progress=bar.update)
+        result = measure_portability(streams, own_prior, cases=all_cases, seed=seed, progress=bar.update)
+    with tqdm(total=len(on_core) * pictures, unit="picture", disable=None) as bar:
+        painted = measure_pixels(pictures, str(folder.path), cases=on_core, seed=seed, progress=bar.update)
     click.echo(
         f"{result.streams} streams ({result.tokens} tokens, {result.payload_bytes} bytes of payload), each written in "
-        f"one of {len(CASES)} kinds of process and read in another: {len(result.failures)} failures"
+        f"one of {len(all_cases)} kinds of process and read in another: {len(result.failures)} failures"
+    )
+    click.echo(
+        f"{painted.pictures} pictures ({painted.tokens} tokens) to streams and back in {len(on_core)} kinds of "
+        f"process: {len(painted.differing)} with other tokens or pixels in one of them"
     )
     for line in result.failures[:20]:
         click.echo(line)
     if out is not None:
-        cases = {name: asdict(case) for name, case in CASES.items()}
-        write_json(out, describe_run() | {"cases": cases} | asdict(result))
-    if result.failures:
+        cases = {name: asdict(case) for name, case in all_cases.items()}
+        write_json(out, describe_run() | {"cases": cases} | asdict(result) | {"pixels": asdict(painted)})
+    if result.failures or painted.differing:
         raise SystemExit(1)

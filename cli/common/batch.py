@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
+
 from vqcodec.cli.common.failures import printable, report
 from vqcodec.cli.common.files import STANDARD, Task
 from vqcodec.cli.common.loading import LoadingError

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqcodec.bitstream import TokenGrid
-from vqcodec.bitstream.entropy_models import PRIOR_ID, CodingContext, EntropyModel, LevelModel, entropy_name
+from vqcodec.bitstream.entropy_models import PRIOR_ID, CodingContext, LevelModel, entropy_name
 from vqcodec.bitstream.frequencies import IntegerArray
 from vqcodec.native.library import Library, core, thread_count
 from vqcodec.native.prior import GridOrder, Int32, NativePrior, PriorShape, unsupported
@@ -27,7 +27,7 @@ _TOGETHER: Final = 32
 _LEAST_TOKENS: Final = 64
 
 
-def prior_for_coding(config: PriorConfig, arrays: Mapping[str, NDArray[Any]]) -> EntropyModel:
+def prior_for_coding(config: PriorConfig, arrays: Mapping[str, NDArray[Any]]) -> CorePrior | IntegerPrior:
     """arrays: as `IntegerPrior` takes them. Raises as it does, and CoreError."""
     library = core()
     if library is None or unsupported(_shape(config), arrays):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vqcodec.benchmarks.priors import portability
-from vqcodec.benchmarks.priors.portability import Case, measure_portability
+from vqcodec.benchmarks.priors.portability import Case, Portability, core_cases, measure_pixels, measure_portability
 from vqcodec.benchmarks.speed.processes import ProcessError
+from vqcodec.native.library import core
 
 #: as a library would be that rounds its products
 WRONG = "import vqcodec.prior.arithmetic as m; m.LARGEST_STATE = 100"
@@ -22,14 +22,13 @@ def light(tmp_path: Path) -> Case:
     return Case({"PYTHONPATH": str(tmp_path)})
 
 
-def measured(monkeypatch: pytest.MonkeyPatch, **cases: Case) -> portability.Portability:
-    monkeypatch.setattr(portability, "CASES", cases)
-    return measure_portability(24, None)
+def measured(**cases: Case) -> Portability:
+    return measure_portability(24, None, cases=cases)
 
 
-def test_processes_that_agree(monkeypatch: pytest.MonkeyPatch, light: Case) -> None:
+def test_processes_that_agree(light: Case) -> None:
     many = Case({"OPENBLAS_NUM_THREADS": "2"}, at_once=50, settings="torch.set_default_dtype(torch.float64)")
-    found = measured(monkeypatch, one=replace(light, at_once=1), many=many)
+    found = measured(one=replace(light, at_once=1), many=many)
     assert found.streams == 24
     assert found.payloads > 24
     assert found.tokens > found.payloads
@@ -37,12 +36,28 @@ def test_processes_that_agree(monkeypatch: pytest.MonkeyPatch, light: Case) -> N
     assert found.failures == ()
 
 
-def test_a_process_that_computes_something_else(monkeypatch: pytest.MonkeyPatch, light: Case) -> None:
-    found = measured(monkeypatch, right=light, wrong=replace(light, settings=WRONG))
+def test_a_process_that_computes_something_else(light: Case) -> None:
+    found = measured(right=light, wrong=replace(light, settings=WRONG))
     assert found.failures
     assert all("written by case" in line for line in found.failures)
 
 
-def test_a_process_that_fails(monkeypatch: pytest.MonkeyPatch, light: Case) -> None:
+def test_a_process_that_fails(light: Case) -> None:
     with pytest.raises(ProcessError, match=r"the process of case 'bad' failed: .*no such thing"):
-        measured(monkeypatch, bad=replace(light, settings="raise RuntimeError('no such thing')"), good=light)
+        measured(bad=replace(light, settings="raise RuntimeError('no such thing')"), good=light)
+
+
+@pytest.mark.skipif(core() is None, reason="the core in C is not there")
+def test_the_core_and_numpy_agree(light: Case) -> None:
+    cases = core_cases()
+    assert measured(numpy=light, core=next(iter(cases.values()))).failures == ()
+
+
+@pytest.mark.skipif(core() is None, reason="the core in C is not there")
+def test_pictures_in_two_processes(tiny_model: Path) -> None:
+    first, *_, last = core_cases().values()
+    found = measure_pixels(2, str(tiny_model), cases={"first": first, "last": last})
+    assert (found.pictures, found.differing) == (2, ())
+    assert found.tokens > 2
+    torch = Case({"VQCODEC_CORE": "torch"})
+    assert measure_pixels(2, str(tiny_model), cases={"core": first, "torch": torch}).differing
