@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final, Protocol, TypeAlias
 
 import constriction
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vqcodec.bitstream.entropy_models import CodesWholeLevels, CodingContext, EntropyModel, WholeLevels
-from vqcodec.bitstream.errors import CorruptStreamError
+from vqcodec.bitstream.errors import CorruptStreamError, RangeCoderError
 from vqcodec.bitstream.frequencies import FREQUENCY_BITS, IntegerArray, check_frequencies
 from vqcodec.bitstream.limits import MAX_PAYLOAD_BYTES_PER_TOKEN, PAYLOAD_SLACK_BYTES
 from vqcodec.bitstream.tokens import TokenGrid
@@ -135,6 +136,33 @@ def _model_arguments(frequencies: IntegerArray, count: int) -> list[Any]:
     return [categorical(perfect=False), probabilities]
 
 
+#: frequencies, tokens, and their payloads by docs/format.md: each with its own frequencies, all with the first ones
+_GOLDEN_FREQUENCIES: Final = np.array([[1, (1 << 24) - 4, 2, 1], [5_592_405, 5_592_405, 5_592_405, 1]] * 4)
+_GOLDEN_TOKENS: Final = np.array([3, 1, 1, 0, 1, 2, 1, 3], np.int32)
+_GOLDEN_PAYLOADS: Final = ("ffffff71c1aab5", "fffffeffff02fffafbfffffd")
+
+
+@lru_cache(maxsize=1)
+def check_range_coder() -> None:
+    """Raises RangeCoderError where the constriction that is installed codes otherwise than the format says.
+
+    A version of it that rounds in another way would write streams that nobody can read.
+    """
+    places, tokens = np.arange(len(_GOLDEN_TOKENS)), TokenGrid(_GOLDEN_TOKENS[None], 4)
+    for frequencies, payload in zip((_GOLDEN_FREQUENCIES, _GOLDEN_FREQUENCIES[:1]), _GOLDEN_PAYLOADS, strict=True):
+        writer = _Writer(tokens)
+        writer.code(places, frequencies)
+        try:
+            is_right = np.array_equal(_Decoder(bytes.fromhex(payload)).code(places, frequencies), _GOLDEN_TOKENS)
+        except CorruptStreamError:
+            is_right = False
+        if not is_right or writer.payload().hex() != payload:
+            raise RangeCoderError(
+                "the constriction that is installed does not code as the .vq format says: install version 0.4.1 or "
+                "0.5.0 of it"
+            )
+
+
 def _code_level(
     coder: _SymbolCoder,
     model: EntropyModel,
@@ -149,6 +177,7 @@ def _code_level(
 
     given: the tokens, to a writer.
     """
+    check_range_coder()
     known = np.full(shape, -1, dtype=np.int32) if given is None else given.indices.astype(np.int32)
     flat, is_coded = known.reshape(-1), np.zeros(known.size, dtype=bool)
     view = known.view()

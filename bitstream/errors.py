@@ -39,5 +39,9 @@ class WrongModelError(StreamError):
     """The stream names another model than the one that it was to be decoded with."""
 
 
+class RangeCoderError(RuntimeError):
+    """The range coder that is installed computes something else than the format says: no stream can be coded."""
+
+
 class LimitExceededError(StreamError):
     """A size in the stream, or asked of the writer, is over a limit of `vqcodec.bitstream.limits`."""

@@ -8,7 +8,7 @@ import traceback
 
 #: module -> its exceptions about the user's data. Only modules that are loaded can have raised: none is imported here.
 _ABOUT_DATA = {
-    "vqcodec.bitstream.errors": ("StreamError",),
+    "vqcodec.bitstream.errors": ("StreamError", "RangeCoderError"),
     "vqcodec.pictures.source": ("ImageError",),
     "vqcodec.cards.errors": ("ModelError",),
     "vqcodec.compute.errors": ("DeviceError",),

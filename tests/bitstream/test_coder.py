@@ -23,7 +23,8 @@ from vqcodec.bitstream import (
     UniformModel,
     quantise_frequencies,
 )
-from vqcodec.bitstream.coder import _model_arguments, decode_level, encode_level
+from vqcodec.bitstream.coder import _model_arguments, check_range_coder, decode_level, encode_level
+from vqcodec.bitstream.errors import RangeCoderError
 from vqcodec.bitstream.frequencies import IntegerArray
 
 
@@ -248,3 +249,18 @@ def test_speed_targets() -> None:
             decode_seconds.append(time.perf_counter() - middle)
         assert min(encode_seconds) < limit_seconds
         assert min(decode_seconds) < limit_seconds
+
+
+def test_another_range_coder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_range_coder.cache_clear()
+    check_range_coder()
+    categorical = constriction.stream.model.Categorical
+
+    def rounded_otherwise(*arguments: object, perfect: bool, **options: object) -> object:
+        return categorical(*arguments, perfect=True, **({} if arguments == () else options))
+
+    check_range_coder.cache_clear()
+    monkeypatch.setattr(constriction.stream.model, "Categorical", rounded_otherwise)
+    with pytest.raises(RangeCoderError, match="install version"):
+        encode_level(TokenGrid([[0, 1]], 2), UniformModel(), level=0, coarser=())
+    check_range_coder.cache_clear()

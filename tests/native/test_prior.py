@@ -201,10 +201,7 @@ def test_the_golden_stream_decodes(unit: str) -> None:
     ("name", "change"),
     [
         ("blocks.0.gelu", lambda array: array.astype(np.int16)),
-        ("heads.1.scale", lambda array: array * np.float32(2**30)),
         ("blocks.1.logit_scale", lambda array: array * 10_000),
-        ("attention_exponentials", lambda array: array + 1),
-        ("token_exponentials", lambda array: array - 1),
     ],
 )
 def test_priors_that_the_core_leaves_to_numpy(name: str, change: object) -> None:

@@ -20,6 +20,7 @@ from vqcodec.bitstream.entropy_models import (
     WholeLevels,
     entropy_name,
 )
+from vqcodec.cards.errors import ModelError
 from vqcodec.cards.reading import read_named_file
 from vqcodec.prior.config import PriorConfig
 
@@ -61,9 +62,14 @@ class StoredPrior:
 
     @cached_property
     def _loaded(self) -> EntropyModel:
+        from safetensors import SafetensorError
         from safetensors.numpy import load
 
+        from vqcodec.prior.arithmetic import InexactError
         from vqcodec.prior.coding import prior_for_coding
 
         raw = read_named_file(self._path, self._stated.sha256, "integer prior", f"model {self._model_name}")
-        return prior_for_coding(self._stated.prior, load(raw))
+        try:
+            return prior_for_coding(self._stated.prior, load(raw))
+        except (InexactError, SafetensorError, KeyError) as error:  # KeyError: of a type that numpy has not
+            raise ModelError(f"{self._path}: no integer prior of this card ({error}); get the model again") from error

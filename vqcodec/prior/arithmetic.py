@@ -41,8 +41,10 @@ FEW_ROWS: Final = 64
 COLUMNS: Final = 64
 #: slots that attention may look at: those within 8 rows and columns
 MOST_SEEN: Final = 17**2
-#: the exponential of the largest logit of attention: sums of so many values times exponentials are exact
-ATTENTION_ONE: Final = (EXACT_FLOAT32 - 1) // (MOST_SEEN * LIMIT)
+#: of attention: sums of so many values times exponentials are exact up to it
+LARGEST_EXPONENTIAL: Final = (EXACT_FLOAT32 - 1) // (MOST_SEEN * LIMIT)
+#: the exponential of the largest logit of attention: exact in bfloat16 as well, in which some libraries multiply
+ATTENTION_ONE: Final = 256
 
 
 class InexactError(ValueError):

@@ -15,7 +15,7 @@ from vqcodec.bitstream.entropy_models import PRIOR_ID, CodingContext, LevelModel
 from vqcodec.bitstream.frequencies import IntegerArray
 from vqcodec.native.library import Library, core, thread_count
 from vqcodec.native.prior import GridOrder, Int32, NativePrior, PriorShape, unsupported
-from vqcodec.prior.arithmetic import EXACT_FLOAT32, LIMIT
+from vqcodec.prior.checks import check_arrays
 from vqcodec.prior.config import PriorConfig
 from vqcodec.prior.integer import IntegerPrior, check_level
 from vqcodec.prior.orders import OrderedGrid, TokenOrder
@@ -30,21 +30,20 @@ _LEAST_TOKENS: Final = 64
 def prior_for_coding(config: PriorConfig, arrays: Mapping[str, NDArray[Any]]) -> CorePrior | IntegerPrior:
     """arrays: as `IntegerPrior` takes them. Raises as it does, and CoreError."""
     library = core()
+    check_arrays(config, arrays)
     if library is None or unsupported(_shape(config), arrays):
         return IntegerPrior(config, arrays)
     return CorePrior(config, arrays, library)
 
 
 class CorePrior:
-    """The same entropy model as `IntegerPrior`, computed by the core. Raises as that does."""
+    """The same entropy model as `IntegerPrior`, computed by the core. arrays: checked ones that it supports."""
 
     entropy_id: int = PRIOR_ID
     name: str = entropy_name(PRIOR_ID)
 
     def __init__(self, config: PriorConfig, arrays: Mapping[str, NDArray[Any]], library: Library) -> None:
         self.config = config
-        if not _is_surely_exact(config, arrays):
-            IntegerPrior(config, arrays)  # says whether it is
         self._native = NativePrior(library, _shape(config), arrays)
 
     def begin_level(self, context: CodingContext) -> LevelModel:
@@ -138,20 +137,3 @@ def _ranks_by_position(grid: OrderedGrid) -> NDArray[np.int64]:
     ranks = np.empty(len(grid.positions), np.int64)
     ranks[grid.positions] = grid.ranks()
     return ranks
-
-
-def _is_surely_exact(config: PriorConfig, arrays: Mapping[str, NDArray[Any]]) -> bool:
-    """Whether all sums stay below 2^24, by bounds that are quicker than the tables of `IntegerPrior`."""
-    sums = {
-        name: np.abs(array.astype(np.int32)).sum(axis=1) * LIMIT
-        for name, array in arrays.items()
-        if name.endswith(".weight")
-    }
-    if config.radius > 8 or any(int(each.max(initial=0)) >= EXACT_FLOAT32 for each in sums.values()):
-        return False
-    for level in range(config.levels):
-        scale, offset = (np.abs(arrays[f"near.{level}.{name}"].astype(np.float64)) for name in ("scale", "offset"))
-        count = len(config.order(level).offsets)
-        if np.max(sums[f"near.{level}.weight"] * scale + offset + count) >= EXACT_FLOAT32:
-            return False
-    return True

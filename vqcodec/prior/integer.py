@@ -12,6 +12,7 @@ Shapes: n tokens of one group, m slots that they look at, N = rows cols, D width
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Final
@@ -35,13 +36,10 @@ from vqcodec.prior.arithmetic import (
     normalised,
     token_frequencies,
 )
+from vqcodec.prior.checks import GELU_LIMIT, check_arrays
 from vqcodec.prior.config import PriorConfig
 from vqcodec.prior.places import places
 
-#: largest index of the table of GELU: it is of -GELU_LIMIT..GELU_LIMIT
-GELU_LIMIT: Final = 511
-#: what attention adds where a slot must not look: less than any logit by more than ATTENTION_RANGE
-UNSEEN: Final = -(2**24)
 #: tokens in one pass where all are known
 TOKENS_AT_ONCE: Final = 192
 #: slots whose attention is computed at once
@@ -68,8 +66,8 @@ class IntegerBlock:
 
 
 class IntegerPrior:
-    """An `EntropyModel`. arrays: as `vqcodec.training.stage2.integer_export` makes them. Raises InexactError,
-    KeyError."""
+    """An `EntropyModel`. arrays: as `vqcodec.training.stage2.integer_export` makes them. Raises
+    InexactError for others."""
 
     entropy_id: int = PRIOR_ID
     name: str = entropy_name(PRIOR_ID)
@@ -80,6 +78,7 @@ class IntegerPrior:
             raise InexactError(
                 f"radius {config.radius}, {config.width // config.heads} channels a head: too many to add up"
             )
+        check_arrays(config, arrays)
         self.attention_exponentials = arrays["attention_exponentials"].astype(np.float32)
         self.token_exponentials = arrays["token_exponentials"].astype(np.float64)
         self.relative = arrays["relative"].astype(np.float32)
@@ -211,24 +210,27 @@ def pieces(slots: slice) -> list[slice]:
 
 class _OneThread:
     """Keeps linear algebra to one thread while anyone is within: what it was before is for the last one out to restore,
-    as levels are coded in several threads, and the limit is one of the process."""
+    as levels are coded in several threads, and the limit is one of the process.
+
+    A thread of its own sets and restores the limit: threadpoolctl does nothing when another thread restores it.
+    """
 
     def __init__(self) -> None:
         self._lock, self._within = Lock(), 0
+        self._owner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vqcodec-blas")
         self._limit: Any = None
 
     def __enter__(self) -> None:
         with self._lock:
             if not self._within:
-                self._limit = ThreadpoolController().limit(limits=1, user_api="blas")
-                self._limit.__enter__()
+                self._limit = self._owner.submit(ThreadpoolController().limit, limits=1, user_api="blas").result()
             self._within += 1
 
     def __exit__(self, *error: object) -> None:
         with self._lock:
             self._within -= 1
             if not self._within:
-                self._limit.__exit__(*error)
+                self._owner.submit(self._limit.__exit__, None, None, None).result()
 
 
 _ONE_THREAD: Final = _OneThread()
@@ -286,9 +288,6 @@ def _near(arrays: Mapping[str, NDArray[Any]], level: int, config: PriorConfig) -
     parts = np.split(whole.weight, len(config.order(level).offsets))
     offsets = [whole.offset, *[np.zeros_like(whole.offset)] * (len(parts) - 1)]
     added = [IntegerLinear(part, whole.scale, each)(tokens) for part, each in zip(parts, offsets, strict=True)]
-    largest = sum(np.abs(each).max(axis=0) for each in added)
-    if np.max(largest) >= EXACT_FLOAT32:
-        raise InexactError(f"the tokens around can add {np.max(largest)}: float32 is exact below 2^24")
     return np.concatenate(added)
 
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vqcodec.prior.arithmetic import ATTENTION_ONE, ATTENTION_RANGE, LIMIT, LOGIT_BITS, TOKEN_RANGE
-from vqcodec.prior.integer import GELU_LIMIT, RESIDUAL_BITS, UNSEEN
+from vqcodec.prior.checks import GELU_LIMIT, UNSEEN
+from vqcodec.prior.integer import RESIDUAL_BITS
 from vqcodec.prior.transformer import Block, LevelInput, Prior
 
 #: the share of an activation's values that its scale need not reach
