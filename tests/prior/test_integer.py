@@ -78,8 +78,9 @@ def test_attention_in_pieces_is_that_of_the_whole(order: str, slots: int, monkey
 @pytest.fixture
 def two_threads() -> Iterator[None]:
     """In the libraries of linear algebra, whatever the tests are run with."""
-    with ThreadpoolController().limit(limits=2, user_api="blas"):
-        yield
+    limit = ThreadpoolController().limit(limits=2, user_api="blas")  # not with `with`: others may change it then, too
+    yield
+    limit.restore_original_limits()
 
 
 @pytest.mark.usefixtures("two_threads")

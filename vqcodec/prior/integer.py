@@ -12,9 +12,9 @@ Shapes: n tokens of one group, m slots that they look at, N = rows cols, D width
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
 from typing import Any, Final
 
 import numpy as np
@@ -212,25 +212,43 @@ class _OneThread:
     """Keeps linear algebra to one thread while anyone is within: what it was before is for the last one out to restore,
     as levels are coded in several threads, and the limit is one of the process.
 
-    A thread of its own sets and restores the limit: threadpoolctl does nothing when another thread restores it.
+    A thread of its own sets and restores the limit, as threadpoolctl listens to the one that set it alone. It ends with
+    the process.
     """
 
     def __init__(self) -> None:
         self._lock, self._within = Lock(), 0
-        self._owner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vqcodec-blas")
-        self._limit: Any = None
+        self._changes: SimpleQueue[Event] = SimpleQueue()
+        self._owner: Thread | None = None
 
     def __enter__(self) -> None:
         with self._lock:
+            if self._owner is None:
+                self._owner = Thread(target=self._own, daemon=True, name="vqcodec-blas")
+                self._owner.start()
             if not self._within:
-                self._limit = self._owner.submit(ThreadpoolController().limit, limits=1, user_api="blas").result()
+                self._change()
             self._within += 1
 
     def __exit__(self, *error: object) -> None:
         with self._lock:
             self._within -= 1
             if not self._within:
-                self._owner.submit(self._limit.__exit__, None, None, None).result()
+                self._change()
+
+    def _change(self) -> None:
+        """Set the limit, or restore what was before: by turns."""
+        done = Event()
+        self._changes.put(done)
+        done.wait()
+
+    def _own(self) -> None:
+        while True:
+            done = self._changes.get()
+            with ThreadpoolController().limit(limits=1, user_api="blas"):
+                done.set()
+                done = self._changes.get()
+            done.set()
 
 
 _ONE_THREAD: Final = _OneThread()
