@@ -6,16 +6,12 @@ import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 import pytest
 import torch
 from integer_helpers import SIZES, digest, frequencies, grids, priors
-from threadpoolctl import ThreadpoolController
 
 from vqcodec.bitstream import TokenGrid
 from vqcodec.bitstream.coder import decode_level, encode_level
@@ -75,45 +71,45 @@ def test_attention_in_pieces_is_that_of_the_whole(order: str, slots: int, monkey
     assert np.array_equal(frequencies(integer, pyramid, 1), whole)
 
 
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    """In the libraries of linear algebra, whatever the tests are run with."""
-    limit = ThreadpoolController().limit(limits=2, user_api="blas")  # not with `with`: others may change it then, too
-    yield
-    limit.restore_original_limits()
-
-
-@pytest.mark.usefixtures("two_threads")
 def test_it_leaves_the_threads_of_linear_algebra_as_they_were() -> None:
-    before = ThreadpoolController().info()
-    assert any(each["num_threads"] == 2 for each in before if each["user_api"] == "blas")
-    _, integer = priors()
-    pyramid = grids((3, 4))
-    context = CodingContext(0, (3, 4), SIZES[0], (), pyramid[0].indices.astype(np.int32))
-    first_is_within, other_is_within, first_may_end = Event(), Event(), Event()
+    """In a process whose linear algebra has two threads, with two levels at work side by side."""
+    program = """
+import numpy as np
+from integer_helpers import SIZES, grids, priors
+from vqcodec.bitstream.entropy_models import CodingContext
 
-    def first() -> None:
-        groups = iter(integer.begin_level(context).groups())
-        next(groups)
-        first_is_within.set()
-        other_is_within.wait()
-        first_may_end.set()
-        del groups  # as when a stream turns out to be damaged
+def threads():
+    return {each["num_threads"] for each in ThreadpoolController().info() if each["user_api"] == "blas"}
 
-    def other() -> None:
-        first_is_within.wait()
-        groups = iter(integer.begin_level(context).groups())
-        next(groups)
-        other_is_within.set()
-        first_may_end.wait()
+_, integer = priors()
+context = CodingContext(0, (3, 4), SIZES[0], (), grids((3, 4))[0].indices.astype(np.int32))
+before, both_are_within, first_is_out = threads(), Event(), Event()
+
+def first():
+    groups = iter(integer.begin_level(context).groups())
+    next(groups)
+    assert both_are_within.wait(20)
+    del groups  # as when a stream turns out to be damaged
+    first_is_out.set()
+
+def last():
+    groups = iter(integer.begin_level(context).groups())
+    next(groups)
+    both_are_within.set()
+    assert first_is_out.wait(20)
+    print(*threads())
+    del groups
+
+with ThreadPoolExecutor(2) as pool:
+    for task in [pool.submit(first), pool.submit(last)]:
         task.result()
-        assert all(each["num_threads"] == 1 for each in ThreadpoolController().info() if each["user_api"] == "blas")
-        del groups  # the last one out, and another thread than the first one in
-
-    with ThreadPoolExecutor(max_workers=2) as threads:
-        task = threads.submit(first)
-        threads.submit(other).result()
-    assert ThreadpoolController().info() == before
+print(*before, *threads())
+"""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "PYTHONPATH": str(HELPERS)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=100, check=True
+    )
+    assert done.stdout.split() == ["1", "2", "2"]
 
 
 def test_what_comes_later_does_not_matter() -> None:
