@@ -75,6 +75,9 @@ def test_it_leaves_the_threads_of_linear_algebra_as_they_were() -> None:
     """In a process whose linear algebra has two threads, with two levels at work side by side."""
     program = """
 import numpy as np
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from threadpoolctl import ThreadpoolController
 from integer_helpers import SIZES, grids, priors
 from vqcodec.bitstream.entropy_models import CodingContext
 
