@@ -46,7 +46,8 @@ class Speed:
     tokenize, detokenize: a (batch, 3, H, W) float32 tensor in main memory to tokens in main memory, and back.
 
     width, height: of a picture in pixels, before padding. bytes: of the stream, None where there is none. seconds: of
-    the whole call. steps: medians by step, "other" last; they sum to nearly the whole. peak_memory_bytes: main memory
+    the whole call. cpu_seconds: that all threads computed in it, which other work on the machine changes less. steps:
+    medians by step, "other" last; they sum to nearly the whole. peak_memory_bytes: main memory
     that the process has held at most up to now, None where the system does not tell.
     """
 
@@ -61,6 +62,7 @@ class Speed:
     repeat: int
     bytes: int | None
     seconds: float
+    cpu_seconds: float
     steps: dict[str, float]
     peak_memory_bytes: int | None
 
@@ -149,6 +151,7 @@ def _measure(
                 repeat=repeat,
                 bytes=stream_bytes,
                 seconds=medians.pop("whole"),
+                cpu_seconds=medians.pop("cpu"),
                 steps=medians,
                 peak_memory_bytes=peak_memory_bytes(),
             )
@@ -243,16 +246,16 @@ def _replaced(
 
 
 def _timed(steps: dict[str, float], work: Callable[[], object]) -> dict[str, float]:
-    """Seconds by step, with "whole" and "other", of running `work` once."""
+    """Seconds by step, with "whole", "cpu" and "other", of running `work` once."""
     steps.clear()
-    started = time.perf_counter()
+    started, computed = time.perf_counter(), time.process_time()
     work()
-    whole = time.perf_counter() - started
-    return dict(steps) | {"whole": whole, "other": whole - sum(steps.values())}
+    whole, cpu = time.perf_counter() - started, time.process_time() - computed
+    return dict(steps) | {"whole": whole, "cpu": cpu, "other": whole - sum(steps.values())}
 
 
 def _medians(runs: list[dict[str, float]], steps: tuple[str, ...]) -> dict[str, float]:
-    return {name: statistics.median(run[name] for run in runs) for name in (*steps, "other", "whole")}
+    return {name: statistics.median(run[name] for run in runs) for name in (*steps, "other", "whole", "cpu")}
 
 
 def _synchronize(device: torch.device) -> None:

@@ -30,6 +30,7 @@ _COLUMNS: dict[str, tuple[int, Callable[[Speed], str]]] = {
     "levels": (6, lambda speed: str(speed.levels)),
     "work": (10, lambda speed: speed.work),
     "ms": (8, lambda speed: f"{1000 * speed.seconds:.1f}"),
+    "CPU ms": (8, lambda speed: f"{1000 * speed.cpu_seconds:.1f}"),
     "MP/s": (7, lambda speed: f"{speed.megapixels_per_second:.2f}"),
     "images/s": (8, lambda speed: f"{speed.images_per_second:.1f}"),
     "bytes": (6, lambda speed: "-" if speed.bytes is None else str(speed.bytes)),

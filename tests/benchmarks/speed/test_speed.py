@@ -81,6 +81,7 @@ def test_rates_and_shares() -> None:
         repeat=1,
         bytes=9,
         seconds=2.0,
+        cpu_seconds=3.0,
         steps=steps,
         peak_memory_bytes=None,
     )

@@ -38,7 +38,7 @@ def speed(model: Path, *arguments: object) -> Result:
 def table(result: Result) -> list[dict[str, str]]:
     """The rows of the printed tables by column."""
     lines = result.stdout.splitlines()
-    [columns, *_] = [line.split() for line in lines if "MP/s" in line]
+    [columns, *_] = [line.replace("CPU ms", "CPU-ms").split() for line in lines if "MP/s" in line]
     rows = [line.split() for line in lines if line.split()[1:2] and line.split()[1].isdecimal()]
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
