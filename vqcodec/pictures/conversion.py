@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from vqcodec.pictures.source import EXIF_PREFIX, ImageError, Source, UnreadableImageError, read_source
+from vqcodec.pictures.errors import ImageError, UnreadableImageError
+from vqcodec.pictures.exif import EXIF_PREFIX
+from vqcodec.pictures.source import REDUCED, Source, read_source
 
 __all__ = ["DEFAULT_MAX_PIXELS", "LoadedImage", "from_array", "from_pil", "to_pil"]
 
@@ -38,6 +40,7 @@ class LoadedImage:
         exif: EXIF as a TIFF structure without the prefix "Exif"; its orientation is 1. Only with metadata="keep".
         xmp: an XMP packet; its orientation is 1. Only with metadata="keep".
         warnings: one line for each thing that the conversion lost or had to guess.
+        damage: those of the warnings that say that something in the file is broken.
     """
 
     rgb: UInt8
@@ -46,6 +49,7 @@ class LoadedImage:
     exif: bytes | None = None
     xmp: bytes | None = None
     warnings: tuple[str, ...] = ()
+    damage: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
@@ -141,7 +145,7 @@ def convert_source(source: Source, *, icc: IccPolicy, alpha: AlphaPolicy, metada
     """Colours, alpha and metadata of a decoded image. Raises ImageError for a mode that cannot be converted."""
     notes = source.warnings
     if not source.image.mode.startswith(("I", "F")) and (source.deep_ppm or ";16" in source.raw_mode):
-        notes.append("more than 8 bits a sample: reduced to 8")
+        notes.append(REDUCED)
     try:
         base, opacity = _to_8_bit(source)
     except (ValueError, KeyError) as error:
@@ -159,6 +163,7 @@ def convert_source(source: Source, *, icc: IccPolicy, alpha: AlphaPolicy, metada
         exif=source.exif if keep else None,
         xmp=source.xmp if keep else None,
         warnings=tuple(dict.fromkeys(notes)),
+        damage=tuple(dict.fromkeys(source.damage)),
     )
 
 
@@ -172,6 +177,8 @@ def _none_if_opaque(alpha: UInt8 | None) -> UInt8 | None:
 def _to_8_bit(source: Source) -> tuple[Image.Image, UInt8 | None]:
     """The image as mode L, RGB, CMYK or LAB, and its alpha as (H, W) uint8 where it has any."""
     image, mode = source.image, source.image.mode
+    if mode == "L" and source.sample_format == (8, 2):
+        return Image.fromarray(_scale_to_8_bit(source)), _keyed_alpha(source)
     if mode in ("L", "RGB", "1"):
         return (image.convert("L") if mode == "1" else image), _keyed_alpha(source)
     if mode in ("CMYK", "LAB"):
@@ -216,18 +223,26 @@ def _scale_to_8_bit(source: Source) -> UInt8:
     if source.image.mode.startswith("I;16"):
         full = 4095 if source.raw_mode == "I;12" else 65535
         gray: UInt8 = ((samples.astype(np.uint32) * 255 + full // 2) // full).clip(0, 255).astype(np.uint8)
-        source.warnings.append("more than 8 bits a sample: reduced to 8")
+        source.warnings.append(REDUCED)
         return np.invert(gray) if source.white_is_zero else gray
+    if source.sample_format == (8, 2):
+        samples = samples.view(np.int8)
+    elif source.sample_format == (32, 1) and samples.dtype == np.int32:  # which Pillow has no mode for
+        samples = samples.view(np.uint32)
     values = samples.astype(np.float64)
     finite = np.isfinite(values)
     if not finite.all():
         source.warnings.append("samples that are not finite numbers were set to 0")
         values = np.where(finite, values, 0)
     low, high = float(values.min()), float(values.max())
-    guesses = (255.0, 65535.0) if source.image.mode == "I" else (1.0, 255.0, 65535.0)
+    whole = source.image.mode != "F"
+    if samples.dtype == np.uint32 and high >= 2**31:
+        guesses: tuple[float, ...] = (2.0**32 - 1,)
+    else:
+        guesses = (255.0, 65535.0) if whole else (1.0, 255.0, 65535.0)
     scale = 65535.0 if source.deep_ppm else 0.0  # Pillow spreads such samples over 0..65535
     scale = scale or next((limit for limit in guesses if low >= 0 and high <= limit), 0.0)
-    kind = "32-bit integers" if source.image.mode == "I" else "floating-point samples"
+    kind = f"{samples.itemsize * 8}-bit integers" if whole else "floating-point samples"
     if scale:
         source.warnings.append(f"{kind} reduced to 8 bits, taking {scale:.0f} as white")
         low = 0.0
@@ -235,7 +250,7 @@ def _scale_to_8_bit(source: Source) -> UInt8:
         scale = high - low or 1.0
         source.warnings.append(f"{kind} reduced to 8 bits, stretching {low:g} .. {high:g} to black .. white")
     levels: UInt8 = ((values - low) * (255 / scale)).round().clip(0, 255).astype(np.uint8)
-    return levels
+    return np.invert(levels) if source.white_is_zero else levels
 
 
 # ---- colour ----
