@@ -120,7 +120,7 @@ def exif_orientation(data: bytes) -> int | None:
         for entry in block.entries(block.first()):
             if entry.tag == _ORIENTATION:
                 value = block.value(entry)
-                return int(value) if value in range(1, 9) else None
+                return int(value) if value is not None and value in range(1, 9) else None
     except DamagedExifError:
         return None
     return None
@@ -156,7 +156,7 @@ def exif_resolution(data: bytes) -> tuple[float, float] | None:
         values = {entry.tag: block.value(entry) for entry in block.entries(block.first())}
     except DamagedExifError:
         return None
-    inches = {2: 1.0, 3: 2.54}.get(int(values.get(_RESOLUTION_UNIT) or 2), 0.0)
+    inches = {2.0: 1.0, 3.0: 2.54}.get(values.get(_RESOLUTION_UNIT) or 2.0, 0.0)
     across, down = (inches * (values.get(tag) or 0) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
     return (across, down) if min(across, down) > 0 else None
 
@@ -191,6 +191,7 @@ def descriptive_tags(tags: Image.Exif) -> Image.Exif:
         directory.pop(_POINTERS[2], None)
         if directory:
             kept.get_ifd(pointer).update(directory)
+            kept[pointer] = 0  # the place, which Pillow finds when it writes
     return kept
 
 

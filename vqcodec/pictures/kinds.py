@@ -81,6 +81,8 @@ def what_it_may_be(stream: BinaryIO, kind: FileKind) -> str:
         return "SVG drawings are not read: convert it to PNG first"
     if text.startswith((b"<!doctype html", b"<html")):
         return "a web page, not a picture: save the picture itself"
+    if kind.name in ("PNG", "JPEG", "AVIF", "HEIC", "JPEG XL", "raw"):
+        return f"the {kind.name} file is damaged from its start: get a whole copy of it"
     if kind.tiff is not None and kind.tiff.directories:
         return f"TIFF files with {kind.tiff.samples} are not read: convert it to 8- or 16-bit RGB or gray first"
     return "not a picture, or damaged from its start: give PNG, JPEG, WebP, AVIF, TIFF or another common type"

@@ -167,7 +167,7 @@ def _in_memory(name: str, stream: BinaryIO, max_pixels: int) -> BinaryIO:
     data = stream.read(most + 1)
     if len(data) > most:
         raise UnreadableImageError(
-            f"{name}: has more than {most >> 20} MB, more than a picture of {max_pixels} pixels needs: check what it is, "
-            "or raise --max-pixels"
+            f"{name}: has more than {most >> 20} MB, more than a picture of {max_pixels} pixels needs: check it, or "
+            "raise --max-pixels"
         )
     return io.BytesIO(data)

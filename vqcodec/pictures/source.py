@@ -115,7 +115,8 @@ def too_many_pixels(pixels: int, max_pixels: int) -> TooManyPixelsError:
 def read_source(image: Image.Image, max_pixels: int, tiff: TiffFile | None = None, *, turn: bool = True) -> Source:
     """Check the size, decode, turn upright.
 
-    tiff: the directories of a TIFF file. turn: False where the reader has done it. Raises ImageError, or whatever Pillow raises on damaged data.
+    tiff: the directories of a TIFF file. turn: False where the reader has done it.
+    Raises ImageError, or whatever Pillow raises on damaged data.
     """
     width, height = image.size
     if width * height == 0:
@@ -131,6 +132,7 @@ def read_source(image: Image.Image, max_pixels: int, tiff: TiffFile | None = Non
         source.deep_ppm = source.format == "PPM" and (source.raw_mode == "I;16B" or max(depths, default=0) > 255)
     if tiff is not None:
         source.sample_format = tiff.sample_format
+        tiff.mend_order(image)
     source.white_is_zero = source.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0
     with pillow_rules(max_pixels) as caught:
         if source.format == "MPO":

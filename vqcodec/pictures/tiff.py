@@ -1,4 +1,4 @@
-"""TIFF files looked at before Pillow reads them: is the first picture the photo, and does Pillow read such samples right?
+"""TIFF files before Pillow reads them: is the first picture the photo, and does Pillow read such samples right?
 
 Raw photos (DNG, NEF, CR2, ARW, ...) are TIFF files whose first picture is mostly a small preview.
 """
@@ -6,11 +6,12 @@ Raw photos (DNG, NEF, CR2, ARW, ...) are TIFF files whose first picture is mostl
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal
 
-from PIL import TiffImagePlugin, features
+from PIL import Image, TiffImagePlugin, features
 
 from vqcodec.pictures.errors import ImageError, UnreadableImageError
 
@@ -22,11 +23,16 @@ _SIZES: Final = {1: 1, 3: 2, 4: 4, 7: 1, 13: 4, 16: 8, 18: 8}
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
 _SAMPLES, _PLANAR, _SUB_DIRECTORIES, _FORMAT, _DNG_VERSION = 277, 284, 330, 339, 50706
 _TAGS: Final = frozenset(
-    (_SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR)
-    + (_SUB_DIRECTORIES, _FORMAT, _DNG_VERSION)
+    (*range(_SUBFILE, _COMPRESSION + 1), _PHOTOMETRIC, _SAMPLES, _PLANAR, _SUB_DIRECTORIES, _FORMAT, _DNG_VERSION)
 )
 _SENSOR: Final = frozenset((32803, 34892))  # photometric interpretations: colour filter array, linear raw
 _SENSOR_COMPRESSIONS: Final = frozenset((32767, 32769, 32770, 34713, 65535))  # Sony, Samsung, Nikon, Pentax
+#: samples in the file's order, as Pillow calls them -> in this machine's
+_NATIVE: Final = (
+    {"I;16BS": "I;16S", "I;32BS": "I;32S", "F;32BF": "F;32F"}
+    if sys.byteorder == "little"
+    else {"I;16S": "I;16BS", "I;32S": "I;32BS", "F;32F": "F;32BF"}
+)
 _YCBCR: Final = 6
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _SAMPLE_KINDS: Final = {_UNSIGNED: "", _SIGNED: "signed ", _FLOAT: "floating-point "}
@@ -103,6 +109,14 @@ class TiffFile:
         """Of the first picture, how many bits a sample has and what it is: 1 unsigned, 2 signed, 3 a float."""
         first = self.directories[0] if self.directories else _Directory({}, True)
         return first.first(_BITS, 1), first.first(_FORMAT, _UNSIGNED)
+
+    def mend_order(self, image: Image.Image) -> None:
+        """Of an opened picture: libtiff, which unpacks, gives samples in this machine's order, whatever the file's."""
+        tiles = getattr(image, "tile", [])
+        if tiles and tiles[0][0] == "libtiff":
+            image.tile = [  # type: ignore[attr-defined]
+                tile._replace(args=(_NATIVE.get(tile.args[0], tile.args[0]), *tile.args[1:])) for tile in tiles
+            ]
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[None]:
