@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from pathlib import Path
 
@@ -96,14 +97,14 @@ def test_directories_that_lead_in_a_circle_come_to_an_end() -> None:
     count = int.from_bytes(data[start : start + 2], "little")
     data[start + 2 + 12 * count :][:4] = data[4:8]
     data[start + 2 + 12 * count : start + 6 + 12 * count] = data[4:8]
-    try:
+    with contextlib.suppress(ImageError):
         assert same(load_image(bytes(data)).rgb, LARGE)
-    except ImageError as error:
-        assert "\n" not in str(error)
 
 
 # ---- which samples ----
 
+#: order of bytes, in planes, compressed, rows a strip
+Layout = tuple[str, bool, bool, int]
 LAYOUTS = list(itertools.product("<>", [False, True], [False, True], [0, 5]))
 
 
@@ -111,7 +112,7 @@ def loaded_tiff(
     samples: np.ndarray, photometric: int, layout: tuple[str, bool, bool, int], *more: object
 ) -> LoadedImage:
     order, planes, deflated, rows = layout
-    data = tiff(samples, photometric, order=order, planes=planes, deflated=deflated, rows_a_strip=rows, more=more)  # type: ignore[arg-type]
+    data = tiff(samples, photometric, order=order, planes=planes, deflated=deflated, rows_a_strip=rows, more=more)
     return load_image(data)
 
 
@@ -164,10 +165,11 @@ def test_a_gray_ramp_of_any_type_is_a_ramp_or_an_error(dtype: type, order: str, 
     ramp = np.round(255 * (RAMP if photometric else 1 - RAMP))[..., 0]
     for deflated in (False, True):
         try:
-            loaded = loaded_tiff(samples, photometric, (order, False, deflated, 0))
+            loaded: LoadedImage | None = loaded_tiff(samples, photometric, (order, False, deflated, 0))
         except UnreadableImageError as error:
-            assert "samples" in str(error)
-            assert "convert it" in str(error)
+            loaded, message = None, str(error)
+        if loaded is None:
+            assert "samples a pixel are not read: convert it" in message
         else:
             assert same(loaded.rgb[..., 0], ramp, 1)
             assert bool(loaded.warnings) == (dtype is not np.uint8)

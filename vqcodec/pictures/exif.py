@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -21,6 +21,7 @@ __all__ = [
     "descriptive_tags",
     "exif_orientation",
     "exif_resolution",
+    "tiff_with_exif",
     "upright_xmp",
     "with_resolution",
     "xmp_orientation",
@@ -28,7 +29,7 @@ __all__ = [
 
 EXIF_PREFIX: Final = b"Exif\x00\x00"  # JPEG puts it before the TIFF structure that all files share
 _ORIENTATION: Final = 0x0112
-_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
+_RESOLUTION = _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 _POINTERS: Final = (0x8769, 0x8825, 0xA005)  # to the directories of EXIF, GPS and interoperability
 _EXIF_POINTERS: Final = _POINTERS[:2]
 #: type of a value -> its bytes
@@ -177,6 +178,45 @@ def with_resolution(data: bytes | None, resolution: tuple[float, float]) -> byte
     old[_RESOLUTION_UNIT] = b"".join(map(block.packed, (_RESOLUTION_UNIT, _SHORT, 1, 2, 0), (2, 2, 4, 2, 2)))
     directory = block.packed(len(old), 2) + b"".join(old[tag] for tag in sorted(old)) + following
     return new[:4] + block.packed(len(new), 4) + new[8:] + directory
+
+
+def tiff_with_exif(file: bytes, exif: bytes) -> bytes:
+    """A TIFF file with what a checked block says of the picture: texts, resolution, and the EXIF and GPS directories.
+
+    file: with one picture, as Pillow writes it; its first directory is written anew at its end.
+    """
+    target, source = _Block(file), _Block(exif.removeprefix(EXIF_PREFIX))
+    out = bytearray(file)
+
+    def append(data: bytes) -> bytes:
+        """Where the data lies now, as 4 bytes."""
+        out.extend(bytes(len(out) % 2))
+        place = target.packed(len(out), 4)
+        out.extend(data)
+        return place
+
+    def moved(entry: _Entry) -> bytes:
+        """An entry as the file has it, its value written."""
+        if entry.tag in _POINTERS:
+            inner = source.entries(source.number(entry.value_place, 4))
+            return b"".join(map(target.packed, (entry.tag, _LONG, 1), (2, 2, 4))) + append(directory(map(moved, inner)))
+        unit = 4 if entry.kind in (_RATIONAL, 10) else _SIZES[entry.kind]
+        value = source.data[entry.value_place : entry.value_place + _SIZES[entry.kind] * entry.count]
+        if source.order != target.order:
+            value = b"".join(value[at : at + unit][::-1] for at in range(0, len(value), unit))
+        place = value.ljust(4, b"\0") if len(value) <= 4 else append(value)
+        return b"".join(map(target.packed, (entry.tag, entry.kind, entry.count), (2, 2, 4))) + place
+
+    def directory(entries: Iterable[bytes]) -> bytes:
+        ordered = sorted(entries, key=lambda entry: int.from_bytes(entry[:2], target.order))
+        return target.packed(len(ordered), 2) + b"".join(ordered) + bytes(4)
+
+    own = {entry.tag: bytes(out[entry.place : entry.place + 12]) for entry in target.entries(target.first())}
+    for entry in source.entries(source.first()):
+        if entry.tag in _EXIF_POINTERS or entry.tag in (*_DESCRIPTIVE_TAGS, *_RESOLUTION):
+            own[entry.tag] = moved(entry)
+    out[4:8] = append(directory(own.values()))
+    return bytes(out)
 
 
 def descriptive_tags(tags: Image.Exif) -> Image.Exif:

@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from vqcodec.pictures.conversion import LoadedImage, from_pil, icc_to_srgb, to_pil
 from vqcodec.pictures.errors import ImageError
-from vqcodec.pictures.exif import EXIF_PREFIX, DamagedExifError, checked_exif, descriptive_tags
+from vqcodec.pictures.exif import EXIF_PREFIX, DamagedExifError, checked_exif, tiff_with_exif
 from vqcodec.whole_files import write_whole
 
 __all__ = [
@@ -105,16 +105,17 @@ def save_image(
         size = f"{image.width} x {image.height}"
         raise ImageWriteError(f"{name}: {size} pixels do not fit: {kind} ends at {rules.max_side} a side; use PNG")
     notes: list[str] = []
-    prepared, options = _prepare(image, kind, notes)
+    prepared, options, tiff_exif = _prepare(image, kind, notes)
     if quality is not None and kind in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = quality
     buffer = io.BytesIO()
     try:
         prepared.save(buffer, format=kind, **options)
+        data = tiff_with_exif(buffer.getvalue(), tiff_exif) if tiff_exif else buffer.getvalue()
         if isinstance(target, (str, Path)):
-            write_whole(Path(target), buffer.getvalue())
+            write_whole(Path(target), data)
         else:
-            target.write(buffer.getvalue())
+            target.write(data)
     except MemoryError:
         raise
     except Exception as error:
@@ -151,8 +152,11 @@ def output_extensions() -> tuple[str, ...]:
     return tuple(ext for kind, rules in _FORMATS.items() if kind in Image.SAVE for ext in rules.extensions)
 
 
-def _prepare(image: Image.Image, kind: str, notes: list[str]) -> tuple[Image.Image, dict[str, Any]]:
-    """The image as the format can hold it, and the options for Pillow's writer. What is lost goes into `notes`."""
+def _prepare(image: Image.Image, kind: str, notes: list[str]) -> tuple[Image.Image, dict[str, Any], bytes | None]:
+    """The image as the format can hold it, and the options for Pillow's writer. What is lost goes into `notes`.
+
+    Third, a checked block of EXIF for a TIFF file.
+    """
     rules = _FORMATS[kind]
     options = dict(rules.options)
     icc, exif, xmp = (image.info.get(key) for key in ("icc_profile", "exif", "xmp"))
@@ -179,14 +183,11 @@ def _prepare(image: Image.Image, kind: str, notes: list[str]) -> tuple[Image.Ima
             exif, xmp = (None, xmp) if label == "EXIF" else (exif, None)
     if icc:
         options["icc_profile"] = icc
-    if kind == "TIFF" and (exif or xmp):  # both are tags of the file itself
-        tags = Image.Exif()
-        tags.load(exif or b"")
-        options["exif"] = descriptive_tags(tags)
-        if xmp:
-            options["exif"][_TIFF_XMP] = xmp
-        exif = xmp = None
-    if exif:
+    if kind == "TIFF" and xmp:  # a tag of the file itself
+        options["exif"] = Image.Exif()
+        options["exif"][_TIFF_XMP] = xmp
+        xmp = None
+    if exif and kind != "TIFF":  # which has no place of its own for it
         options["exif"] = EXIF_PREFIX + exif
     if xmp and kind == "PNG":
         options["pnginfo"] = PngInfo()
@@ -195,4 +196,4 @@ def _prepare(image: Image.Image, kind: str, notes: list[str]) -> tuple[Image.Ima
         options["xmp"] = xmp
     bare = image.copy()
     bare.info = {}
-    return bare, options
+    return bare, options, exif if kind == "TIFF" else None
