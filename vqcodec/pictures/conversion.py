@@ -188,6 +188,8 @@ def _to_8_bit(source: Source) -> tuple[Image.Image, UInt8 | None]:
         mode = image.mode
     if mode in ("LA", "RGBA"):
         alpha: UInt8 = np.array(image.getchannel("A"))
+        if source.format in ("BMP", "DIB") and not alpha.any():  # most programs leave those bytes unused
+            alpha[:] = 255
         return (image.getchannel("L") if mode == "LA" else image.convert("RGB")), alpha
     if mode.startswith(("I", "F")):
         return Image.fromarray(_scale_to_8_bit(source)), _keyed_alpha(source)
