@@ -18,6 +18,7 @@ from vqcodec.whole_files import write_whole
 __all__ = [
     "ImageWriteError",
     "UnsupportedOutputError",
+    "check_output_size",
     "check_output_type",
     "output_extensions",
     "save_image",
@@ -95,15 +96,12 @@ def save_image(
     """
     name = str(target) if isinstance(target, (str, Path)) else str(getattr(target, "name", "output"))
     kind = check_output_type(name, format)
-    rules = _FORMATS[kind]
     if isinstance(image, LoadedImage):
         image = to_pil(image.rgb, image.alpha, image.icc, image.exif, image.xmp)
     elif image.mode not in ("RGB", "RGBA"):
         loaded = from_pil(image, icc="keep", metadata="keep", max_pixels=max(1, image.width * image.height))
         image = to_pil(loaded.rgb, loaded.alpha, loaded.icc, loaded.exif, loaded.xmp)
-    if rules.max_side and max(image.size) > rules.max_side:
-        size = f"{image.width} x {image.height}"
-        raise ImageWriteError(f"{name}: {size} pixels do not fit: {kind} ends at {rules.max_side} a side; use PNG")
+    check_output_size(name, kind, image.width, image.height)
     notes: list[str] = []
     prepared, options, tiff_exif = _prepare(image, kind, notes)
     if quality is not None and kind in ("JPEG", "WEBP", "AVIF"):
@@ -144,6 +142,13 @@ def check_output_type(target: str | Path, format: str | None = None) -> str:
     article = "an" if what.startswith("e") else "a"
     works = " ".join(output_extensions())
     raise UnsupportedOutputError(f"{target}: cannot write {article} {what}: use one of {works}")
+
+
+def check_output_size(target: str | Path, kind: str, width: int, height: int) -> None:
+    """Refuse a picture that is too large for a format, in Pillow's word, before it is made. Raises ImageWriteError."""
+    limit = _FORMATS[kind].max_side
+    if limit and max(width, height) > limit:
+        raise ImageWriteError(f"{target}: {width} x {height} pixels do not fit: {kind} ends at {limit} a side; use PNG")
 
 
 def output_extensions() -> tuple[str, ...]:

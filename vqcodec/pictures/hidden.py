@@ -24,7 +24,8 @@ def fill_hidden(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> NDAr
     if alpha is None or alpha.all():
         return rgb
     if not alpha.any():
-        return np.full_like(rgb, 128)
+        gray: NDArray[np.uint8] = np.full_like(rgb, 128)
+        return gray
     levels = [_first_level(rgb, alpha)]
     while max(levels[-1].shape[:2]) > 1:
         levels.append(_halved(levels[-1]))
@@ -33,7 +34,7 @@ def fill_hidden(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> NDAr
         finer = levels.pop()
         seen = finer[..., 3:] > 0
         colours = np.where(seen, _mean(finer), _doubled(colours, finer.shape[0], finer.shape[1]))
-    filled = rgb.copy()
+    filled: NDArray[np.uint8] = rgb.copy()
     for top in range(0, rgb.shape[0], _BAND_ROWS):
         rows = slice(top, top + _BAND_ROWS)
         hidden = alpha[rows] == 0

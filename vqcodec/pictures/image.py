@@ -17,6 +17,7 @@ from vqcodec.pictures.errors import ImageError, TooManyPixelsError, UnreadableIm
 from vqcodec.pictures.files import (
     ImageWriteError,
     UnsupportedOutputError,
+    check_output_size,
     check_output_type,
     output_extensions,
     save_image,
@@ -35,6 +36,7 @@ __all__ = [
     "TooManyPixelsError",
     "UnreadableImageError",
     "UnsupportedOutputError",
+    "check_output_size",
     "check_output_type",
     "from_array",
     "from_pil",
