@@ -20,8 +20,9 @@ from vqcodec.pictures.conversion import (
 )
 from vqcodec.pictures.errors import ImageError, UnreadableImageError
 from vqcodec.pictures.further_readers import READERS
-from vqcodec.pictures.jpeg import with_end
+from vqcodec.pictures.jpeg import jpeg_damage, with_end
 from vqcodec.pictures.kinds import FileKind, kind_of, unread_jpeg, what_it_may_be
+from vqcodec.pictures.libtiff import libtiff_messages
 from vqcodec.pictures.png import mended_png
 from vqcodec.pictures.source import Source, as_lines, pillow_rules, read_source
 from vqcodec.pictures.tiff import TiffFile
@@ -39,10 +40,11 @@ _BYTES_A_PIXEL: Final = 8  # RGBA with 16 bits a sample, not compressed
 
 @dataclass
 class _Opened:
-    """A file while it is read. tiff: its directories, if it is TIFF; damage: what had to be left out of it."""
+    """A file while it is read. look_for_damage: that Pillow does not see; damage: what was found and left out."""
 
     stream: BinaryIO
     kind: FileKind
+    look_for_damage: bool = True
     damage: list[str] = field(default_factory=list)
 
     def decode(self, max_pixels: int) -> Source:
@@ -57,7 +59,11 @@ class _Opened:
             self.stream, notes = mended_png(self.stream)
             self.damage += notes
         try:
-            return self._through_pillow(tiff, max_pixels)
+            decoded = self._through_pillow(tiff, max_pixels)
+            if self.kind.name == "JPEG" and self.look_for_damage:
+                self.stream.seek(0)
+                self.damage += jpeg_damage(self.stream.read())
+            return decoded
         except OSError as error:
             if self.kind.name != "JPEG" or "truncated" not in str(error):
                 raise
@@ -70,6 +76,22 @@ class _Opened:
         return self._through_pillow(tiff, max_pixels)
 
     def _through_pillow(self, tiff: TiffFile, max_pixels: int) -> Source:
+        if self.kind.name != "TIFF":
+            return self._decoded(tiff, max_pixels)
+        try:
+            with pillow_rules(max_pixels), libtiff_messages() as messages:  # the rules let one thread in at a time
+                decoded = self._decoded(tiff, max_pixels)
+        except OSError as error:
+            said = "; ".join(messages.lines())
+            if not said or isinstance(error, UnidentifiedImageError):
+                raise
+            raise OSError(said) from error
+        for line in messages.lines():
+            decoded.warn_of_damage(line)
+        decoded.warnings += [f"libtiff says: {line}" for line in messages.warnings]
+        return decoded
+
+    def _decoded(self, tiff: TiffFile, max_pixels: int) -> Source:
         self.stream.seek(0)
         with pillow_rules(max_pixels) as caught, tiff.reader():
             image = Image.open(self.stream)
@@ -88,6 +110,7 @@ def load_image(
     alpha: AlphaPolicy = "keep",
     metadata: MetadataPolicy = "drop",
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    look_for_damage: bool = True,
 ) -> LoadedImage:
     """Read the first picture of a file, upright, as 8-bit sRGB. Safe to call from several threads.
 
@@ -97,6 +120,7 @@ def load_image(
         alpha: "keep" returns the alpha channel as it is, to the last bit; "drop" forgets it without compositing.
         metadata: "keep" returns EXIF and XMP; "drop" keeps small streams small (orientation is applied either way).
         max_pixels: largest width * height, in pixels; checked before anything is decoded.
+        look_for_damage: warn of JPEG data that decodes to wrong pixels; takes as long as decoding them thrice.
 
     Raises:
         UnreadableImageError: missing, a folder, not readable, empty, cut off, damaged, or no picture.
@@ -107,7 +131,7 @@ def load_image(
     check_policies(icc, alpha, metadata)
     name, stream = _open_source(source, max_pixels)
     with stream:
-        file = _Opened(stream, kind_of(stream))
+        file = _Opened(stream, kind_of(stream), look_for_damage)
         try:
             decoded = file.decode(max_pixels)
             for line in file.damage:
