@@ -151,13 +151,16 @@ def convert_source(source: Source, *, icc: IccPolicy, alpha: AlphaPolicy, metada
     except (ValueError, KeyError) as error:
         raise ImageError(f"pixels of mode {source.image.mode} cannot be converted to RGB ({error})") from error
     coloured, profile = _to_rgb(base, source.icc, icc == "keep", notes)
+    rgb: UInt8 = np.array(coloured, dtype=np.uint8)
+    if source.colours is not None and source.icc is None:
+        rgb = source.colours.to_srgb(rgb)
     opacity = _none_if_opaque(opacity)
     if opacity is not None and alpha == "drop":
         notes.append("transparency dropped: hidden colours may show")
         opacity = None
     keep = metadata == "keep"
     return LoadedImage(
-        rgb=np.array(coloured, dtype=np.uint8),
+        rgb=rgb,
         alpha=opacity,
         icc=profile,
         exif=source.exif if keep else None,

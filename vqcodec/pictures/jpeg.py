@@ -38,8 +38,8 @@ def jpeg_damage(data: bytes) -> list[str]:
     """A line where a file that decodes has too little data for its pixels, too much, or in the wrong order; or none.
 
     Where data is missing, whatever stands behind it becomes pixels; where some is left over, other data in its place
-    changes nothing. Files with arithmetic coding are not looked at: their data may end early. Of damage in the middle about half
-    is found: often the decoder is back in step with as many blocks as there should be.
+    changes nothing. Files with arithmetic coding are not looked at: their data may end early. Of damage in the middle
+    about half is found: often the decoder is back in step with as many blocks as there should be.
     """
     scans = _scans(data)
     if not scans:

@@ -9,6 +9,7 @@ from typing import BinaryIO, Final, TypeAlias
 
 from PIL import Image, UnidentifiedImageError
 
+from vqcodec.pictures.box_files import avif_bits, colour_codes_of_boxes, colour_codes_of_png, jpeg_2000_bits
 from vqcodec.pictures.conversion import (
     DEFAULT_MAX_PIXELS,
     AlphaPolicy,
@@ -24,7 +25,8 @@ from vqcodec.pictures.jpeg import jpeg_damage, with_end
 from vqcodec.pictures.kinds import FileKind, kind_of, unread_jpeg, what_it_may_be
 from vqcodec.pictures.libtiff import libtiff_messages
 from vqcodec.pictures.png import mended_png
-from vqcodec.pictures.source import Source, as_lines, pillow_rules, read_source
+from vqcodec.pictures.source import REDUCED, Source, as_lines, pillow_rules, read_source
+from vqcodec.pictures.stated_colours import from_codes
 from vqcodec.pictures.tiff import TiffFile
 
 __all__ = ["ImageSource", "largest_file", "load_image"]
@@ -50,7 +52,10 @@ class _Opened:
     def decode(self, max_pixels: int) -> Source:
         """Through Pillow or a further package. Raises ImageError, or whatever they raise on damaged data."""
         if self.kind.name in READERS:
-            return READERS[self.kind.name](self.stream, max_pixels)
+            decoded = READERS[self.kind.name](self.stream, max_pixels)
+            if self.kind.name == "HEIC":
+                self._add_facts(decoded)
+            return decoded
         tiff = self.kind.tiff or TiffFile((), False)
         tiff.check_first_picture()
         if self.kind.name == "JPEG" and (reason := unread_jpeg(self.stream)):
@@ -60,6 +65,7 @@ class _Opened:
             self.damage += notes
         try:
             decoded = self._through_pillow(tiff, max_pixels)
+            self._add_facts(decoded)
             if self.kind.name == "JPEG" and self.look_for_damage:
                 self.stream.seek(0)
                 self.damage += jpeg_damage(self.stream.read())
@@ -74,6 +80,21 @@ class _Opened:
         self.stream = io.BytesIO(mended)
         self.damage.append("the end of the file is missing, but no part of the picture")
         return self._through_pillow(tiff, max_pixels)
+
+    def _add_facts(self, decoded: Source) -> None:
+        """What the file says and its reader does not: colours by code, and how many bits there were."""
+        if self.kind.name == "PNG":
+            codes = colour_codes_of_png(self.stream)
+            if codes is not None:  # they go before a profile
+                decoded.icc = None
+                decoded.state_colours(from_codes(*codes))
+        elif self.kind.name in ("AVIF", "HEIC"):
+            codes = colour_codes_of_boxes(self.stream)
+            if codes is not None and decoded.icc is None:
+                decoded.state_colours(from_codes(*codes))
+        bits = {"AVIF": avif_bits, "JPEG2000": jpeg_2000_bits}.get(decoded.format)
+        if bits is not None and bits(self.stream) > 8:
+            decoded.warnings.append(REDUCED)
 
     def _through_pillow(self, tiff: TiffFile, max_pixels: int) -> Source:
         if self.kind.name != "TIFF":

@@ -26,6 +26,7 @@ from vqcodec.pictures.exif import (
     xmp_orientation,
 )
 from vqcodec.pictures.png import LARGEST_CHUNK_TEXT
+from vqcodec.pictures.stated_colours import StatedColours, from_png
 from vqcodec.pictures.tiff import TiffFile
 
 __all__ = [
@@ -65,6 +66,7 @@ class Source:
     exif: bytes | None = None
     xmp: bytes | None = None
     icc: bytes | None = None
+    colours: StatedColours | None = None  # where no profile says which they are
     warnings: list[str] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)  # those of the warnings that are about damage
     sample_format: tuple[int, int] = (8, 1)  # of a TIFF file: bits, and 1 for unsigned, 2 for signed, 3 for floats
@@ -73,6 +75,12 @@ class Source:
         """A warning that says that something in the file is broken."""
         self.warnings.append(line)
         self.damage.append(line)
+
+    def state_colours(self, colours: StatedColours | None) -> None:
+        """They are these, whatever was said before; None for sRGB."""
+        self.colours = colours
+        if colours is not None and colours.warning:
+            self.warnings.append(colours.warning)
 
 
 _pillow_lock = threading.RLock()
@@ -141,6 +149,8 @@ def read_source(image: Image.Image, max_pixels: int, tiff: TiffFile | None = Non
             source.warnings.append("an animation or several pages: only the first one is kept")
         image.load()
         _read_metadata(source)
+        if source.format == "PNG" and not source.icc:
+            source.state_colours(from_png(image.info))
     for line in as_lines(caught):
         source.warn_of_damage(line)
     if turn and source.orientation in _TRANSPOSE:
