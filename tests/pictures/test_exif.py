@@ -166,6 +166,29 @@ def test_dots_per_inch_are_read_as_they_were_written(block: bytes | None) -> Non
         assert upright(written)[0x010F] == upright(block)[0x010F]
 
 
+@pytest.mark.parametrize("source", ["PNG", "JPEG", "TIFF", "BMP"])
+@pytest.mark.parametrize("extension", [".png", ".jpg", ".tif", ".bmp"])
+def test_dots_per_inch_go_from_file_to_file(extension: str, source: str, tmp_path: Path) -> None:
+    data = encoded(Image.fromarray(COLOURS), source, dpi=(300, 300))
+    assert load_image(data).exif is None
+    loaded = load_image(data, metadata="keep")
+    assert loaded.exif is not None
+    save_image(tmp_path / f"a{extension}", loaded)
+    with Image.open(tmp_path / f"a{extension}") as image:
+        assert np.allclose([float(value) for value in image.info["dpi"]], 300, atol=0.5)
+    with_camera = encoded(
+        Image.fromarray(COLOURS), source, dpi=(300, 300), **({} if source in ("BMP", "TIFF") else {"exif": exif(1)})
+    )
+    block = load_image(with_camera, metadata="keep").exif
+    assert block is not None
+    assert exif_resolution(block) == pytest.approx((300, 300), abs=0.1)
+
+
+def test_no_dots_per_inch_are_made_up() -> None:
+    for kind in ("PNG", "JPEG", "TIFF", "WEBP"):
+        assert load_image(encoded(Image.fromarray(COLOURS), kind), metadata="keep").exif is None
+
+
 def test_dots_per_centimetre_and_none() -> None:
     entries = [(0x011A, RATIONAL, [100, 1]), (0x011B, RATIONAL, [100, 1]), (0x0128, SHORT, [3])]
     assert exif_resolution(exif_block(entries)) == (254.0, 254.0)

@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from vqcodec.pictures.conversion import LoadedImage, from_pil, icc_to_srgb, to_pil
 from vqcodec.pictures.errors import ImageError
-from vqcodec.pictures.exif import EXIF_PREFIX, DamagedExifError, checked_exif, tiff_with_exif
+from vqcodec.pictures.exif import EXIF_PREFIX, DamagedExifError, checked_exif, exif_resolution, tiff_with_exif
 from vqcodec.whole_files import write_whole
 
 __all__ = [
@@ -182,6 +182,9 @@ def _prepare(image: Image.Image, kind: str, notes: list[str]) -> tuple[Image.Ima
         except DamagedExifError as error:
             notes.append(f"the EXIF data is damaged ({error}): left out")
             exif = None
+    resolution = exif_resolution(exif) if exif else None
+    if resolution and kind in ("PNG", "JPEG", "TIFF", "BMP"):
+        options["dpi"] = resolution
     for label, block in (("EXIF", exif), ("XMP", xmp)):
         if block and (not rules.metadata or 0 < rules.max_exif_bytes < len(block)):
             notes.append(f"{kind} cannot hold the {label} data: left out")

@@ -22,7 +22,9 @@ from vqcodec.pictures.exif import (
     checked_exif,
     descriptive_tags,
     exif_orientation,
+    exif_resolution,
     upright_xmp,
+    with_resolution,
     xmp_orientation,
 )
 from vqcodec.pictures.png import LARGEST_CHUNK_TEXT
@@ -42,6 +44,7 @@ __all__ = [
 
 #: the warning of samples of which only the 8 highest bits are used
 REDUCED: Final = "more than 8 bits a sample: reduced to 8"
+_LEAST_DPI, _MOST_DPI = 2, 40_000  # readers say 1 where a file says nothing
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -178,6 +181,11 @@ def _read_metadata(source: Source) -> None:
         source.warn_of_damage(f"the EXIF data is damaged ({error}) and was ignored")
     except Exception:  # of a TIFF file's own directories, whose damage raises nearly everything; the pixels are good
         source.warn_of_damage("the EXIF data is damaged and was ignored")
+    dots = image.info.get("dpi")
+    if dots is not None and (source.exif is None or exif_resolution(source.exif) is None):
+        across, down = map(float, dots)
+        if min(across, down) >= _LEAST_DPI and max(across, down) < _MOST_DPI:
+            source.exif = with_resolution(source.exif, (across, down))
     if source.format != "TIFF":  # Pillow has turned those
         turned = exif_orientation(raw) if raw else None
         source.orientation = turned or (xmp_orientation(xmp) if isinstance(xmp, bytes) else None) or 1
