@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 from image_helpers import same
+from PIL import Image
 from tiff_files import BYTE, LONG, SHORT, tiff
 
 from vqcodec.pictures import further_readers
-from vqcodec.pictures.image import ImageError, LoadedImage, UnreadableImageError, load_image
+from vqcodec.pictures.image import ImageError, LoadedImage, UnreadableImageError, from_pil, load_image
 
 RNG = np.random.default_rng(3)
 SMALL = RNG.integers(0, 256, (12, 16, 3), dtype=np.uint8)
@@ -105,6 +107,7 @@ def test_directories_that_lead_in_a_circle_come_to_an_end() -> None:
 
 #: order of bytes, in planes, compressed, rows a strip
 Layout = tuple[str, bool, bool, int]
+PACKED: list[dict[str, bool]] = [{}, {"deflated": True}, {"planes": True}, {"planes": True, "deflated": True}]
 LAYOUTS = list(itertools.product("<>", [False, True], [False, True], [0, 5]))
 
 
@@ -145,6 +148,41 @@ def test_inks_are_the_same_side_by_side_and_in_planes(order: str, dtype: type) -
     )
     assert beside.std() > 20
     assert all(same(each, beside, 1) for each in others)
+
+
+def test_lab_is_the_same_side_by_side_and_in_planes() -> None:
+    samples = RNG.integers(0, 256, (13, 17, 3), dtype=np.uint8)
+    beside, *others = (load_image(tiff(samples, 8, **layout)).rgb for layout in PACKED)
+    assert beside.std() > 20
+    assert all(same(each, beside) for each in others)
+
+
+@pytest.mark.parametrize("layout", [{}, {"planes": True}, {"deflated": True}])
+def test_luma_and_chroma_in_any_layout(layout: dict[str, bool]) -> None:
+    samples = np.broadcast_to(np.array([117, 85, 187], np.uint8), (16, 16, 3))
+    loaded = load_image(tiff(samples, 6, more=[(530, SHORT, [1, 1])], **layout))
+    assert same(loaded.rgb, np.broadcast_to(np.array([200, 90, 40]), (16, 16, 3)), 2)
+
+
+def test_chroma_of_half_size() -> None:
+    data = np.tile(np.array([117, 117, 117, 117, 85, 187], np.uint8), 64).reshape(1, -1, 1)
+    size = [(256, LONG, [16]), (257, LONG, [16]), (278, LONG, [16])]
+    kind = [(258, SHORT, [8] * 3), (277, SHORT, [3]), (339, SHORT, [1] * 3), (530, SHORT, [2, 2])]
+    loaded = load_image(tiff(data, 6, more=[*size, *kind]))
+    assert same(loaded.rgb, np.broadcast_to(np.array([200, 90, 40]), (16, 16, 3)), 2)
+
+
+def test_what_others_opened_with_pillow_is_right_or_refused() -> None:
+    deep = RNG.integers(0, 65536, (13, 17, 3), dtype=np.uint16)
+    with pytest.raises(UnreadableImageError, match="give the path"):
+        from_pil(Image.open(io.BytesIO(tiff(deep, 2, planes=True))))
+    with pytest.raises(UnreadableImageError, match="preview"):
+        from_pil(Image.open(io.BytesIO(tiff(SMALL, 2, more=REDUCED))))
+    for layout in PACKED:
+        if not layout.get("planes") or layout.get("deflated"):
+            assert same(from_pil(Image.open(io.BytesIO(tiff(deep, 2, **layout)))).rgb, deep >> 8, 1)
+    wide = (RAMP * (2**32 - 1)).astype(np.uint32)
+    assert same(from_pil(Image.open(io.BytesIO(tiff(wide, 1)))).rgb[..., 0], np.round(255 * RAMP)[..., 0], 1)
 
 
 RAMP = np.linspace(0, 1, 64 * 48).reshape(48, 64, 1)

@@ -16,6 +16,7 @@ from PIL import Image, ImageCms
 from vqcodec.pictures.errors import ImageError, UnreadableImageError
 from vqcodec.pictures.exif import EXIF_PREFIX
 from vqcodec.pictures.source import REDUCED, Source, read_source
+from vqcodec.pictures.tiff import TiffFile
 
 __all__ = ["DEFAULT_MAX_PIXELS", "LoadedImage", "from_array", "from_pil", "to_pil"]
 
@@ -81,12 +82,16 @@ def from_pil(
 
     Raises:
         TooManyPixelsError: the picture is larger than `max_pixels`.
-        UnreadableImageError: a lazily opened file turns out damaged.
+        UnreadableImageError: a lazily opened file turns out damaged, or is a TIFF file that Pillow misreads.
         ImageError: the image has no pixels or a mode that cannot be converted.
     """
     check_policies(icc, alpha, metadata)
     try:
-        source = read_source(image, max_pixels)
+        tiff = TiffFile.of_pillow(image)
+        if tiff is not None:
+            tiff.check_first_picture()
+            tiff.check_pillow_reads_it(image)
+        source = read_source(image, max_pixels, tiff)
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise nearly everything on damaged files

@@ -152,13 +152,15 @@ def read_source(image: Image.Image, max_pixels: int, tiff: TiffFile | None = Non
             source.warnings.append("an animation or several pages: only the first one is kept")
         image.load()
         _read_metadata(source)
+        if tiff is not None:
+            source.image = tiff.mended_pixels(image)
         if source.format == "PNG" and not source.icc:
             source.state_colours(from_png(image.info))
     for line in as_lines(caught):
         source.warn_of_damage(line)
     if turn and source.orientation in _TRANSPOSE:
         info = image.info
-        source.image = image.transpose(_TRANSPOSE[source.orientation])
+        source.image = source.image.transpose(_TRANSPOSE[source.orientation])
         source.image.info = info
     return source
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal
 
+import numpy as np
 from PIL import Image, TiffImagePlugin, features
 
 from vqcodec.pictures.errors import ImageError, UnreadableImageError
@@ -110,6 +111,37 @@ class TiffFile:
         first = self.directories[0] if self.directories else _Directory({}, True)
         return first.first(_BITS, 1), first.first(_FORMAT, _UNSIGNED)
 
+    @property
+    def _has_planes(self) -> bool:
+        first = self.directories[0] if self.directories else _Directory({}, True)
+        return first.first(_PLANAR, 1) == 2 and first.first(_SAMPLES, 1) > 1
+
+    def mended_pixels(self, image: Image.Image) -> Image.Image:
+        """A decoded picture as it is: of Lab in planes Pillow takes the signed a and b for unsigned."""
+        if not self._has_planes or image.mode != "LAB":
+            return image
+        return Image.fromarray(np.asarray(image) ^ np.array([0, 128, 128], np.uint8), "LAB")
+
+    def check_pillow_reads_it(self, image: Image.Image) -> None:
+        """For a picture that somebody else opened. Raises UnreadableImageError where Pillow reads wrong samples."""
+        first = self.directories[0] if self.directories else _Directory({}, True)
+        plain = bool(image.tile) and image.tile[0][0] == "raw"  # type: ignore[attr-defined]
+        if plain and (self._has_planes or first.first(_PHOTOMETRIC, 0) == _YCBCR):
+            raise UnreadableImageError(
+                "Pillow misreads such a TIFF file: give the path of the file itself"
+            )
+
+    @classmethod
+    def of_pillow(cls, image: Image.Image) -> TiffFile | None:
+        """The first directory of a TIFF file that Pillow has opened and not decoded; None for other pictures."""
+        tags = getattr(image, "tag_v2", None)
+        if image.format != "TIFF" or tags is None or not getattr(image, "tile", None):
+            return None
+        found = {tag: tags[tag] for tag in _TAGS if tag in tags}
+        values = {tag: value if isinstance(value, tuple) else (value,) for tag, value in found.items()}
+        whole = {tag: value for tag, value in values.items() if all(isinstance(each, int) for each in value)}
+        return cls((_Directory(whole, True),), False)
+
     def mend_order(self, image: Image.Image) -> None:
         """Of an opened picture: libtiff, which unpacks, gives samples in this machine's order, whatever the file's."""
         tiles = getattr(image, "tile", [])
@@ -127,8 +159,7 @@ class TiffFile:
         """
         first = self.directories[0] if self.directories else _Directory({}, True)
         plain = first.first(_COMPRESSION, 1) == 1
-        planes = first.first(_PLANAR, 1) == 2 and first.first(_SAMPLES, 1) > 1
-        if not plain or not (planes or first.first(_PHOTOMETRIC, 0) == _YCBCR):
+        if not plain or not (self._has_planes or first.first(_PHOTOMETRIC, 0) == _YCBCR):
             yield
             return
         if not features.check("libtiff"):
