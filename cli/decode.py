@@ -16,13 +16,14 @@ from vqcodec.cli.common.files import (
     FileError,
     Task,
     check_target,
+    is_done,
     picture_type,
-    plan,
     read_stream_file,
     write_output,
 )
 from vqcodec.cli.common.loading import Codecs
 from vqcodec.cli.common.option_groups import takes
+from vqcodec.cli.common.planning import plan
 
 if TYPE_CHECKING:
     from vqcodec.bitstream import StreamInfo
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     shell_complete=options.complete_models,
     help="Name, id or folder of the model. [default: the one that the stream names]",
 )
+@takes(options.FolderOptions, "folders")
 @takes(options.BatchOptions, "batch")
 def decode(
     paths: tuple[str, ...],
@@ -54,6 +56,7 @@ def decode(
     levels: int | None,
     partial: bool,
     model: str | None,
+    folders: options.FolderOptions,
     batch: options.BatchOptions,
 ) -> None:
     """Decode .vq streams to pictures.
@@ -62,20 +65,24 @@ def decode(
     be folders, which are searched for .vq files. The seconds told are of decoding alone: without loading the model,
     reading and writing.
     """
-    tasks = plan(paths, output_folder, suffix=_suffix(format_), inputs=frozenset({".vq"}))
+    tasks = plan(paths, output_folder, suffix=_suffix(format_), inputs=frozenset({".vq"})).tasks
+    overwrite = batch.force or folders.skip_existing
     kinds = {task: picture_type(task.target, format_) for task in tasks}
     named_model = find_model(model) if model else None
     codecs = Codecs(batch.device)
 
     from vqcodec.bitstream import read_header
-    from vqcodec.pictures.image import load_image, save_image
+    from vqcodec.pictures.image import check_output_size, load_image, save_image
 
     def work(task: Task) -> Outcome:
-        check_target(task, force=batch.force)
+        if folders.skip_existing and is_done(task, is_whole=bool):
+            return Outcome.skipped(task)
+        check_target(task, force=overwrite)
         data = read_stream_file(task.source)
         stream = read_header(data)
         header = stream.header
         _check(stream, partial=partial, max_pixels=batch.max_pixels)
+        check_output_size(task.target_name, kinds[task], header.width, header.height)
         model_folder = named_model or find_model_by_id(header.model_id)
         options.check_levels(levels, model_folder)
         codec = codecs.get(model_folder)
@@ -90,7 +97,7 @@ def decode(
             if (width, height) != (header.width, header.height):
                 raise FileError(f"reads back as {width} x {height}, not {header.width} x {header.height}")
 
-        write_output(task, buffer.getvalue(), force=batch.force, check=check)
+        write_output(task, buffer.getvalue(), force=overwrite, check=check, keep_dates=folders.preserve_dates)
         warnings = (*decoded.image.warnings, *lost)
         values = {
             "input": task.source,

@@ -13,7 +13,7 @@ from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import DEFAULT_MODEL, MODELS_VARIABLE, installed_models
 from vqcodec.cards.model_card import ModelFolder
 from vqcodec.cli.common import options
-from vqcodec.cli.common.failures import report
+from vqcodec.cli.common.failures import printable, report
 from vqcodec.native import library
 
 _LIBRARIES = ("torch", "numpy", "pillow", "constriction", "safetensors", "zstandard", "click", "tqdm", "triton")
@@ -55,7 +55,7 @@ def doctor(debug: bool) -> None:
 
 
 def _row(name: str, text: str) -> None:
-    click.echo(f"{name:<15}{text}")
+    click.echo(f"{name:<15}{printable(text)}")
 
 
 def _version(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -16,17 +17,17 @@ from vqcodec.cards.finding import find_model
 from vqcodec.cli.common import options
 from vqcodec.cli.common.batch import Outcome, run
 from vqcodec.cli.common.files import (
-    PICTURE_SUFFIXES,
     STANDARD,
+    FileError,
     Task,
-    check_stream_names,
     check_target,
-    plan,
+    is_done,
     read_standard,
     write_output,
 )
 from vqcodec.cli.common.loading import Codecs
 from vqcodec.cli.common.option_groups import option, shared, takes
+from vqcodec.cli.common.planning import check_stream_names, picture_suffixes, plan
 from vqcodec.rates.rate import LARGEST_WEIGHT, Rate
 
 if TYPE_CHECKING:
@@ -138,6 +139,12 @@ class PictureOptions:
     show_default=True,
     help="Read the tokens of each stream back before it is kept, which takes as long as coding them.",
 )
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Damage that a warning would tell of, and pictures in folders that are passed over, are errors.",
+)
+@takes(options.FolderOptions, "folders")
 @takes(options.BatchOptions, "batch")
 def encode(
     paths: tuple[str, ...],
@@ -145,6 +152,8 @@ def encode(
     coding: CodingOptions,
     picture: PictureOptions,
     verify: bool,
+    strict: bool,
+    folders: options.FolderOptions,
     batch: options.BatchOptions,
 ) -> None:
     """Encode pictures as .vq streams.
@@ -152,24 +161,40 @@ def encode(
     IN and OUT may be - for stdin and stdout. With -o, IN may also be folders, which are searched for pictures. The
     seconds told are of encoding alone: without loading the model, reading and writing.
     """
-    tasks = plan(paths, output_folder, suffix=".vq", inputs=PICTURE_SUFFIXES)
-    check_stream_names(tasks)
+    planned = plan(paths, output_folder, suffix=".vq", inputs=picture_suffixes())
+    check_stream_names(planned.tasks)
     model_folder = find_model(coding.model)
     options.check_levels(coding.levels, model_folder)
     coding.check()
 
-    from vqcodec.bitstream import read_header
+    from vqcodec.bitstream import StreamError, read_header
+    from vqcodec.pictures.drawings import drawing_warning
     from vqcodec.pictures.image import load_image
+    from vqcodec.pictures.reading import largest_file
+
+    options.tell_passed_over(planned.passed_over, strict=strict)
+    overwrite = batch.force or folders.skip_existing
 
     codecs = Codecs(batch.device)
     refiner = None
     if coding.refine_steps is not None and coding.perceptual_weights is not None:
         refiner = _refiner(coding.refine_steps, coding.perceptual_weights, quiet=batch.jobs > 1)
 
+    def is_whole(data: bytes) -> bool:
+        try:
+            return read_header(data).complete
+        except StreamError:
+            return False
+
     def work(task: Task) -> Outcome:
-        check_target(task, force=batch.force)
-        source = BytesIO(read_standard()) if task.source == STANDARD else task.source
+        if folders.skip_existing and is_done(task, is_whole):
+            return Outcome.skipped(task)
+        check_target(task, force=overwrite)
+        limit = largest_file(batch.max_pixels)
+        source = BytesIO(read_standard(limit + 1)) if task.source == STANDARD else task.source
         image = load_image(source, **asdict(picture), max_pixels=batch.max_pixels)
+        if strict and image.damage:
+            raise FileError(f"{task.source_name}: {'; '.join(image.damage)}: refused by --strict")
         codec = codecs.get(model_folder)
         entropy = coding.entropy or codec.default_entropy
         started = time.perf_counter()
@@ -180,9 +205,9 @@ def encode(
             if verify:
                 codec.read(data, max_pixels=batch.max_pixels)
 
-        write_output(task, stream, force=batch.force, check=check)
+        write_output(task, stream, force=overwrite, check=check, keep_dates=folders.preserve_dates)
         levels = read_header(stream).header.level_count
-        warnings = (*image.warnings, *_if_larger(task, len(stream)))
+        warnings = (*image.warnings, *drawing_warning(image), *_if_larger(task, len(stream)))
         bits_per_pixel = 8 * len(stream) / (image.width * image.height)
         values = {
             "input": task.source,
@@ -204,7 +229,9 @@ def encode(
         )
         return Outcome(line, values, warnings)
 
-    run(tasks, work, jobs=batch.jobs, as_json=batch.as_json, debug=batch.debug)
+    run(planned.tasks, work, jobs=batch.jobs, as_json=batch.as_json, debug=batch.debug)
+    if strict and planned.passed_over:
+        sys.exit(1)
 
 
 def _refiner(steps: int, weights: Path, *, quiet: bool) -> Refiner:

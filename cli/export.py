@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vqcodec.cli.common import options
+from vqcodec.cli.common.failures import printable
 from vqcodec.cli.common.files import FileError
 
 
@@ -52,7 +53,7 @@ def export(
 
     if is_prior(checkpoint):
         prior = export_prior(checkpoint, folder, name=name, description=description, licence=licence)
-        click.echo(f"{folder}: prior {prior.name} for model {prior.model_name} ({prior.model_id})")
+        click.echo(printable(f"{folder}: prior {prior.name} for model {prior.model_name} ({prior.model_id})"))
         return
     if not data:
         raise click.UsageError("a model needs --data")
@@ -65,4 +66,4 @@ def export(
         description=description,
         licence=licence,
     )
-    click.echo(f"{folder}: model {card.name} ({card.model_id.hex()})")
+    click.echo(printable(f"{folder}: model {card.name} ({card.model_id.hex()})"))

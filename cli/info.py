@@ -77,4 +77,4 @@ def _as_text(values: dict[str, Any]) -> str:
         rows.append(("boxes", ", ".join(f"{name} {size} bytes" for name, size in values["boxes"].items())))
     if not values["complete"]:
         rows.append(("damage", f"cut off: {whole} of {values['levels']} levels are whole (vqcodec decode --partial)"))
-    return "\n".join([printable(values["file"]), *(f"  {name:<14}{text}" for name, text in rows)])
+    return "\n".join([printable(values["file"]), *(f"  {name:<14}{printable(text)}" for name, text in rows)])

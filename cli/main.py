@@ -81,8 +81,11 @@ class LazyGroup(click.Group):
         try:
             with _signals_unwind(), _warnings_as_lines():
                 return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
-            raise  # click's own: usage, end, Ctrl-C; and a closed pipe, which it ends quietly
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("\nAborted!", err=True)
+            sys.exit(128 + signal.SIGINT)
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise  # click's own: usage and end; and a closed pipe, which it ends quietly
         except Exception as error:
             click.echo(report(error, debug=options.wants_debug(ctx)), err=True)
             sys.exit(1)
@@ -136,7 +139,8 @@ def main(debug: bool) -> None:
         vqcodec encode photo.jpg photo.vq
         vqcodec decode photo.vq photo.png
 
-    Exit code: 0 if all results exist and read back, 1 if a file failed, 2 for wrong usage. Names that start with a
+    Exit code: 0 if all results exist and read back, 1 if a file failed, 2 for wrong usage, 130
+    after Ctrl-C. Names that start with a
     hyphen go after --, as in `vqcodec info -- -photo.vq`.
     """
 

@@ -11,6 +11,7 @@ import click
 from vqcodec.cards.finding import installed_models
 from vqcodec.cards.model_card import ModelFolder
 from vqcodec.cli.common import options
+from vqcodec.cli.common.failures import printable
 
 
 @click.command()
@@ -61,4 +62,4 @@ def _as_text(values: dict[str, Any]) -> str:
         ("licence", values["licence"]),
         ("folder", values["folder"]),
     ]
-    return "\n".join([values["name"], *(f"  {name:<12}{text}" for name, text in rows)])
+    return "\n".join([printable(values["name"]), *(f"  {name:<12}{printable(str(text))}" for name, text in rows)])

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vqcodec.cli.common import options
+from vqcodec.cli.common.failures import printable
 
 
 @click.command(name="quantize-prior")
@@ -40,6 +41,6 @@ def quantize_prior(model: Path, prior: Path | None, data: tuple[Path, ...], crop
     before = load_model_folder(model.resolve())
     card = export_entropy_prior(before.path, find_prior(before, prior), PictureSet(data), crops=crops)
     click.echo(
-        f"{model}: {card.name} can code streams with its prior; its id was {before.card.model_id.hex()}, "
+        f"{model}: {printable(card.name)} can code streams with its prior; its id was {before.card.model_id.hex()}, "
         f"it is {card.model_id.hex()}"
     )

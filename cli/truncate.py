@@ -12,12 +12,11 @@ from vqcodec.cli.common.batch import Outcome, run
 from vqcodec.cli.common.files import (
     FileError,
     Task,
-    check_stream_names,
     check_target,
-    plan,
     read_stream_file,
     write_output,
 )
+from vqcodec.cli.common.planning import check_stream_names, plan
 
 
 @click.command()
@@ -50,7 +49,7 @@ def truncate(
     """
     if levels is None and max_bytes is None and not partial:
         raise click.UsageError("say what to keep: --levels N, --max-bytes B or --partial")
-    tasks = plan(paths, output_folder, suffix=".vq", inputs=frozenset({".vq"}))
+    tasks = plan(paths, output_folder, suffix=".vq", inputs=frozenset({".vq"})).tasks
     check_stream_names(tasks)
 
     from vqcodec.bitstream import StreamModel, read_header, read_stream, truncated_sizes, truncated_stream

@@ -39,6 +39,9 @@ def test_what_fails_on_the_way_leaves_what_was_there(tmp_path: Path, monkeypatch
 @pytest.mark.skipif(os.name != "posix", reason="permissions and links as on Unix")
 def test_it_gets_the_permissions_and_follows_the_links_that_a_plain_write_would(tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"")
+    (tmp_path / "private").touch(mode=0o400)
+    write_whole(tmp_path / "private", b"x")
+    assert (tmp_path / "private").stat().st_mode & 0o777 == 0o400
     (tmp_path / "link").symlink_to("real")
     write_whole(tmp_path / "link", b"x")
     assert (tmp_path / "link").is_symlink()

@@ -29,6 +29,7 @@ from vqcodec.cards.finding import DEFAULT_MODEL, check_model_id, find_model
 from vqcodec.cards.model_card import ModelCard, ModelFolder
 from vqcodec.models.core_engine import CoreEngine
 from vqcodec.models.engine import Engine, Floats, TimedStep, Tokens
+from vqcodec.pictures.hidden import fill_hidden
 from vqcodec.pictures.image import (
     DEFAULT_MAX_PIXELS,
     LoadedImage,
@@ -183,7 +184,7 @@ class Codec:
         entropy_id = self._entropy_id(entropy)  # what is wrong with the arguments is said before the networks run
         self._check_levels(levels)
         rate = Rate(levels, quality, max_bytes, bits_per_pixel, weight)
-        pixels = checked_pixels(loaded.rgb)
+        pixels = fill_hidden(checked_pixels(loaded.rgb), loaded.alpha)
         boxes = Boxes(
             icc=loaded.icc,
             exif=loaded.exif,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,14 +25,20 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """A new, empty file beside `path`, which becomes `path` when the block ends well, and is deleted when it does not.
 
     durable: wait until the disk has it, so that a power cut, too, leaves the old or the new file; costs some
-    milliseconds, on a busy disk a hundred. Where `path` is a link, what it leads to is replaced. Raises OSError.
+    milliseconds, on a busy disk a hundred. Where `path` is a link, what it leads to is replaced. Who may read and write
+    a file that is replaced stays as it was; a new one is as open as the umask says. Raises OSError.
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name[:_NAME_CHARACTERS]}-{secrets.token_hex(8)}{_SUFFIX}")
+    before = target.stat() if target.is_file() else None
     try:
         # created here, and not by tempfile, which would make it private to the user whatever the umask says
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if before else 0o666))
         yield temporary
+        if before is not None:
+            if os.name == "posix" and os.geteuid() == 0:
+                os.chown(temporary, before.st_uid, before.st_gid)
+            temporary.chmod(stat.S_IMODE(before.st_mode))
         if durable:
             _wait_for_disk(temporary)
         temporary.replace(target)

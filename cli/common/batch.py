@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from vqcodec.cli.common.failures import printable, report
-from vqcodec.cli.common.files import STANDARD, Task
+from vqcodec.cli.common.files import STANDARD, FileError, Task
 from vqcodec.cli.common.loading import LoadingError
 from vqcodec.native.library import threads_among
 
@@ -26,6 +26,12 @@ class Outcome:
     line: str
     values: dict[str, Any]
     warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def skipped(cls, task: Task) -> Outcome:
+        """Of a task that had been done before."""
+        values = {"input": task.source, "output": task.target, "skipped": True, "warnings": []}
+        return cls(f"{task.target_name}: skipped, is there and not older than {task.source_name}", values)
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,8 @@ def run(tasks: list[Task], work: Callable[[Task], Outcome], *, jobs: int, as_jso
 
     def attempt(task: Task) -> Outcome | _Failure:
         try:
+            if task.problem:
+                raise FileError(task.problem)
             return work(task)
         except (click.ClickException, LoadingError, BrokenPipeError):
             raise

@@ -1,11 +1,12 @@
-"""Files of the commands: which input goes where, reading, and writing whole files or none."""
+"""Files of the commands: reading them, and writing whole files or none."""
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,6 @@ import click
 from vqcodec.whole_files import replacing, write_whole
 
 STANDARD = "-"
-PICTURE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".gif", ".ppm", ".pgm", ".tga"}
-)
 
 _PICTURE_STARTS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WebP", b"GIF8": "GIF", b"BM": "BMP"}
 
@@ -29,10 +27,11 @@ class FileError(ValueError):
 
 @dataclass(frozen=True)
 class Task:
-    """One input and where it goes; `-` is stdin or stdout."""
+    """One input and where it goes; `-` is stdin or stdout. problem: why nothing can be done, if so."""
 
     source: str
     target: str
+    problem: str = ""
 
     @property
     def source_name(self) -> str:
@@ -41,52 +40,6 @@ class Task:
     @property
     def target_name(self) -> str:
         return "stdout" if self.target == STANDARD else self.target
-
-
-def plan(paths: Sequence[str], folder: Path | None, *, suffix: str, inputs: frozenset[str]) -> list[Task]:
-    """The tasks for the arguments of a command. Raises click.UsageError, or FileError for a folder without inputs.
-
-    Without `folder`: IN OUT. With it: any number of files, and folders that are searched for `inputs` (file suffixes);
-    results get `suffix` and keep their place below the folder that was given.
-    """
-    if folder is None:
-        if len(paths) != 2:
-            raise click.UsageError("expected IN OUT; for several inputs or a folder give -o DIR")
-        if paths[0] != STANDARD and Path(paths[0]).is_dir():
-            raise click.UsageError(f"{paths[0]} is a folder; give -o DIR for the results")
-        return [Task(paths[0], paths[1])]
-    if not paths:
-        raise click.UsageError("no input files given")
-    tasks: dict[Path, Task] = {}
-    for source, relative in _inputs(paths, inputs):
-        target = folder / relative.with_suffix(suffix)
-        if target in tasks:
-            raise click.UsageError(f"{tasks[target].source} and {source} would both become {target}; rename one")
-        tasks[target] = Task(str(source), str(target))
-    return list(tasks.values())
-
-
-def check_stream_names(tasks: Sequence[Task]) -> None:
-    """Raises click.UsageError for streams that would get a picture's name."""
-    for task in tasks:
-        if Path(task.target).suffix.lower() in PICTURE_SUFFIXES:
-            raise click.UsageError(
-                f"{task.target} is a picture's name; the stream goes into a .vq file, or give -o DIR"
-            )
-
-
-def _inputs(paths: Iterable[str], suffixes: frozenset[str]) -> Iterator[tuple[Path, Path]]:
-    for text in paths:
-        path = Path(text)
-        if text == STANDARD:
-            raise click.UsageError("stdin (-) cannot be combined with -o; give IN OUT")
-        if not path.is_dir():
-            yield path, Path(path.name)
-            continue
-        found = [child for child in sorted(path.rglob("*")) if child.suffix.lower() in suffixes and child.is_file()]
-        if not found:
-            raise FileError(f"{path}: no files there with one of the suffixes {', '.join(sorted(suffixes))}")
-        yield from ((child, child.relative_to(path)) for child in found)
 
 
 def read_standard(limit: int = -1) -> bytes:
@@ -142,6 +95,8 @@ def check_target(task: Task, *, force: bool) -> None:
         return
     if path.is_dir() or target.endswith(("/", os.sep)):
         raise FileError(f"{target}: is a folder; name a file, or give the folder with -o")
+    if path.is_symlink() and not path.exists():
+        raise FileError(f"{target}: is a link that leads to nothing; delete it, or name its file")
     if not path.exists():
         return
     if not path.is_file():
@@ -152,8 +107,26 @@ def check_target(task: Task, *, force: bool) -> None:
         raise FileError(f"{target}: exists already; give -f to overwrite it")
 
 
-def write_output(task: Task, data: bytes, *, force: bool, check: Callable[[bytes], object]) -> None:
-    """Write the target whole or not at all, and only if what was written reads back and `check` raises nothing."""
+def is_done(task: Task, is_whole: Callable[[bytes], bool]) -> bool:
+    """Whether the target is there, not older than the source, and `is_whole`, which is asked about its bytes."""
+    if STANDARD in (task.source, task.target):
+        return False
+    try:
+        source, target = os.stat(task.source), os.stat(task.target)
+        if not stat.S_ISREG(target.st_mode) or target.st_mtime_ns < source.st_mtime_ns:
+            return False
+        return is_whole(Path(task.target).read_bytes())
+    except OSError:  # told by whoever reads the source and writes the target
+        return False
+
+
+def write_output(
+    task: Task, data: bytes, *, force: bool, check: Callable[[bytes], object], keep_dates: bool = False
+) -> None:
+    """Write the target whole or not at all, and only if what was written reads back and `check` raises nothing.
+
+    keep_dates: the target gets the dates of the source, if both are files.
+    """
     if task.target == STANDARD:
         check(data)
         try:
@@ -172,6 +145,9 @@ def write_output(task: Task, data: bytes, *, force: bool, check: Callable[[bytes
         if written != data:
             raise FileError(f"{task.target}: reads back other bytes than were written; is the disk full or failing?")
         check(written)
+        if keep_dates and os.path.isfile(task.source):
+            dates = os.stat(task.source)
+            os.utime(temporary, ns=(dates.st_atime_ns, dates.st_mtime_ns))
         check_target(task, force=force)  # it may have come into being meanwhile
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -15,7 +15,8 @@ from click.shell_completion import CompletionItem
 from vqcodec.bitstream import ENTROPY_IDS
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import DEFAULT_MODEL, installed_models
-from vqcodec.cli.common.option_groups import shared
+from vqcodec.cli.common.failures import printable
+from vqcodec.cli.common.option_groups import option, shared
 
 if TYPE_CHECKING:
     from vqcodec.cards.model_card import ModelFolder
@@ -145,6 +146,24 @@ class BatchOptions:
     debug: bool = shared(debug)
 
 
+@dataclass(frozen=True)
+class FolderOptions:
+    """What commands have in common that turn whole folders into others, again and again."""
+
+    skip_existing: bool = option(
+        "--skip-existing",
+        is_flag=True,
+        help="Leave results that are there and not older than their inputs; make the others, over older ones.",
+    )
+    preserve_dates: bool = option("--preserve-dates", is_flag=True, help="Give results the dates of their inputs.")
+
+
+def tell_passed_over(lines: Sequence[str], *, strict: bool) -> None:
+    """Say what of folders is passed over, as warnings or errors."""
+    for line in lines:
+        click.echo(f"{'error' if strict else 'warning'}: {printable(line)}", err=True)
+
+
 def comma_separated(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     """A callback: words that are separated by commas, each once; None for none at all."""
     if value is None:
@@ -164,4 +183,4 @@ def check_levels(levels: int | None, model: ModelFolder) -> None:
     """Raises click.BadParameter when the model has no such number of levels."""
     most = model.card.autoencoder.levels
     if levels is not None and levels > most:
-        raise click.BadParameter(f"model {model.card.name} has 1 to {most} levels", param_hint="'--levels'")
+        raise click.BadParameter(f"model {printable(model.card.name)} has 1 to {most} levels", param_hint="'--levels'")

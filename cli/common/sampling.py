@@ -267,9 +267,10 @@ def numbered_targets(target: str, count: int) -> list[str]:
 def read_picture(name: str, max_pixels: int) -> LoadedImage:
     """Raises FileError with a line that names the file."""
     from vqcodec.pictures.image import ImageError, load_image
+    from vqcodec.pictures.reading import largest_file
 
     shown = "stdin" if name == STANDARD else name
-    source = BytesIO(read_standard()) if name == STANDARD else name
+    source = BytesIO(read_standard(largest_file(max_pixels) + 1)) if name == STANDARD else name
     try:
         image = load_image(source, alpha="drop", max_pixels=max_pixels)
     except ImageError as error:

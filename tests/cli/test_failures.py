@@ -208,16 +208,34 @@ def test_a_result_that_does_not_read_back_is_not_left(
 
 
 def test_the_umask_holds_and_a_link_stays_a_link(photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "real.vq").write_bytes(b"before")
     (tmp_path / "link.vq").symlink_to(tmp_path / "real.vq")
     before = os.umask(0o027)
     try:
         assert encode(photo, tmp_path / "new" / "a.vq").exit_code == 0
-        assert encode(photo, tmp_path / "link.vq").exit_code == 0
+        assert encode(photo, tmp_path / "link.vq", "-f").exit_code == 0
     finally:
         os.umask(before)
     assert (tmp_path / "new" / "a.vq").stat().st_mode & 0o777 == 0o640
     assert (tmp_path / "link.vq").is_symlink()
     assert (tmp_path / "real.vq").read_bytes() == (tmp_path / "new" / "a.vq").read_bytes()
+
+
+@pytest.mark.parametrize("force", [(), ("-f",)])
+def test_nothing_is_written_through_a_link_to_nothing(force: tuple[str, ...], photo: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.vq"
+    link.symlink_to(tmp_path / "elsewhere")
+    assert only_error(encode(photo, link, *force)).startswith(f"error: {link}: is a link that leads to nothing")
+    assert names_in(tmp_path) == ["photo.png"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as on Unix")
+def test_a_private_file_stays_private(photo: Path, tmp_path: Path) -> None:
+    target = tmp_path / "a.vq"
+    target.touch(mode=0o600)
+    assert encode(photo, target, "-f").exit_code == 0
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert target.stat().st_size > 0
 
 
 @pytest.mark.parametrize("letter", ["a", "\N{HIRAGANA LETTER A}"])

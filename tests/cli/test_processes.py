@@ -26,6 +26,7 @@ from vqcodec.cli.common import batch
 from vqcodec.cli.common import files
 from vqcodec.cli import main
 from vqcodec.cli.common import options
+from vqcodec.cli.common import planning
 
 @click.command()
 @click.argument("kind")
@@ -41,7 +42,7 @@ def probe(kind, paths, output_folder, jobs):
         data = bytes(50_000_000 if kind == "large" else 1_000_000)  # no pipe holds the large one
         files.write_output(task, data, force=False, check=check)
         return batch.Outcome(task.target, {})
-    tasks = files.plan(paths, output_folder, suffix=".out", inputs=frozenset())
+    tasks = planning.plan(paths, output_folder, suffix=".out", inputs=frozenset({".in"})).tasks
     batch.run(tasks, work, jobs=jobs, as_json=False, debug=False)
 
 sys.modules["vqcodec.cli.probe"] = types.SimpleNamespace(probe=probe)
@@ -73,7 +74,7 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.mark.parametrize(
     ("number", "code", "told"),
-    [(signal.SIGINT, 1, b"\nAborted!\n"), (signal.SIGTERM, 128 + signal.SIGTERM, b""), (signal.SIGHUP, 129, b"")],
+    [(signal.SIGINT, 130, b"\nAborted!\n"), (signal.SIGTERM, 128 + signal.SIGTERM, b""), (signal.SIGHUP, 129, b"")],
 )
 def test_a_signal_ends_a_command_at_once_and_leaves_nothing(
     number: signal.Signals, code: int, told: bytes, tmp_path: Path

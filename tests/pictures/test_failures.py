@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from image_helpers import COLOURS, encoded, png, same
 from PIL import Image, features
+from tiff_files import tiff
 
+from vqcodec.pictures import further_readers
 from vqcodec.pictures.image import ImageError, TooManyPixelsError, UnreadableImageError, load_image
 
 RNG = np.random.default_rng(11)
@@ -55,12 +57,50 @@ def test_empty_file(tmp_path: Path) -> None:
     assert "is empty" in failure(b"")
 
 
+def twelve_bit_jpeg(frame: int = 0xC1, bits: int = 12) -> bytes:
+    """One whose header says so, and no more."""
+    data = encoded(Image.fromarray(COLOURS), "JPEG")
+    at = data.index(b"\xff\xc0")
+    return data[:at] + bytes([0xFF, frame]) + data[at + 2 : at + 4] + bytes([bits]) + data[at + 5 :]
+
+
 def test_no_picture(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_text("hello " * 50)
     assert "not a picture" in failure(path)
     assert "HEIC" in failure(b"\0\0\0\x18ftypheic" + bytes(50))
     assert "PDF" in failure(b"%PDF-1.7 ..." + bytes(50))
+
+
+NO_DAMAGE = {
+    "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50),
+    "JPEG XL": b"\xff\x0a" + bytes(50),
+    "raw photos": b"FUJIFILMCCD-RAW " + bytes(50),
+    "SVG": b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- drawn -->\n<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "web page": b"<!DOCTYPE html><html><body>not found</body></html>",
+    "videos": b"\0\0\0\x18ftypisom\0\0\2\0isomiso2avc1mp41" + bytes(50),
+    "OpenEXR": b"\x76\x2f\x31\x01" + bytes(50),
+    "vqcodec decode": b"\xf5V\x01" + bytes(50),
+    "12 bits a sample": twelve_bit_jpeg(),
+    "lossless JPEG": twelve_bit_jpeg(frame=0xC3, bits=8),
+    "floating-point samples": tiff(np.zeros((9, 9, 3), np.float32), 2),
+}
+
+
+@pytest.mark.parametrize("what", NO_DAMAGE)
+def test_what_is_not_read_is_not_called_damaged(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(further_readers, "is_there", lambda kind: False)
+    message = failure(NO_DAMAGE[what])
+    assert what in message
+    assert "damaged" not in message
+    assert ": " in message.split(what)[-1] or what in ("vqcodec decode", "12 bits a sample")
+
+
+@pytest.mark.parametrize(("kind", "package"), [("HEIC", "pillow-heif"), ("JPEG XL", "pillow-jxl-plugin")])
+def test_the_package_that_would_read_it_is_named(kind: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(further_readers, "is_there", lambda kind: False)
+    message = failure(NO_DAMAGE[kind])
+    assert f"{package}, which is not installed: pip install 'vqcodec[formats]'" in message
 
 
 def test_postscript_is_never_run() -> None:

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import struct
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from image_helpers import ALPHA, COLOURS, SRGB, XMP, encoded, exif, png, same
 from PIL import Image, features
 
-from vqcodec.pictures.image import load_image, save_image
+from vqcodec.pictures import reading
+from vqcodec.pictures.image import UnreadableImageError, load_image, save_image
 
 RNG = np.random.default_rng(11)
 
@@ -37,6 +39,27 @@ def test_a_pipe_can_be_read() -> None:
     os.close(into)
     with open(out, "rb") as stream:
         assert same(load_image(stream).rgb, COLOURS)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_the_name_of_a_pipe_can_be_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    data = encoded(Image.fromarray(COLOURS), kind)
+    writer = threading.Thread(target=path.write_bytes, args=(data,))
+    writer.start()
+    loaded = load_image(path)
+    writer.join()
+    assert same(loaded.rgb, load_image(data).rgb)
+
+
+def test_what_cannot_seek_is_read_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(Image.fromarray(COLOURS), "PNG")
+    monkeypatch.setattr(reading, "_BESIDE_PIXELS", len(data) - 35 * 8)
+    assert same(load_image(io.BytesIO(data), max_pixels=35).rgb, COLOURS)
+    with pytest.raises(UnreadableImageError, match="more than a picture of 35 pixels needs"):
+        load_image(io.BytesIO(data + b"x"), max_pixels=35)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (1, 3000), (3000, 1)])

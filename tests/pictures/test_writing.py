@@ -137,6 +137,22 @@ def test_a_path_that_cannot_be_written(tmp_path: Path) -> None:
         save_image(tmp_path / "none" / "a.png", to_pil(COLOURS))
 
 
+def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"precious")
+
+    def fail(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(ImageWriteError, match="No space left"):
+        save_image(path, to_pil(COLOURS))
+    assert path.read_bytes() == b"precious"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.png"]
+
+
 def test_other_pillow_modes_can_be_saved(tmp_path: Path) -> None:
     save_image(tmp_path / "a.png", Image.new("I;16", (3, 2), 65535))
     assert load_image(tmp_path / "a.png").rgb.min() == 255

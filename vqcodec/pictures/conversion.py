@@ -13,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from vqcodec.pictures.source import EXIF_PREFIX, ImageError, Source, UnreadableImageError, read_source
+from vqcodec.pictures.errors import ImageError, UnreadableImageError
+from vqcodec.pictures.exif import EXIF_PREFIX
+from vqcodec.pictures.source import REDUCED, Source, read_source
+from vqcodec.pictures.tiff import TiffFile
 
 __all__ = ["DEFAULT_MAX_PIXELS", "LoadedImage", "from_array", "from_pil", "to_pil"]
 
@@ -38,6 +41,7 @@ class LoadedImage:
         exif: EXIF as a TIFF structure without the prefix "Exif"; its orientation is 1. Only with metadata="keep".
         xmp: an XMP packet; its orientation is 1. Only with metadata="keep".
         warnings: one line for each thing that the conversion lost or had to guess.
+        damage: those of the warnings that say that something in the file is broken.
     """
 
     rgb: UInt8
@@ -46,6 +50,7 @@ class LoadedImage:
     exif: bytes | None = None
     xmp: bytes | None = None
     warnings: tuple[str, ...] = ()
+    damage: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
@@ -77,12 +82,16 @@ def from_pil(
 
     Raises:
         TooManyPixelsError: the picture is larger than `max_pixels`.
-        UnreadableImageError: a lazily opened file turns out damaged.
+        UnreadableImageError: a lazily opened file turns out damaged, or is a TIFF file that Pillow misreads.
         ImageError: the image has no pixels or a mode that cannot be converted.
     """
     check_policies(icc, alpha, metadata)
     try:
-        source = read_source(image, max_pixels)
+        tiff = TiffFile.of_pillow(image)
+        if tiff is not None:
+            tiff.check_first_picture()
+            tiff.check_pillow_reads_it(image)
+        source = read_source(image, max_pixels, tiff)
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise nearly everything on damaged files
@@ -141,24 +150,28 @@ def convert_source(source: Source, *, icc: IccPolicy, alpha: AlphaPolicy, metada
     """Colours, alpha and metadata of a decoded image. Raises ImageError for a mode that cannot be converted."""
     notes = source.warnings
     if not source.image.mode.startswith(("I", "F")) and (source.deep_ppm or ";16" in source.raw_mode):
-        notes.append("more than 8 bits a sample: reduced to 8")
+        notes.append(REDUCED)
     try:
         base, opacity = _to_8_bit(source)
     except (ValueError, KeyError) as error:
         raise ImageError(f"pixels of mode {source.image.mode} cannot be converted to RGB ({error})") from error
     coloured, profile = _to_rgb(base, source.icc, icc == "keep", notes)
+    rgb: UInt8 = np.array(coloured, dtype=np.uint8)
+    if source.colours is not None and source.icc is None:
+        rgb = source.colours.to_srgb(rgb)
     opacity = _none_if_opaque(opacity)
     if opacity is not None and alpha == "drop":
         notes.append("transparency dropped: hidden colours may show")
         opacity = None
     keep = metadata == "keep"
     return LoadedImage(
-        rgb=np.array(coloured, dtype=np.uint8),
+        rgb=rgb,
         alpha=opacity,
         icc=profile,
         exif=source.exif if keep else None,
         xmp=source.xmp if keep else None,
         warnings=tuple(dict.fromkeys(notes)),
+        damage=tuple(dict.fromkeys(source.damage)),
     )
 
 
@@ -172,6 +185,8 @@ def _none_if_opaque(alpha: UInt8 | None) -> UInt8 | None:
 def _to_8_bit(source: Source) -> tuple[Image.Image, UInt8 | None]:
     """The image as mode L, RGB, CMYK or LAB, and its alpha as (H, W) uint8 where it has any."""
     image, mode = source.image, source.image.mode
+    if mode == "L" and source.sample_format == (8, 2):
+        return Image.fromarray(_scale_to_8_bit(source)), _keyed_alpha(source)
     if mode in ("L", "RGB", "1"):
         return (image.convert("L") if mode == "1" else image), _keyed_alpha(source)
     if mode in ("CMYK", "LAB"):
@@ -181,6 +196,8 @@ def _to_8_bit(source: Source) -> tuple[Image.Image, UInt8 | None]:
         mode = image.mode
     if mode in ("LA", "RGBA"):
         alpha: UInt8 = np.array(image.getchannel("A"))
+        if source.format in ("BMP", "DIB") and not alpha.any():  # most programs leave those bytes unused
+            alpha[:] = 255
         return (image.getchannel("L") if mode == "LA" else image.convert("RGB")), alpha
     if mode.startswith(("I", "F")):
         return Image.fromarray(_scale_to_8_bit(source)), _keyed_alpha(source)
@@ -216,18 +233,26 @@ def _scale_to_8_bit(source: Source) -> UInt8:
     if source.image.mode.startswith("I;16"):
         full = 4095 if source.raw_mode == "I;12" else 65535
         gray: UInt8 = ((samples.astype(np.uint32) * 255 + full // 2) // full).clip(0, 255).astype(np.uint8)
-        source.warnings.append("more than 8 bits a sample: reduced to 8")
+        source.warnings.append(REDUCED)
         return np.invert(gray) if source.white_is_zero else gray
+    if source.sample_format == (8, 2):
+        samples = samples.view(np.int8)
+    elif source.sample_format == (32, 1) and samples.dtype == np.int32:  # which Pillow has no mode for
+        samples = samples.view(np.uint32)
     values = samples.astype(np.float64)
     finite = np.isfinite(values)
     if not finite.all():
         source.warnings.append("samples that are not finite numbers were set to 0")
         values = np.where(finite, values, 0)
     low, high = float(values.min()), float(values.max())
-    guesses = (255.0, 65535.0) if source.image.mode == "I" else (1.0, 255.0, 65535.0)
+    whole = source.image.mode != "F"
+    if samples.dtype == np.uint32 and high >= 2**31:
+        guesses: tuple[float, ...] = (2.0**32 - 1,)
+    else:
+        guesses = (255.0, 65535.0) if whole else (1.0, 255.0, 65535.0)
     scale = 65535.0 if source.deep_ppm else 0.0  # Pillow spreads such samples over 0..65535
     scale = scale or next((limit for limit in guesses if low >= 0 and high <= limit), 0.0)
-    kind = "32-bit integers" if source.image.mode == "I" else "floating-point samples"
+    kind = f"{samples.itemsize * 8}-bit integers" if whole else "floating-point samples"
     if scale:
         source.warnings.append(f"{kind} reduced to 8 bits, taking {scale:.0f} as white")
         low = 0.0
@@ -235,7 +260,7 @@ def _scale_to_8_bit(source: Source) -> UInt8:
         scale = high - low or 1.0
         source.warnings.append(f"{kind} reduced to 8 bits, stretching {low:g} .. {high:g} to black .. white")
     levels: UInt8 = ((values - low) * (255 / scale)).round().clip(0, 255).astype(np.uint8)
-    return levels
+    return np.invert(levels) if source.white_is_zero else levels
 
 
 # ---- colour ----

@@ -1,52 +1,30 @@
-"""Picture files: open any of them safely, write the common ones; one clear line for everything that goes wrong."""
+"""Picture files written: the common types, whole or not at all; one clear line for everything that goes wrong."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from vqcodec.pictures.conversion import (
-    DEFAULT_MAX_PIXELS,
-    AlphaPolicy,
-    IccPolicy,
-    LoadedImage,
-    MetadataPolicy,
-    check_policies,
-    convert_source,
-    from_pil,
-    icc_to_srgb,
-    to_pil,
-)
-from vqcodec.pictures.source import (
-    EXIF_PREFIX,
-    ImageError,
-    UnreadableImageError,
-    as_lines,
-    descriptive_tags,
-    pillow_rules,
-    read_source,
-)
+from vqcodec.pictures.conversion import LoadedImage, from_pil, icc_to_srgb, to_pil
+from vqcodec.pictures.errors import ImageError
+from vqcodec.pictures.exif import EXIF_PREFIX, DamagedExifError, checked_exif, exif_resolution, tiff_with_exif
+from vqcodec.whole_files import write_whole
 
 __all__ = [
     "ImageWriteError",
     "UnsupportedOutputError",
+    "check_output_size",
     "check_output_type",
-    "load_image",
     "output_extensions",
     "save_image",
 ]
 
-ImageSource: TypeAlias = "str | Path | BinaryIO | bytes"
-
 _TIFF_XMP = 700  # the tag that holds an XMP packet
-
-# Readers that run other programs (EPS starts Ghostscript) or only recognise a file without decoding it.
-_REFUSED_FORMATS = frozenset({"EPS", "WMF", "MPEG", "GRIB", "HDF5", "BUFR"})
 
 
 class UnsupportedOutputError(ImageError):
@@ -90,53 +68,6 @@ _FORMATS = {
 }
 
 
-def load_image(
-    source: ImageSource,
-    *,
-    icc: IccPolicy = "srgb",
-    alpha: AlphaPolicy = "keep",
-    metadata: MetadataPolicy = "drop",
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-) -> LoadedImage:
-    """Read the first picture of a file, upright, as 8-bit sRGB. Safe to call from several threads.
-
-    Args:
-        source: a path, the bytes of a file, or a binary stream (read from where it stands to its end).
-        icc: "srgb" converts the pixels to sRGB; "keep" leaves RGB pixels and returns their profile.
-        alpha: "keep" returns the alpha channel as it is, to the last bit; "drop" forgets it without compositing.
-        metadata: "keep" returns EXIF and XMP; "drop" keeps small streams small (orientation is applied either way).
-        max_pixels: largest width * height, in pixels; checked before anything is decoded.
-
-    Raises:
-        UnreadableImageError: missing, a folder, not readable, empty, cut off, damaged, or no picture.
-        TooManyPixelsError: more than `max_pixels`.
-        ImageError: pixels of a kind that cannot be converted, or a misspelt option.
-        Each message is one line that names the file.
-    """
-    check_policies(icc, alpha, metadata)
-    name, stream = _open_source(source)
-    with stream:
-        try:
-            with pillow_rules(max_pixels) as caught:
-                image = Image.open(stream)
-                if image.format in _REFUSED_FORMATS:
-                    raise UnreadableImageError(f"{image.format} files are not read: convert it to PNG or JPEG first")
-                decoded = read_source(image, max_pixels)
-            decoded.warnings += as_lines(caught)
-            return convert_source(decoded, icc=icc, alpha=alpha, metadata=metadata)
-        except MemoryError:
-            raise
-        except ImageError as error:
-            raise type(error)(f"{name}: {error}") from error.__cause__
-        except UnidentifiedImageError:
-            raise UnreadableImageError(f"{name}: {_what_it_may_be(stream)}") from None
-        except Exception as error:  # Pillow's readers raise nearly everything on damaged files
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise UnreadableImageError(
-                f"{name}: the picture is damaged or cut off ({reason}): get a whole copy of it"
-            ) from error
-
-
 def save_image(
     target: str | Path | BinaryIO,
     image: Image.Image | LoadedImage,
@@ -165,26 +96,24 @@ def save_image(
     """
     name = str(target) if isinstance(target, (str, Path)) else str(getattr(target, "name", "output"))
     kind = check_output_type(name, format)
-    rules = _FORMATS[kind]
     if isinstance(image, LoadedImage):
         image = to_pil(image.rgb, image.alpha, image.icc, image.exif, image.xmp)
     elif image.mode not in ("RGB", "RGBA"):
         loaded = from_pil(image, icc="keep", metadata="keep", max_pixels=max(1, image.width * image.height))
         image = to_pil(loaded.rgb, loaded.alpha, loaded.icc, loaded.exif, loaded.xmp)
-    if rules.max_side and max(image.size) > rules.max_side:
-        size = f"{image.width} x {image.height}"
-        raise ImageWriteError(f"{name}: {size} pixels do not fit: {kind} ends at {rules.max_side} a side; use PNG")
+    check_output_size(name, kind, image.width, image.height)
     notes: list[str] = []
-    prepared, options = _prepare(image, kind, notes)
+    prepared, options, tiff_exif = _prepare(image, kind, notes)
     if quality is not None and kind in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = quality
     buffer = io.BytesIO()
     try:
         prepared.save(buffer, format=kind, **options)
+        data = tiff_with_exif(buffer.getvalue(), tiff_exif) if tiff_exif else buffer.getvalue()
         if isinstance(target, (str, Path)):
-            Path(target).write_bytes(buffer.getvalue())
+            write_whole(Path(target), data)
         else:
-            target.write(buffer.getvalue())
+            target.write(data)
     except MemoryError:
         raise
     except Exception as error:
@@ -215,51 +144,24 @@ def check_output_type(target: str | Path, format: str | None = None) -> str:
     raise UnsupportedOutputError(f"{target}: cannot write {article} {what}: use one of {works}")
 
 
+def check_output_size(target: str | Path, kind: str, width: int, height: int) -> None:
+    """Refuse a picture that is too large for a format, in Pillow's word, before it is made. Raises ImageWriteError."""
+    limit = _FORMATS[kind].max_side
+    if limit and max(width, height) > limit:
+        raise ImageWriteError(f"{target}: {width} x {height} pixels do not fit: {kind} ends at {limit} a side; use PNG")
+
+
 def output_extensions() -> tuple[str, ...]:
     """The file extensions that `save_image` can write with this Pillow, such as ".png", in a fixed order."""
     Image.init()
     return tuple(ext for kind, rules in _FORMATS.items() if kind in Image.SAVE for ext in rules.extensions)
 
 
-def _open_source(source: ImageSource) -> tuple[str, BinaryIO]:
-    """The name for messages, and a seekable stream that is ours to close."""
-    if isinstance(source, (str, Path)):
-        name, path = str(source), Path(source)
-        try:
-            if path.is_dir():
-                raise UnreadableImageError(f"{name}: is a folder: name a picture file")
-            stream: BinaryIO = path.open("rb")
-        except FileNotFoundError:
-            raise UnreadableImageError(f"{name}: no such file: check the name") from None
-        except (OSError, ValueError) as error:
-            if isinstance(error, ImageError):
-                raise
-            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            raise UnreadableImageError(f"{name}: cannot be opened ({reason}): check the name and its rights") from error
-    elif isinstance(source, bytes):
-        name, stream = "image data", io.BytesIO(source)
-    else:
-        name = str(getattr(source, "name", "image data"))
-        stream = io.BytesIO(source.read())
-    if not stream.read(1):
-        stream.close()
-        raise UnreadableImageError(f"{name}: is empty (0 bytes): get a whole copy of it")
-    stream.seek(0)
-    return name, stream
+def _prepare(image: Image.Image, kind: str, notes: list[str]) -> tuple[Image.Image, dict[str, Any], bytes | None]:
+    """The image as the format can hold it, and the options for Pillow's writer. What is lost goes into `notes`.
 
-
-def _what_it_may_be(stream: BinaryIO) -> str:
-    stream.seek(0)
-    head = stream.read(16)
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
-        return "HEIC pictures are not read: convert it to PNG or JPEG first"
-    if head.startswith(b"%PDF"):
-        return "PDF files are not read: convert a page to PNG first"
-    return "not a picture, or damaged from its start: give PNG, JPEG, WebP, AVIF, TIFF or another common type"
-
-
-def _prepare(image: Image.Image, kind: str, notes: list[str]) -> tuple[Image.Image, dict[str, Any]]:
-    """The image as the format can hold it, and the options for Pillow's writer. What is lost goes into `notes`."""
+    Third, a checked block of EXIF for a TIFF file.
+    """
     rules = _FORMATS[kind]
     options = dict(rules.options)
     icc, exif, xmp = (image.info.get(key) for key in ("icc_profile", "exif", "xmp"))
@@ -274,21 +176,27 @@ def _prepare(image: Image.Image, kind: str, notes: list[str]) -> tuple[Image.Ima
         if image.mode == "RGBA":
             coloured.putalpha(image.getchannel("A"))
         image, icc = coloured, None
+    if exif:
+        try:
+            exif = checked_exif(exif)
+        except DamagedExifError as error:
+            notes.append(f"the EXIF data is damaged ({error}): left out")
+            exif = None
+    resolution = exif_resolution(exif) if exif else None
+    if resolution and kind in ("PNG", "JPEG", "TIFF", "BMP"):
+        options["dpi"] = resolution
     for label, block in (("EXIF", exif), ("XMP", xmp)):
         if block and (not rules.metadata or 0 < rules.max_exif_bytes < len(block)):
             notes.append(f"{kind} cannot hold the {label} data: left out")
             exif, xmp = (None, xmp) if label == "EXIF" else (exif, None)
     if icc:
         options["icc_profile"] = icc
-    if kind == "TIFF" and (exif or xmp):  # both are tags of the file itself
-        tags = Image.Exif()
-        tags.load(exif or b"")
-        options["exif"] = descriptive_tags(tags)
-        if xmp:
-            options["exif"][_TIFF_XMP] = xmp
-        exif = xmp = None
-    if exif:
-        options["exif"] = EXIF_PREFIX + exif.removeprefix(EXIF_PREFIX)
+    if kind == "TIFF" and xmp:  # a tag of the file itself
+        options["exif"] = Image.Exif()
+        options["exif"][_TIFF_XMP] = xmp
+        xmp = None
+    if exif and kind != "TIFF":  # which has no place of its own for it
+        options["exif"] = EXIF_PREFIX + exif
     if xmp and kind == "PNG":
         options["pnginfo"] = PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
@@ -296,4 +204,4 @@ def _prepare(image: Image.Image, kind: str, notes: list[str]) -> tuple[Image.Ima
         options["xmp"] = xmp
     bare = image.copy()
     bare.info = {}
-    return bare, options
+    return bare, options, exif if kind == "TIFF" else None

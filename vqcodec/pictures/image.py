@@ -13,15 +13,16 @@ import numpy as np
 import zstandard
 
 from vqcodec.pictures.conversion import DEFAULT_MAX_PIXELS, LoadedImage, UInt8, from_array, from_pil, to_pil
+from vqcodec.pictures.errors import ImageError, TooManyPixelsError, UnreadableImageError
 from vqcodec.pictures.files import (
     ImageWriteError,
     UnsupportedOutputError,
+    check_output_size,
     check_output_type,
-    load_image,
     output_extensions,
     save_image,
 )
-from vqcodec.pictures.source import ImageError, TooManyPixelsError, UnreadableImageError
+from vqcodec.pictures.reading import load_image
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +36,7 @@ __all__ = [
     "TooManyPixelsError",
     "UnreadableImageError",
     "UnsupportedOutputError",
+    "check_output_size",
     "check_output_type",
     "from_array",
     "from_pil",

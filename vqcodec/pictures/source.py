@@ -11,24 +11,40 @@ import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
+
+from vqcodec.pictures.errors import ImageError, TooManyPixelsError, UnreadableImageError
+from vqcodec.pictures.exif import (
+    EXIF_PREFIX,
+    DamagedExifError,
+    checked_exif,
+    descriptive_tags,
+    exif_orientation,
+    exif_resolution,
+    upright_xmp,
+    with_resolution,
+    xmp_orientation,
+)
+from vqcodec.pictures.png import LARGEST_CHUNK_TEXT
+from vqcodec.pictures.stated_colours import StatedColours, from_png
+from vqcodec.pictures.tiff import TiffFile
 
 __all__ = [
-    "EXIF_PREFIX",
+    "REDUCED",
     "ImageError",
     "Source",
     "TooManyPixelsError",
     "UnreadableImageError",
     "as_lines",
-    "descriptive_tags",
     "pillow_rules",
     "read_source",
 ]
 
-EXIF_PREFIX = b"Exif\x00\x00"  # JPEG puts it before the TIFF structure that all files share
-_ORIENTATION = 0x0112
+#: the warning of samples of which only the 8 highest bits are used
+REDUCED: Final = "more than 8 bits a sample: reduced to 8"
+_LEAST_DPI, _MOST_DPI = 2, 40_000  # readers say 1 where a file says nothing
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -38,21 +54,6 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What a TIFF file keeps of its tags as EXIF: they describe the picture; the other tags describe the file's layout.
-_DESCRIPTIVE_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
-_EXIF_POINTERS = (0x8769, 0x8825)  # EXIF and GPS directories
-
-
-class ImageError(ValueError):
-    """A picture that cannot be read, converted or written. The message is one line with a remedy."""
-
-
-class UnreadableImageError(ImageError):
-    """The source is missing, empty, cut off, damaged or no picture at all."""
-
-
-class TooManyPixelsError(ImageError):
-    """The picture has more pixels than the limit in force."""
 
 
 @dataclass
@@ -68,7 +69,21 @@ class Source:
     exif: bytes | None = None
     xmp: bytes | None = None
     icc: bytes | None = None
+    colours: StatedColours | None = None  # where no profile says which they are
     warnings: list[str] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)  # those of the warnings that are about damage
+    sample_format: tuple[int, int] = (8, 1)  # of a TIFF file: bits, and 1 for unsigned, 2 for signed, 3 for floats
+
+    def warn_of_damage(self, line: str) -> None:
+        """A warning that says that something in the file is broken."""
+        self.warnings.append(line)
+        self.damage.append(line)
+
+    def state_colours(self, colours: StatedColours | None) -> None:
+        """They are these, whatever was said before; None for sRGB."""
+        self.colours = colours
+        if colours is not None and colours.warning:
+            self.warnings.append(colours.warning)
 
 
 _pillow_lock = threading.RLock()
@@ -76,22 +91,22 @@ _pillow_lock = threading.RLock()
 
 @contextlib.contextmanager
 def pillow_rules(max_pixels: int) -> Iterator[list[warnings.WarningMessage]]:
-    """Run Pillow's readers with our pixel limit and with its warnings collected instead of printed.
+    """Run Pillow's readers with our limits of pixels and texts, and with its warnings collected instead of printed.
 
-    Both are settings of the whole process: a lock lets one thread at a time change them, and they are put back.
+    All are settings of the whole process: a lock lets one thread at a time change them, and they are put back.
     """
     with _pillow_lock, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        before = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = max_pixels
+        before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = max_pixels, LARGEST_CHUNK_TEXT
         try:
             yield caught
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             pixels = re.search(r"\d+", str(error))
             raise too_many_pixels(int(pixels[0]) if pixels else max_pixels + 1, max_pixels) from None
         finally:
-            Image.MAX_IMAGE_PIXELS = before
+            Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = before
 
 
 def as_lines(caught: list[warnings.WarningMessage]) -> list[str]:
@@ -108,8 +123,12 @@ def too_many_pixels(pixels: int, max_pixels: int) -> TooManyPixelsError:
     )
 
 
-def read_source(image: Image.Image, max_pixels: int) -> Source:
-    """Check the size, decode, turn upright. Raises ImageError, or whatever Pillow raises on damaged data."""
+def read_source(image: Image.Image, max_pixels: int, tiff: TiffFile | None = None, *, turn: bool = True) -> Source:
+    """Check the size, decode, turn upright.
+
+    tiff: the directories of a TIFF file. turn: False where the reader has done it.
+    Raises ImageError, or whatever Pillow raises on damaged data.
+    """
     width, height = image.size
     if width * height == 0:
         raise ImageError(f"the picture has no pixels ({width} x {height})")
@@ -122,6 +141,9 @@ def read_source(image: Image.Image, max_pixels: int) -> Source:
         source.raw_mode = str(arguments[0])
         depths = [value for value in arguments[1:2] if isinstance(value, int)]
         source.deep_ppm = source.format == "PPM" and (source.raw_mode == "I;16B" or max(depths, default=0) > 255)
+    if tiff is not None:
+        source.sample_format = tiff.sample_format
+        tiff.mend_order(image)
     source.white_is_zero = source.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0
     with pillow_rules(max_pixels) as caught:
         if source.format == "MPO":
@@ -130,10 +152,15 @@ def read_source(image: Image.Image, max_pixels: int) -> Source:
             source.warnings.append("an animation or several pages: only the first one is kept")
         image.load()
         _read_metadata(source)
-    source.warnings += as_lines(caught)
-    if source.orientation in _TRANSPOSE:
+        if tiff is not None:
+            source.image = tiff.mended_pixels(image)
+        if source.format == "PNG" and not source.icc:
+            source.state_colours(from_png(image.info))
+    for line in as_lines(caught):
+        source.warn_of_damage(line)
+    if turn and source.orientation in _TRANSPOSE:
         info = image.info
-        source.image = image.transpose(_TRANSPOSE[source.orientation])
+        source.image = source.image.transpose(_TRANSPOSE[source.orientation])
         source.image.info = info
     return source
 
@@ -141,46 +168,39 @@ def read_source(image: Image.Image, max_pixels: int) -> Source:
 def _read_metadata(source: Source) -> None:
     """Fill in orientation, EXIF and XMP of a decoded image."""
     image = source.image
-    try:
-        tags = image.getexif()
-        orientation = tags.get(_ORIENTATION, 1)
-        source.orientation = orientation if isinstance(orientation, int) else 1
-        raw = image.info.get("exif")
-        if raw:
-            source.exif = _upright(raw.removeprefix(EXIF_PREFIX))
-        elif described := descriptive_tags(tags):
-            source.exif = described.tobytes().removeprefix(EXIF_PREFIX)
-    except Exception:  # damaged EXIF raises nearly everything; the pixels are still good
-        source.warnings.append("the EXIF data is damaged and was ignored")
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
     if isinstance(xmp, str):
         xmp = xmp.encode()
     if isinstance(xmp, bytes):
-        source.xmp = re.sub(rb'(tiff:Orientation(?:="|>))[2-8]', rb"\g<1>1", xmp)
+        source.xmp = upright_xmp(xmp)
+    raw = image.info.get("exif") or _exif_as_text(source)
+    try:
+        if raw:
+            source.exif = checked_exif(raw)
+        elif source.format == "TIFF" and (described := descriptive_tags(image.getexif())):
+            source.exif = checked_exif(described.tobytes())
+    except DamagedExifError as error:
+        source.warn_of_damage(f"the EXIF data is damaged ({error}) and was ignored")
+    except Exception:  # of a TIFF file's own directories, whose damage raises nearly everything; the pixels are good
+        source.warn_of_damage("the EXIF data is damaged and was ignored")
+    dots = image.info.get("dpi")
+    if dots is not None and (source.exif is None or exif_resolution(source.exif) is None):
+        across, down = map(float, dots)
+        if min(across, down) >= _LEAST_DPI and max(across, down) < _MOST_DPI:
+            source.exif = with_resolution(source.exif, (across, down))
+    if source.format != "TIFF":  # Pillow has turned those
+        turned = exif_orientation(raw) if raw else None
+        source.orientation = turned or (xmp_orientation(xmp) if isinstance(xmp, bytes) else None) or 1
 
 
-def _upright(exif: bytes) -> bytes:
-    """EXIF with its orientation set to 1 in place, so that maker notes and offsets stay valid."""
-    order: Literal["little", "big"] = "little" if exif[:2] == b"II" else "big"
-
-    def number(offset: int, size: int) -> int:
-        return int.from_bytes(exif[offset : offset + size], order)
-
-    start = number(4, 4)
-    for entry in range(start + 2, start + 2 + 12 * number(start, 2), 12):
-        if number(entry, 2) == _ORIENTATION and number(entry + 2, 2) == 3 and entry + 12 <= len(exif):
-            exif = exif[: entry + 8] + (1).to_bytes(2, order) + b"\x00\x00" + exif[entry + 12 :]
-    return exif
-
-
-def descriptive_tags(tags: Image.Exif) -> Image.Exif:
-    """Those of a TIFF file's tags that describe the picture, without the ones about strips, sizes and bits."""
-    kept = Image.Exif()
-    for tag in _DESCRIPTIVE_TAGS:
-        if isinstance(tags.get(tag), str):
-            kept[tag] = tags[tag]
-    for pointer in _EXIF_POINTERS:
-        directory = tags.get_ifd(pointer)
-        if directory:
-            kept[pointer] = dict(directory)
-    return kept
+def _exif_as_text(source: Source) -> bytes | None:
+    """The EXIF of a PNG file that has it as hexadecimal digits, as ImageMagick once wrote it."""
+    text = source.image.info.get("Raw profile type exif") or source.image.info.get("Raw profile type APP1")
+    if not isinstance(text, str):
+        return None
+    try:
+        data = bytes.fromhex("".join(text.split("\n")[3:]))
+    except ValueError:
+        source.warn_of_damage("the EXIF data is damaged (no hexadecimal digits) and was ignored")
+        return None
+    return data if data.startswith(EXIF_PREFIX) else None

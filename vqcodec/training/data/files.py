@@ -38,7 +38,7 @@ class PictureFile:
         with self.path.open("rb") as file:
             file.seek(self.offset)
             content = file.read(self.length)
-        return load_image(content, alpha="drop").rgb
+        return load_image(content, alpha="drop", look_for_damage=False).rgb
 
     def __str__(self) -> str:
         return f"{self.path}:{self.name}" if self.name else str(self.path)
