@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from vqcodec.bitstream import StreamInfo
 
 
+#: pixels of a picture that is decoded again after it was written; of larger ones only the size is looked at
+_MOST_READ_BACK = 1 << 24
+
+
 @click.command()
 @options.paths
 @options.output_folder
@@ -73,6 +77,7 @@ def decode(
 
     from vqcodec.bitstream import read_header
     from vqcodec.pictures.image import check_output_size, load_image, save_image
+    from vqcodec.pictures.reading import stated_size
 
     def work(task: Task) -> Outcome:
         if folders.skip_existing and is_done(task, is_whole=bool):
@@ -93,7 +98,10 @@ def decode(
         lost = save_image(buffer, decoded.image, kinds[task], quality=quality)
 
         def check(written: bytes) -> None:
-            height, width = load_image(written, max_pixels=batch.max_pixels).rgb.shape[:2]
+            if header.width * header.height > _MOST_READ_BACK:
+                width, height = stated_size(written, max_pixels=batch.max_pixels)
+            else:
+                height, width = load_image(written, max_pixels=batch.max_pixels).rgb.shape[:2]
             if (width, height) != (header.width, header.height):
                 raise FileError(f"reads back as {width} x {height}, not {header.width} x {header.height}")
 

@@ -17,6 +17,8 @@ import click
 from vqcodec.whole_files import replacing, write_whole
 
 STANDARD = "-"
+#: read at a time to compare
+_PIECE_BYTES = 1 << 20
 
 _PICTURE_STARTS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WebP", b"GIF8": "GIF", b"BM": "BMP"}
 
@@ -141,14 +143,24 @@ def write_output(
         return
     with _file_errors(task.target), replacing(_with_folder(task.target)) as temporary:
         temporary.write_bytes(data)
-        written = temporary.read_bytes()
-        if written != data:
+        if not _holds(temporary, data):
             raise FileError(f"{task.target}: reads back other bytes than were written; is the disk full or failing?")
-        check(written)
+        check(data)
         if keep_dates and os.path.isfile(task.source):
             dates = os.stat(task.source)
             os.utime(temporary, ns=(dates.st_atime_ns, dates.st_mtime_ns))
         check_target(task, force=force)  # it may have come into being meanwhile
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether a file has just these bytes; read piece by piece."""
+    rest = memoryview(data)
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            if rest[: len(piece)] != piece:
+                return False
+            rest = rest[len(piece) :]
+    return not rest
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -143,7 +143,11 @@ class CoreEngine:
 
     def _tiles(self, rows: int, cols: int, halo: int) -> Iterator[tuple[Span, Span]]:
         side = max(1, tiling.TILE_TOKENS * _USUAL_FACTOR // self._factor)
-        return tiles(rows, cols, halo, side, align=2 * max(self._strides))
+        parts = list(tiles(rows, cols, halo, side, align=2 * max(self._strides)))
+        yield from parts
+        if len(parts) > 1:
+            for network in self._model.networks:
+                network.release()
 
     def _cut_pixels(self, pixels: Pixels) -> _Cut:
         return partial(self._from_pixels, np.ascontiguousarray(pixels))

@@ -18,7 +18,7 @@ from vqcodec.models import core_networks
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, HierarchicalConfig
 from vqcodec.native.levels import CoreLevel
 from vqcodec.native.library import Library
-from vqcodec.native.networks import Floats, WeightsError, stride_of
+from vqcodec.native.networks import Floats, Network, WeightsError, stride_of
 
 Tokens: TypeAlias = NDArray[np.int32]
 #: number of a level, the level, and what it is given, (rows, cols, stride) -> tokens (rows, cols)
@@ -35,6 +35,7 @@ class CoreModel(ABC):
 
     analysis_strides: tuple[Fraction, ...]
     quantizers: list[CoreQuantizer]
+    networks: list[Network]
 
     @abstractmethod
     def analyse(self, pixels: Floats) -> list[Floats]:
@@ -128,6 +129,7 @@ class CompactModel(CoreModel):
         self._embedding = embedding_of(weights, "level_embedding", config.levels, self._channels)
         self._encoder = core_networks.compact_encoder(library, weights, networks)
         self._decoder = core_networks.compact_decoder(library, weights, networks)
+        self.networks = [self._encoder, self._decoder]
 
     def analyse(self, pixels: Floats) -> list[Floats]:
         return self._encoder.run({0: (pixels, 3)}, [1])
@@ -162,6 +164,7 @@ class HierarchicalModel(CoreModel):
             core_networks.hierarchical_painting(library, weights, networks, has_fine=has_fine)
             for has_fine in (False, True)
         ]
+        self.networks = [self._analysis, self._fine_analysis, self._raising, *self._painting]
         self._coarse_embedding = embedding_of(weights, "coarse_embedding", coarse, self._channels[0])
         self._embedding = embedding_of(weights, "level_embedding", config.levels, self._width)
 

@@ -97,6 +97,10 @@ class Network:
         self._spare.append(memory)
         return made
 
+    def release(self) -> None:
+        """Give the memory of runs back: what a tile of a large picture takes is more than most pictures need."""
+        self._spare.clear()
+
     @staticmethod
     def _copied(grid: Grid, array: Floats) -> Floats:
         shape = (grid.rows, grid.cols, grid.stride)

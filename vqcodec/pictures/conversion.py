@@ -27,6 +27,9 @@ MetadataPolicy: TypeAlias = Literal["drop", "keep"]
 
 DEFAULT_MAX_PIXELS = 200_000_000  # the largest phone cameras make 16320 x 12240
 
+#: rows of a picture that are copied at a time
+_BAND_ROWS = 256
+
 _ICC_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}  # colour space of a profile -> Pillow mode
 
 
@@ -156,7 +159,7 @@ def convert_source(source: Source, *, icc: IccPolicy, alpha: AlphaPolicy, metada
     except (ValueError, KeyError) as error:
         raise ImageError(f"pixels of mode {source.image.mode} cannot be converted to RGB ({error})") from error
     coloured, profile = _to_rgb(base, source.icc, icc == "keep", notes)
-    rgb: UInt8 = np.array(coloured, dtype=np.uint8)
+    rgb = _pixels_of(coloured)
     if source.colours is not None and source.icc is None:
         rgb = source.colours.to_srgb(rgb)
     opacity = _none_if_opaque(opacity)
@@ -173,6 +176,20 @@ def convert_source(source: Source, *, icc: IccPolicy, alpha: AlphaPolicy, metada
         warnings=tuple(dict.fromkeys(notes)),
         damage=tuple(dict.fromkeys(source.damage)),
     )
+
+
+def _pixels_of(image: Image.Image) -> UInt8:
+    """(H, W, 3) of an image of mode RGB, band by band: numpy's own way holds the picture twice."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _BAND_ROWS):
+        bottom = min(top + _BAND_ROWS, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """In mode RGB; the image itself where it is, of which Pillow would make a copy."""
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _none_if_opaque(alpha: UInt8 | None) -> UInt8 | None:
@@ -279,7 +296,7 @@ def _to_rgb(base: Image.Image, icc: bytes | None, keep: bool, notes: list[str]) 
             profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
             space = profile.profile.xcolor_space.strip()
             if base.mode == "L" and space == "RGB":
-                base = base.convert("RGB")
+                base = _as_rgb(base)
             if _ICC_MODES.get(space) != base.mode:
                 notes.append(f"the ICC profile is for {space} but the pixels are {base.mode}: profile ignored")
                 profile = None
@@ -296,7 +313,7 @@ def _to_rgb(base: Image.Image, icc: bytes | None, keep: bool, notes: list[str]) 
         return _apply_profile(base, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))), None
     if base.mode == "CMYK":
         notes.append("CMYK pixels without a usable ICC profile: converted to RGB by the plain formula")
-    return base.convert("RGB"), None
+    return _as_rgb(base), None
 
 
 def _apply_profile(base: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
@@ -320,5 +337,5 @@ def _apply_profile(base: Image.Image, profile: ImageCms.ImageCmsProfile) -> Imag
         before = Image.fromarray(probe)
         after = np.asarray(transform.apply(before), dtype=np.int16)
         if int(np.abs(after - np.asarray(before.convert("RGB"), dtype=np.int16)).max()) <= 1:
-            return base.convert("RGB")
+            return _as_rgb(base)
     return transform.apply(base)
