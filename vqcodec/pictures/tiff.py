@@ -127,9 +127,7 @@ class TiffFile:
         first = self.directories[0] if self.directories else _Directory({}, True)
         plain = bool(image.tile) and image.tile[0][0] == "raw"  # type: ignore[attr-defined]
         if plain and (self._has_planes or first.first(_PHOTOMETRIC, 0) == _YCBCR):
-            raise UnreadableImageError(
-                "Pillow misreads such a TIFF file: give the path of the file itself"
-            )
+            raise UnreadableImageError("Pillow misreads such a TIFF file: give the path of the file itself")
 
     @classmethod
     def of_pillow(cls, image: Image.Image) -> TiffFile | None:
