@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -188,3 +190,18 @@ def test_an_unknown_command_or_option_is_wrong_usage() -> None:
         result = vqcodec(*arguments)
         assert (result.exit_code, result.stdout) == (2, "")
         assert "frobnicate" in result.stderr
+
+
+def test_a_name_of_a_card_steers_no_terminal(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "models" / "evil"
+    folder.mkdir(parents=True)
+    shutil.copy(load_model_folder(tiny_model).weights_path, folder)
+    card = dataclasses.replace(load_model_folder(tiny_model).card, static_frequencies=())
+    dataclasses.replace(card, name="evil\x1b[2J\nname", licence="\x1b]0;title\x07").save(folder)
+    monkeypatch.setenv("VQCODEC_MODELS", str(folder.parent))
+    stream = make_stream(tmp_path / "a.vq", folder)
+    levels = ("encode", tmp_path / "none.png", tmp_path / "b.vq", "--levels", 99, "--model", folder)
+    for arguments in (("models",), ("info", stream), levels):
+        result = vqcodec(*arguments)
+        assert "\x1b" not in result.output
+        assert r"evil\x1b[2J\nname" in result.output

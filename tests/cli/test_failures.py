@@ -275,6 +275,16 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     assert only_error(encode(source, target)).startswith(rf"error: {tmp_path}/caf\udce9.vq: exists already")
 
 
+def test_a_picture_too_large_for_its_type_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = tmp_path / "a.vq"
+    assert encode(make_picture(tmp_path / "a.png", 16384, 2), stream).exit_code == 0
+    monkeypatch.setattr(Codec, "decode_stream", None)
+    line = only_error(vqcodec("decode", stream, tmp_path / "a.webp"))
+    assert line.startswith(f"error: {tmp_path / 'a.webp'}: 16384 x 2 pixels do not fit: WEBP ends at 16383")
+
+
 # ---- errors of our own ----
 
 

@@ -47,14 +47,17 @@ def start():
 began = time.monotonic()
 os.waitpid(start(), 0)
 whole_run = time.monotonic() - began
-moments, killed, left_over, replaced = random.Random(1), 0, 0, 0
-for _ in range(kills):
+moments, runs, killed, left_over, replaced = random.Random(), 0, 0, 0, 0
+while killed < kills:
+    runs += 1
     for name in expected:  # what is there before is whole, too, and is replaced
         (out / name).write_bytes(old)
     child = start()
     time.sleep(moments.uniform(0, 1) * whole_run)
     os.kill(child, signal.SIGKILL)
-    killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    was_killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    killed += was_killed
+    whole_run *= 1.02 if was_killed else 0.85  # the machine may be busier or less so
     for path in out.iterdir():
         if path.suffix == ".partial":
             left_over += 1
@@ -65,7 +68,7 @@ for _ in range(kills):
             replaced += data != old
     assert {path.name for path in out.iterdir()} == set(expected)
     assert all(path.read_bytes() == content for path, content in pictures.items())
-print(f"{killed} of {kills} runs killed, {left_over} temporary files left, {replaced} files replaced")
+print(f"{killed} of {runs} runs killed, {left_over} temporary files left, {replaced} files replaced")
 """
 
 
@@ -89,7 +92,7 @@ def test_killed_at_random_moments_nothing_is_half_written_and_nothing_lost(tmp_p
     done = subprocess.run([str(part) for part in harness], capture_output=True, text=True, check=False)
     print(done.stdout)
     assert done.returncode == 0, done.stderr
-    assert not done.stdout.startswith("0 of")
+    assert done.stdout.startswith(f"{KILLS} of ")
 
 
 def test_a_run_that_was_killed_goes_on_with_skip_existing(tmp_path: Path, tiny_model: Path) -> None:
