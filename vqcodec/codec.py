@@ -223,6 +223,12 @@ class Codec:
 
     def check_pictures(self) -> None:
         """Raises ModelError for a model of label maps."""
+        channels = self.card.autoencoder.channels
+        if not self.card.autoencoder.label_map and channels not in (1, 3):
+            raise ModelError(
+                f"model {self.card.name} takes maps of {channels} classes and no pictures; use another --model, or "
+                "`Codec.tokenize`"
+            )
         if self.card.autoencoder.label_map:
             raise ModelError(
                 f"model {self.card.name} is of {self.card.autoencoder.label_map}, as conditions of priors: it does not "

@@ -16,7 +16,7 @@ from typing import IO, Any, Final
 
 from vqcodec.checkpoints.errors import ForeignCheckpointError
 from vqcodec.checkpoints.pickled_data import Name, read_pickle
-from vqcodec.checkpoints.stored_tensors import ITEM_BYTES, Storage, ViewedTensor, checked_view
+from vqcodec.checkpoints.stored_tensors import ITEM_BYTES, Storage, checked_view
 
 _OLD_MAGIC: Final = 0x1950A86A20F9469CFC6C
 _OLD_PROTOCOL: Final = 1001
@@ -125,7 +125,7 @@ def _read_old(file: IO[bytes], path: Path) -> Any:
             raise ForeignCheckpointError(f"{path}: cut off; get it again")
         start, count = file.tell(), int.from_bytes(count_bytes, "little", signed=True)
         end = start + count * ITEM_BYTES[stated[key].dtype]
-        if not 0 <= count or stated[key].count > count or end > size:
+        if not count >= 0 or stated[key].count > count or end > size:
             raise ForeignCheckpointError(f"{path}: damaged: storage {key} is too short; get it again")
         places[key] = Storage(path, start, stated[key].count, stated[key].dtype)
         file.seek(end)
