@@ -52,6 +52,7 @@ MAY_IMPORT = {
 ROOMS = {
     "vqcodec": [
         "whole_files",
+        "hub",
         "compute",
         "pictures",
         "native",
@@ -61,6 +62,7 @@ ROOMS = {
         "cards",
         "rates",
         "codec",
+        "checkpoints",
         "perceptual",
         "generation",
         "training.data",

@@ -11,6 +11,8 @@ _ABOUT_DATA = {
     "vqcodec.bitstream.errors": ("StreamError",),
     "vqcodec.pictures.source": ("ImageError",),
     "vqcodec.cards.errors": ("ModelError",),
+    "vqcodec.hub.errors": ("HubError",),
+    "vqcodec.checkpoints.errors": ("ForeignCheckpointError",),
     "vqcodec.compute.errors": ("DeviceError",),
     "vqcodec.native.library": ("CoreError",),
     "vqcodec.rates.rate": ("RateError",),

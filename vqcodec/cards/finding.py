@@ -9,31 +9,44 @@ from typing import Final
 
 from vqcodec.bitstream import UnknownModelError, WrongModelError
 from vqcodec.cards.errors import ModelError
+from vqcodec.cards.model_files import model_from_hub
 from vqcodec.cards.model_card import CARD_FILE, ModelCard, ModelFolder, load_model_folder
+from vqcodec.hub.addresses import is_hub_address
 
 DEFAULT_MODEL: Final = "photo-4"
 #: environment variable: folders of model folders, looked through after the embedded models
 MODELS_VARIABLE: Final = "VQCODEC_MODELS"
 _EMBEDDED: Final = Path(__file__).parent.parent / "pretrained"
+_DATA_VARIABLE: Final = "XDG_DATA_HOME"
+
+
+def user_models_folder() -> Path:
+    """Where imported and added models lie: vqcodec/models in XDG_DATA_HOME, which by default is ~/.local/share."""
+    data = os.environ.get(_DATA_VARIABLE, "")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "vqcodec" / "models"
 
 
 def installed_models() -> Iterator[ModelFolder]:
-    """The embedded models, then those in the folders that VQCODEC_MODELS names. Raises ModelError for a damaged one.
+    """The embedded models, those in the folders that VQCODEC_MODELS names, those that were imported or added.
+
+    Raises ModelError for a damaged one.
 
     Examples:
         >>> next(installed_models()).card.name
         'photo-4'
     """
-    folders = [_EMBEDDED, *map(Path, filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)))]
-    for folder in folders:
-        if folder != _EMBEDDED and not folder.is_dir():
+    named = [*map(Path, filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)))]
+    for folder in [_EMBEDDED, *named, user_models_folder()]:
+        if folder in named and not folder.is_dir():
             raise ModelError(f"{folder}: no such folder, but {MODELS_VARIABLE} names it")
         for card_path in sorted(folder.glob(f"*/{CARD_FILE}")):
             yield load_model_folder(card_path.parent)
 
 
 def find_model(name_or_path: str | Path) -> ModelFolder:
-    """A model by name, by the path of its folder, or by its id (8 hexadecimal digits). Raises ModelError.
+    """A model by name, by the path of its folder, by its id (8 hexadecimal digits), or by hf://OWNER/REPO[@REVISION].
+
+    Raises ModelError, and HubError for a repository.
 
     A text that is both the name of an installed model and that of a folder here means the former; ./NAME, the folder.
 
@@ -43,6 +56,8 @@ def find_model(name_or_path: str | Path) -> ModelFolder:
         True
     """
     text = str(name_or_path)
+    if is_hub_address(text):
+        return load_model_folder(model_from_hub(text))
     is_path = isinstance(name_or_path, Path) or Path(text).name != text
     if is_path and Path(text).is_dir():
         return load_model_folder(Path(text).resolve())

@@ -25,6 +25,8 @@ _REQUIRED: Final[dict[str, tuple[Any, ...]]] = {
 }
 #: classes whose pictures are in [0, 1]
 _UNIT_CLASSES: Final = ("VQGANModel", "MaskGitVQGAN")
+#: options by one of which the part of a configuration is known that describes a tokenizer
+_TELLING: Final = ("block_out_channels", "hidden_channels", "codebook_size", "z_channels")
 _DEEPEST: Final = 16
 
 
@@ -92,15 +94,16 @@ def _parsed(text: str, path: Path) -> Any:
 
 
 def _of_the_tokenizer(content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Class and options of the part that describes the tokenizer: the first with `ddconfig`, or else all of it.
+    """Class and options of the part that describes the tokenizer: the first with `ddconfig`, or else with names of options
+    that tell.
 
     A configuration of stage 2 has that of stage 1 inside. The options of `ddconfig` stand beside the others.
     """
-    for class_name, options in _parts(content, "", 0):
+    parts = list(_parts(content, "", 0))
+    for class_name, options in parts:
         if isinstance(options.get("ddconfig"), dict):
             return class_name, {**options, **options["ddconfig"]}
-    named = next((content[name] for name in _CLASS_NAMES if isinstance(content.get(name), str)), "")
-    return named, content
+    return next((part for part in parts if any(name in part[1] for name in _TELLING)), parts[0])
 
 
 def _parts(values: dict[str, Any], class_name: str, depth: int) -> Iterator[tuple[str, dict[str, Any]]]:
