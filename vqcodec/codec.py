@@ -42,6 +42,7 @@ from vqcodec.pictures.image import (
 )
 from vqcodec.rates.rate import OperatingPoint, Rate, RateError
 from vqcodec.rates.token_choice import TokenChooser
+from vqcodec.sharing import SharedOnHub
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +74,7 @@ class DecodedStream:
     levels: int
 
 
-class Codec:
+class Codec(SharedOnHub):
     """A model ready to encode and decode. Make one with `Codec.load`; calls from several threads are safe.
 
     Examples:
@@ -93,13 +94,13 @@ class Codec:
     def load(
         cls, name_or_path: str | Path = DEFAULT_MODEL, *, device: str = "auto", dtype: torch.dtype | None = None
     ) -> Codec:
-        """Load a model by name, by folder, or by its id in hexadecimal.
+        """Load a model by name, by folder, by its id in hexadecimal, or from hf://OWNER/REPO[/FOLDER][@REVISION].
 
         device: auto, cpu, cuda or mps. On the CPU the core in C computes where it was built and knows the networks: the
         same tokens and pixels on every machine, without torch (`VQCODEC_CORE`, see `vqcodec.native.library`). Otherwise
         torch does. dtype: of torch's convolutions, and so asks for torch; by default bfloat16 where the device
-        multiplies it in hardware, else float32. Quantisation is always float32. Raises ModelError, DeviceError or
-        CoreError.
+        multiplies it in hardware, else float32. Quantisation is always float32. Raises ModelError, HubError, DeviceError
+        or CoreError.
         """
         model = find_model(name_or_path)
         engine = load_core_engine(model, device) if dtype is None else None

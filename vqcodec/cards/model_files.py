@@ -26,5 +26,7 @@ def model_from_hub(address: str) -> Path:
     parsed = parse_hub_address(address)
     folder = download_files(parsed, MODEL_FILES)
     if not (folder / CARD_FILE).is_file():
-        raise HubError(f"{address}: holds no {CARD_FILE} of vqcodec; `vqcodec models import` takes other projects' models")
+        raise HubError(
+            f"{address}: holds no {CARD_FILE} of vqcodec; `vqcodec models import` takes other projects' models"
+        )
     return folder

@@ -125,8 +125,8 @@ _CONV_IN: Final = "encoder.conv_in.weight"
 def recognise(names: Collection[str], file: Path) -> Recognised:
     """The family of a state dict with these names. Raises ForeignCheckpointError that lists what was looked for."""
     found = {name.removesuffix(_CONV_IN) for name in names if name.endswith(_CONV_IN)}
-    prefixes = [prefix for prefix in _PREFIXES if prefix in found]
-    prefixes += sorted(found - {*_PREFIXES, *_NO_TOKENIZERS})
+    prefixes: list[str] = [prefix for prefix in _PREFIXES if prefix in found]
+    prefixes += sorted(found.difference(_PREFIXES, _NO_TOKENIZERS))
     for prefix in prefixes:
         for family in FAMILIES:
             if all(prefix + mark in names for mark in family.marks):

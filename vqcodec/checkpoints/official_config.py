@@ -94,8 +94,9 @@ def _parsed(text: str, path: Path) -> Any:
 
 
 def _of_the_tokenizer(content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Class and options of the part that describes the tokenizer: the first with `ddconfig`, or else with names of options
-    that tell.
+    """Class and options of the part that describes the tokenizer.
+
+    That is the first with `ddconfig`, or else with options that tell.
 
     A configuration of stage 2 has that of stage 1 inside. The options of `ddconfig` stand beside the others.
     """

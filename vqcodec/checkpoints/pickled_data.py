@@ -45,7 +45,28 @@ Persistent = Callable[[Any], Any]
 
 #: modules all of whose names are harmless: trainers, their configurations and the classes of the projects themselves
 _INERT_PACKAGES: Final = frozenset(
-    ["pytorch_lightning", "lightning", "lightning_fabric", "lightning_utilities", "omegaconf", "torchmetrics", "accelerate", "deepspeed", "transformers", "diffusers", "easydict", "yacs", "taming", "ldm", "main", "muse", "rqvae", "tokenizer", "src", "__main__"]
+    [
+        "pytorch_lightning",
+        "lightning",
+        "lightning_fabric",
+        "lightning_utilities",
+        "omegaconf",
+        "torchmetrics",
+        "accelerate",
+        "deepspeed",
+        "transformers",
+        "diffusers",
+        "easydict",
+        "yacs",
+        "taming",
+        "ldm",
+        "main",
+        "muse",
+        "rqvae",
+        "tokenizer",
+        "src",
+        "__main__",
+    ]
 )
 #: other names that are harmless, by module
 _INERT_NAMES: Final = {
@@ -73,7 +94,28 @@ _INERT_NAMES: Final = {
 _INERT_BEGINNINGS: Final = ("torch.optim.", "torch.nn.", "torch.utils.data.")
 #: opcodes whose argument is the value
 _VALUES: Final = frozenset(
-    ["INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"]
+    [
+        "INT",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG",
+        "LONG1",
+        "LONG4",
+        "FLOAT",
+        "BINFLOAT",
+        "STRING",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+        "UNICODE",
+        "BINUNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE8",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+        "BINBYTES8",
+        "BYTEARRAY8",
+    ]
 )
 _CONSTANTS: Final = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _EMPTY: Final[dict[str, Callable[[], Any]]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set}

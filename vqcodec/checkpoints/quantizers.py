@@ -73,9 +73,7 @@ def residual(tensors: Tensors) -> Levels:
     """RQ-VAE: levels in the space of the codes, whose tables have one row more, for padding."""
     count = sum(name.startswith("quantizer.codebooks.") and name.endswith(".weight") for name in tensors)
     tables = [tensors[f"quantizer.codebooks.{level}.weight"][:-1] for level in range(count)]
-    config = QuantizerConfig(
-        tuple(map(len, tables)), tables[0].shape[1], codebook="gradient", lookup="euclidean"
-    )
+    config = QuantizerConfig(tuple(map(len, tables)), tables[0].shape[1], codebook="gradient", lookup="euclidean")
     state: dict[str, Tensor] = {}
     for level, table in enumerate(tables):
         state |= _level(level, table)

@@ -81,9 +81,7 @@ def _read_safetensors(path: Path) -> dict[str, ViewedTensor]:
                 raise ForeignCheckpointError(f"{path}: cut off; get it again")
             header = json.loads(file.read(length))
         return {
-            name: _safetensor(path, entry, 8 + length, size)
-            for name, entry in header.items()
-            if name != "__metadata__"
+            name: _safetensor(path, entry, 8 + length, size) for name, entry in header.items() if name != "__metadata__"
         }
     except ForeignCheckpointError:
         raise

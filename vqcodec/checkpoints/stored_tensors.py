@@ -83,6 +83,19 @@ class ViewedTensor:
         return flat.as_strided(self.shape, self.strides).to(wanted, copy=True).contiguous()
 
 
+@dataclass(frozen=True)
+class Zeros:
+    """In the place of a tensor whose values do not count."""
+
+    shape: tuple[int, ...]
+
+    def read(self) -> Tensor:
+        """float32, on the CPU."""
+        import torch
+
+        return torch.zeros(self.shape)
+
+
 def checked_view(storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> ViewedTensor:
     """A view that lies in its storage. Raises ForeignCheckpointError for one that does not, or repeats elements."""
     numbers = (offset, *shape, *strides)

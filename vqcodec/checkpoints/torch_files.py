@@ -77,7 +77,9 @@ def _read_zip(file: IO[bytes], path: Path) -> Any:
                 raise ForeignCheckpointError(f"{path}: a zip archive, but not of torch.save: {len(pickles)} data.pkl")
             folder = pickles[0].removesuffix("data.pkl")
             if any(members[name].compress_type != zipfile.ZIP_STORED for name in members if name.startswith(folder)):
-                raise ForeignCheckpointError(f"{path}: refused: its tensors are compressed, which torch.save never does")
+                raise ForeignCheckpointError(
+                    f"{path}: refused: its tensors are compressed, which torch.save never does"
+                )
             if f"{folder}byteorder" in members and archive.read(f"{folder}byteorder") != b"little":
                 raise ForeignCheckpointError(f"{path}: written on a big-endian machine, which is not supported")
             content = read_pickle(archive.read(pickles[0]), _reduce, _stated_storage, str(path))

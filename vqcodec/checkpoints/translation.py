@@ -12,7 +12,7 @@ from vqcodec.checkpoints.errors import ForeignCheckpointError
 from vqcodec.checkpoints.families import IBQ, Family, Recognised
 from vqcodec.checkpoints.official_config import OfficialConfig
 from vqcodec.checkpoints.quantizers import QUANTIZERS, Levels
-from vqcodec.checkpoints.stored_tensors import StoredTensor, TensorsByName
+from vqcodec.checkpoints.stored_tensors import StoredTensor, TensorsByName, Zeros
 from vqcodec.models.config import AutoencoderConfig, NetworksConfig
 from vqcodec.models.maskgit_config import MaskgitConfig
 from vqcodec.models.taming_config import TamingConfig
@@ -88,7 +88,7 @@ def translate(
     renamed = _Renamed({family.rename(name, stages): tensor for name, tensor in needed.items()})
     chosen_range = pixel_range or official.pixel_range or _range(family, renamed)
     if official.class_name.endswith(_MUSE):
-        left_out = [*left_out, *_drop_single_attention(renamed)]
+        left_out = [*left_out, *_silence_single_attention(renamed)]
     try:
         levels = QUANTIZERS[_quantizer(family, official)](renamed)
         networks = _networks(family, renamed, official, chosen_range, levels)
@@ -153,15 +153,13 @@ def _quantizer(family: Family, official: OfficialConfig) -> str:
     return "bare" if family.networks == "maskgit" else family.quantizer
 
 
-def _drop_single_attention(renamed: _Renamed) -> list[str]:
-    """Take away the attention of stages that have one only, in place; returns beginnings of names."""
+def _silence_single_attention(renamed: _Renamed) -> tuple[str, ...]:
+    """Let the attention of stages that have one only add nothing, in place; returns beginnings of names."""
     beginnings = {match[0] for name in renamed.stored if (match := _ATTENTION.match(name))}
-    single = tuple(
-        begin for begin in sorted(beginnings) if not any(name.startswith(f"{begin}1.") for name in renamed.stored)
-    )
-    if single:
-        renamed.stored = {name: tensor for name, tensor in renamed.stored.items() if not name.startswith(single)}
-    return [begin.rstrip(".") for begin in single]
+    single = tuple(begin for begin in sorted(beginnings) if f"{begin}1.q.weight" not in renamed.stored)
+    for name in (f"{begin}0.proj_out.{part}" for begin in single for part in ("weight", "bias")):
+        renamed.stored[name] = Zeros(renamed.stored[name].shape)
+    return tuple(f"{begin}0.proj_out" for begin in single)
 
 
 _ATTENTION: Final = re.compile(r"(?:encoder\.down|decoder\.up)\.\d+\.attn\.")
@@ -190,7 +188,9 @@ def _state(renamed: _Renamed, levels: Levels, config: AutoencoderConfig) -> dict
     """By the names of our networks. Linear maps become 1x1 convolutions."""
     import torch
 
-    state = {name: _as_convolution(name, renamed[name]) for name in renamed if name.startswith(("encoder.", "decoder."))}
+    state = {
+        name: _as_convolution(name, renamed[name]) for name in renamed if name.startswith(("encoder.", "decoder."))
+    }
     if levels.inner:
         for name in (name for name in renamed if name.startswith(("quant_conv.", "post_quant_conv."))):
             state[("encoder." if name.startswith("quant_") else "decoder.") + name] = renamed[name]

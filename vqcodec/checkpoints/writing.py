@@ -43,7 +43,9 @@ def writing_model(folder: Path, name: str, translated: Translated, origin: dict[
     load_model_folder.cache_clear()
 
 
-def origin_of(translated: Translated, located: LocatedCheckpoint, official: OfficialConfig, licence: str) -> dict[str, Any]:
+def origin_of(
+    translated: Translated, located: LocatedCheckpoint, official: OfficialConfig, licence: str
+) -> dict[str, Any]:
     """What the card says of where a model comes from and what was done to it."""
     networks = translated.config.networks
     is_unit = isinstance(networks, MaskgitConfig) or (
