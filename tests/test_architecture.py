@@ -64,6 +64,7 @@ ROOMS = {
         "sharing",
         "codec",
         "pillow",
+        "onnx_export",
         "checkpoints",
         "perceptual",
         "generation",

@@ -13,6 +13,7 @@ _ABOUT_DATA = {
     "vqcodec.cards.errors": ("ModelError",),
     "vqcodec.hub.errors": ("HubError",),
     "vqcodec.checkpoints.errors": ("ForeignCheckpointError",),
+    "vqcodec.onnx_export.export": ("OnnxError",),
     "vqcodec.compute.errors": ("DeviceError",),
     "vqcodec.native.library": ("CoreError",),
     "vqcodec.rates.rate": ("RateError",),

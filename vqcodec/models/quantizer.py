@@ -84,7 +84,7 @@ class VectorQuantizer(Level):
         projected: Tensor = self.project_in(latent)
         if self.config.lookup == "lifted":
             standardised = (projected - self.mean) * self.variance.rsqrt()
-            projected = torch.cat([standardised, standardised.new_full((len(latent), 1), self.lift)], dim=1)
+            projected = F.pad(standardised, (0, 1), value=self.lift)
         return F.normalize(projected, dim=1) if self.codebook.unit else projected
 
     @torch.no_grad()
