@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from vqcodec.cards.finding import find_model
 from vqcodec.cli.common import options
 from vqcodec.cli.models.listing import as_text, describe_model
 
@@ -28,6 +29,13 @@ from vqcodec.cli.models.listing import as_text, describe_model
     help="What its networks take: pixels in [-1, 1] or in [0, 1].  [default: as the configuration says]",
 )
 @click.option("--licence", default="", help="Of the weights, where the source does not state it.")
+@click.option(
+    "--for",
+    "model",
+    metavar="MODEL",
+    shell_complete=options.complete_models,
+    help="The checkpoint is a prior: the model whose tokens it predicts. Needs --out.",
+)
 @click.option("--out", type=options.FOLDER, help="Folder of the model.  [default: one where --model NAME finds it]")
 @options.force
 @options.debug
@@ -40,6 +48,7 @@ def import_(
     ema: bool | None,
     pixel_range: str | None,
     licence: str,
+    model: str | None,
     out: Path | None,
     force: bool,
     debug: bool,
@@ -49,8 +58,23 @@ def import_(
     SOURCE is a file (.safetensors, .ckpt, .pt, .pth, .bin), a folder, or hf://OWNER/REPO[/FOLDER][@REVISION]. Files are
     read as data: nothing in them is run. docs/models.md lists the families.
     """
-    from vqcodec.checkpoints.importing import import_checkpoint
+    from vqcodec.checkpoints.importing import import_checkpoint, import_prior
 
+    if model:
+        if not out:
+            raise click.UsageError("a prior needs --out, the folder that `vqcodec generate --prior` is given")
+        places = {"config": config, "revision": revision, "file": file}
+        written = import_prior(
+            source,
+            name,
+            find_model(model),
+            folder=out,
+            licence=licence,
+            overwrite=force,
+            **places,  # type: ignore[arg-type]
+        )
+        click.echo(f"{written}: prior {name} for model {model}")
+        return
     done = import_checkpoint(
         source,
         name,
@@ -66,3 +90,5 @@ def import_(
     for warning in done.warnings:
         click.echo(f"warning: {warning}", err=True)
     click.echo(as_text(describe_model(done.model)))
+    if done.prior:
+        click.echo(f"  {'prior':<12}{done.prior}")

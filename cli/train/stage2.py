@@ -145,7 +145,7 @@ def _trainer(run: RunOptions, options: Stage2Options, settings: SettingOptions) 
     if run.resume:
         trainer.resume()
     elif init:
-        trainer.start_from(init.load())
+        trainer.start_from(init.load_own())
     return trainer
 
 

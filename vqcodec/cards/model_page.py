@@ -30,7 +30,14 @@ def model_page(card: ModelCard, examples: Sequence[Example], *, sheet: str = "")
         "license": licence if _LICENCE_ID.fullmatch(licence) else "other",
         "tags": ["vqcodec", "image-compression", "vqgan", "image-tokenizer"],
     }
-    lines = ["---", *(f"{key}: {json.dumps(value)}" for key, value in metadata.items()), "---", "", f"# {card.name}", ""]
+    lines = [
+        "---",
+        *(f"{key}: {json.dumps(value)}" for key, value in metadata.items()),
+        "---",
+        "",
+        f"# {card.name}",
+        "",
+    ]
     lines += ["A model of vqcodec, a neural image codec: pictures become small `.vq` streams of tokens, and back.", ""]
     lines += ["```python", "from vqcodec import Codec", "", 'codec = Codec.load("hf://OWNER/REPO")  # this repository']
     lines += ['stream = codec.encode("photo.jpg")', "codec.decode(stream)", "```", ""]

@@ -8,11 +8,13 @@ from typing import Any
 
 from vqcodec.cards.finding import user_models_folder
 from vqcodec.cards.model_card import CARD_FILE, ModelFolder, load_model_folder
+from vqcodec.cards.prior_card import PRIOR_FOLDER
 from vqcodec.checkpoints.checking import check_model
 from vqcodec.checkpoints.errors import ForeignCheckpointError
 from vqcodec.checkpoints.families import recognise
 from vqcodec.checkpoints.official_config import OfficialConfig, read_official_config
 from vqcodec.checkpoints.reading import CheckpointTensors, read_checkpoint
+from vqcodec.checkpoints.sequence_priors import holds_prior, translate_prior, write_prior
 from vqcodec.checkpoints.sources import locate
 from vqcodec.checkpoints.stored_tensors import TensorsByName
 from vqcodec.checkpoints.translation import translate
@@ -21,10 +23,14 @@ from vqcodec.checkpoints.writing import NOT_STATED, origin_of, writing_model
 
 @dataclass(frozen=True)
 class Imported:
-    """model: what was written. warnings: in words."""
+    """model: what was written, or whose tokens the prior that was written predicts. warnings: in words.
+
+    prior: the folder of a prior that was in the file, too, or alone; None for none.
+    """
 
     model: ModelFolder
     warnings: tuple[str, ...]
+    prior: Path | None = None
 
 
 def import_checkpoint(
@@ -68,7 +74,45 @@ def import_checkpoint(
     origin["averaged_weights"] = origin["averaged_weights"] or is_averaged
     with writing_model(target, name, translated, origin) as draft:
         check_model(draft, located.file)
-    return Imported(load_model_folder(target.resolve()), tuple(_warnings(origin, official, pixel_range)))
+    model, warnings = load_model_folder(target.resolve()), _warnings(origin, official, pixel_range)
+    prior = None
+    if holds_prior(tensors):
+        try:
+            made = translate_prior(tensors, official.content, model, located.file)
+        except ForeignCheckpointError as error:
+            warnings.append(f"without its prior: {error}")
+        else:
+            prior = model.path / PRIOR_FOLDER
+            write_prior(prior, name, made, model, origin["licence_of_weights"])
+    return Imported(model, tuple(warnings), prior)
+
+
+def import_prior(
+    source: str,
+    name: str,
+    model: ModelFolder,
+    *,
+    folder: Path,
+    config: Path | None = None,
+    revision: str = "",
+    file: str = "",
+    licence: str = "",
+    overwrite: bool = False,
+) -> Path:
+    """Write the prior in a checkpoint, for the tokens of a model, into `folder`. Arguments as of `import_checkpoint`.
+
+    Raises ForeignCheckpointError, HubError.
+    """
+    if folder.exists() and not overwrite:
+        raise ForeignCheckpointError(f"{folder}: exists already; give another --out, or -f")
+    located = locate(source, revision=revision, file=file, config=config)
+    official = read_official_config(located.config) if located.config else OfficialConfig()
+    tensors, _ = _choose(read_checkpoint(located.file), None, located.file)
+    if not holds_prior(tensors):
+        raise ForeignCheckpointError(f"{located.file}: holds no prior of taming-transformers or LlamaGen")
+    made = translate_prior(tensors, official.content, model, located.file)
+    write_prior(folder, name, made, model, licence or located.licence or NOT_STATED)
+    return folder
 
 
 def _choose(found: CheckpointTensors, averaged: bool | None, file: Path) -> tuple[TensorsByName, bool]:

@@ -35,7 +35,8 @@ class OfficialConfig:
     """class_name: of the official class, "" where it is not stated. values: the options that count here, as stated.
 
     pixel_range: "signed", "unit", or "" where it is not known. tanh: at the Decoder's end. l2_norm: codes and latents
-    are scaled to length 1. resolution: side of a training picture, 0 where it is not stated.
+    are scaled to length 1. resolution: side of a training picture, 0 where it is not stated. content: all of the
+    file.
     """
 
     class_name: str = ""
@@ -44,6 +45,7 @@ class OfficialConfig:
     tanh: bool = False
     l2_norm: bool = True
     resolution: int = 0
+    content: Mapping[str, Any] | None = None
 
 
 def read_official_config(path: Path) -> OfficialConfig:
@@ -74,6 +76,7 @@ def official_config(content: Any, path: Path) -> OfficialConfig:
         tanh=bool(options.get("tanh_out", False)),
         l2_norm=bool(options.get("codebook_l2_norm", True)),
         resolution=resolution if isinstance(resolution, int) else 0,
+        content=content,
     )
 
 

@@ -60,7 +60,11 @@ def export_onnx(codec: Codec, folder: Path) -> Differences:
     grid, sides = {0: "batch", 2: "rows", 3: "cols"}, {0: "batch", 1: "height", 2: "width"}
     with replacing_several(folder, [TOKENIZE_FILE, DETOKENIZE_FILE]) as draft:
         _write(
-            TokenizeGraph(network), {"pixels": pixels}, "tokens", {"pixels": sides, "tokens": grid}, draft / TOKENIZE_FILE
+            TokenizeGraph(network),
+            {"pixels": pixels},
+            "tokens",
+            {"pixels": sides, "tokens": grid},
+            draft / TOKENIZE_FILE,
         )
         _write(
             DetokenizeGraph(network),
@@ -165,4 +169,3 @@ def _installed(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise OnnxError(f"{name} is not installed; pip install 'vqcodec[onnx]'") from error
-

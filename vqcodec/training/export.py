@@ -156,7 +156,7 @@ def export_entropy_prior(folder: Path, prior: PriorFolder, pictures: Pictures, *
         pictures, codec, levels=prior.card.prior.levels, batch_size=crops, crop=config.crop, seed=config.seed
     )
     try:
-        arrays = integer_arrays(prior.load(), source(0).levels)
+        arrays = integer_arrays(prior.load_own(), source(0).levels)
         IntegerPrior(prior.card.prior, arrays)  # says whether its sums are exact
         raw = save_arrays(arrays)
     except ValueError as error:
