@@ -65,7 +65,7 @@ def decode(
     tasks = plan(paths, output_folder, suffix=_suffix(format_), inputs=frozenset({".vq"}))
     kinds = {task: picture_type(task.target, format_) for task in tasks}
     named_model = find_model(model) if model else None
-    codecs = Codecs(batch.device)
+    codecs = Codecs(batch.device, tile=batch.tile)
 
     from vqcodec.bitstream import read_header
     from vqcodec.pictures.image import load_image, save_image

@@ -161,7 +161,7 @@ def encode(
     from vqcodec.bitstream import read_header
     from vqcodec.pictures.image import load_image
 
-    codecs = Codecs(batch.device)
+    codecs = Codecs(batch.device, tile=batch.tile)
     refiner = None
     if coding.refine_steps is not None and coding.perceptual_weights is not None:
         refiner = _refiner(coding.refine_steps, coding.perceptual_weights, quiet=batch.jobs > 1)

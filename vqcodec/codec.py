@@ -92,19 +92,25 @@ class Codec(SharedOnHub):
 
     @classmethod
     def load(
-        cls, name_or_path: str | Path = DEFAULT_MODEL, *, device: str = "auto", dtype: torch.dtype | None = None
+        cls,
+        name_or_path: str | Path = DEFAULT_MODEL,
+        *,
+        device: str = "auto",
+        dtype: torch.dtype | None = None,
+        tile: bool = False,
     ) -> Codec:
         """Load a model by name, by folder, by its id in hexadecimal, or from hf://OWNER/REPO[/FOLDER][@REVISION].
 
         device: auto, cpu, cuda or mps. On the CPU the core in C computes where it was built and knows the networks: the
         same tokens and pixels on every machine, without torch (`VQCODEC_CORE`, see `vqcodec.native.library`). Otherwise
         torch does. dtype: of torch's convolutions, and so asks for torch; by default bfloat16 where the device
-        multiplies it in hardware, else float32. Quantisation is always float32. Raises ModelError, HubError, DeviceError
-        or CoreError.
+        multiplies it in hardware, else float32. Quantisation is always float32. tile: cut large pictures for networks
+        that look at the whole of them, too (`vqcodec.models.tiled`). Raises ModelError, HubError, DeviceError or
+        CoreError.
         """
         model = find_model(name_or_path)
         engine = load_core_engine(model, device) if dtype is None else None
-        return cls(model, engine or load_torch_engine(model, device, dtype))
+        return cls(model, engine or load_torch_engine(model, device, dtype, tile=tile))
 
     @classmethod
     def of_network(cls, model: ModelFolder, network: Autoencoder, device: torch.device, dtype: torch.dtype) -> Codec:

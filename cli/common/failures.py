@@ -14,6 +14,7 @@ _ABOUT_DATA = {
     "vqcodec.hub.errors": ("HubError",),
     "vqcodec.checkpoints.errors": ("ForeignCheckpointError",),
     "vqcodec.onnx_export.export": ("OnnxError",),
+    "vqcodec.models.tiled": ("WholePictureError",),
     "vqcodec.compute.errors": ("DeviceError",),
     "vqcodec.native.library": ("CoreError",),
     "vqcodec.rates.rate": ("RateError",),

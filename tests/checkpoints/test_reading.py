@@ -157,8 +157,7 @@ def test_a_file_that_is_cut_off_is_an_error_of_one_line(kind: str, share: float,
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ForeignCheckpointError, match=r"a\.ckpt: ") as caught:
-        for tensor in read_checkpoint(path).tensors.values():
-            tensor.read()
+        [tensor.read() for tensor in read_checkpoint(path).tensors.values()]
     assert "\n" not in str(caught.value)
 
 

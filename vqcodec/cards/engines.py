@@ -36,9 +36,9 @@ def load_core_engine(model: ModelFolder, device: str) -> CoreEngine | None:
         ) from error
 
 
-def load_torch_engine(model: ModelFolder, device: str, dtype: torch.dtype | None) -> TorchEngine:
+def load_torch_engine(model: ModelFolder, device: str, dtype: torch.dtype | None, *, tile: bool = False) -> TorchEngine:
     """The networks of a model on torch; dtype of the convolutions, None for the fastest, or the one that its card asks
-    for. Raises ModelError or DeviceError."""
+    for. tile: as in `vqcodec.models.tiled.TiledAutoencoder`. Raises ModelError or DeviceError."""
     import torch
 
     from vqcodec.compute.devices import choose_device, fast_dtype
@@ -46,7 +46,7 @@ def load_torch_engine(model: ModelFolder, device: str, dtype: torch.dtype | None
 
     chosen = choose_device(device)
     asked = dtype or (torch.float32 if model.card.precision == "float32" else None)
-    return TorchEngine(load_network(model), chosen, asked or fast_dtype(chosen))
+    return TorchEngine(load_network(model), chosen, asked or fast_dtype(chosen), tile=tile)
 
 
 def load_network(model: ModelFolder) -> Autoencoder:

@@ -9,8 +9,8 @@ from typing import Final
 
 from vqcodec.bitstream import UnknownModelError, WrongModelError
 from vqcodec.cards.errors import ModelError
-from vqcodec.cards.model_files import model_from_hub
 from vqcodec.cards.model_card import CARD_FILE, ModelCard, ModelFolder, load_model_folder
+from vqcodec.cards.model_files import model_from_hub
 from vqcodec.hub.addresses import is_hub_address
 
 DEFAULT_MODEL: Final = "photo-4"

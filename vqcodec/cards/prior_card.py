@@ -54,6 +54,13 @@ class PriorCard:
         """The kind of what it is told, see `vqcodec.generation.conditions`; "" for nothing."""
         return self.prior.condition.kind if self.prior.condition else ""
 
+    @property
+    def own_prior(self) -> PriorConfig:
+        """Of a prior that was trained here. Raises ModelError for an imported one."""
+        if isinstance(self.prior, SequenceConfig):
+            raise ModelError(f"prior {self.name} was imported: it generates, and does nothing else; train one")
+        return self.prior
+
     def save(self, folder: Path) -> None:
         """Write folder/prior.json."""
         values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
@@ -94,9 +101,9 @@ class PriorFolder:
         """The same, of a prior that was trained here. Raises ModelError for an imported one, too."""
         from vqcodec.prior.transformer import Prior
 
+        assert self.card.own_prior
         network = self.load()
-        if not isinstance(network, Prior):
-            raise ModelError(f"prior {self.card.name} was imported: it generates, and does nothing else; train one")
+        assert isinstance(network, Prior)
         return network
 
 

@@ -1,8 +1,8 @@
 """Pickles read as data. Nothing that a pickle names is imported, called or made.
 
-The opcodes are those of `pickletools`, which takes them apart; a stack machine puts together dicts, lists, tuples, texts
-and numbers. A global becomes a `Name`. What a call of one gives is decided by `reduce`, which the reader of the file
-format brings along; all that it does not know and that is on no list of harmless names is refused by name.
+The opcodes are those of `pickletools`, which takes them apart; a stack machine puts together dicts, lists, tuples,
+texts and numbers. A global becomes a `Name`. What a call of one gives is decided by `reduce`, which the reader of the
+file format brings along; all that it does not know and that is on no list of harmless names is refused by name.
 
 Lists, because a checkpoint of a trainer holds objects of the trainer beside its tensors (callbacks, configurations, an
 argparse.Namespace): these become `Inert`, which hold what they were given and do nothing.
@@ -248,7 +248,7 @@ class _Machine:
         """Raises ForeignCheckpointError for a name that is neither known to the reader nor harmless."""
         if self._reduce(name, ()) is NotImplemented and not _is_inert(name):
             raise ForeignCheckpointError(
-                f"{self._file}: refused: it asks for {name}, which no checkpoint of weights needs; get it from elsewhere"
+                f"{self._file}: refused: it asks for {name}, which no weights need; get the file from elsewhere"
             )
         return name
 

@@ -82,7 +82,27 @@ def residual(tensors: Tensors) -> Levels:
 
 def bare(tensors: Tensors) -> Levels:
     """MaskGIT: the nearest of the codes, with nothing between them and the latents."""
-    codes = tensors["quantize.embedding.weight"]
+    return _bare(tensors["quantize.embedding.weight"])
+
+
+def simvq(tensors: Tensors) -> Levels:
+    """SimVQ: the same with the codes that a linear map makes of a fixed table; stored as what it gives."""
+    codes = tensors["quantize.embedding.weight"] @ tensors["quantize.embedding_proj.weight"].T
+    made = _bare(codes + tensors["quantize.embedding_proj.bias"])
+    return Levels(made.config, made.state, folded=("quantize.embedding_proj into the codes",))
+
+
+def signs(tensors: Tensors) -> Levels:
+    """Open-MAGVIT2: bit i of the token is the sign of channel i. That is the nearest of all codes of -1 and 1."""
+    import torch
+
+    channels = len(tensors["encoder.conv_out.bias"])
+    tokens = torch.arange(2**channels)
+    codes = (tokens[:, None] >> torch.arange(channels) & 1) * 2.0 - 1.0
+    return _bare(codes)
+
+
+def _bare(codes: Tensor) -> Levels:
     config = QuantizerConfig((len(codes),), codes.shape[1], codebook="gradient", lookup="euclidean")
     return Levels(config, _level(0, codes))
 
@@ -119,4 +139,6 @@ QUANTIZERS: Final[dict[str, Callable[[Tensors], Levels]]] = {
     "gumbel": gumbel,
     "residual": residual,
     "bare": bare,
+    "simvq": simvq,
+    "signs": signs,
 }

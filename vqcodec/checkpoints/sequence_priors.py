@@ -43,7 +43,7 @@ def translate_prior(
 ) -> TranslatedPrior:
     """The prior in a file, for the tokens of a model. official: the whole configuration beside the file.
 
-    Raises ForeignCheckpointError for a model of other tokens, for conditions other than classes, and for other networks.
+    Raises ForeignCheckpointError for a model of other tokens, other conditions than classes, and other networks.
     """
     shape = model.card.autoencoder
     if shape.levels != 1:

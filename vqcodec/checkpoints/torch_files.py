@@ -150,7 +150,7 @@ def _reduce(name: Name, arguments: tuple[Any, ...]) -> Any:
 
 
 def _dict(*pairs: Any) -> dict[Any, Any]:
-    return {key: value for key, value in (pairs[0] if pairs else ())}
+    return dict(pairs[0] if pairs else ())
 
 
 def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _StatedTensor:

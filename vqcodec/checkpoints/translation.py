@@ -14,6 +14,7 @@ from vqcodec.checkpoints.official_config import OfficialConfig
 from vqcodec.checkpoints.quantizers import QUANTIZERS, Levels
 from vqcodec.checkpoints.stored_tensors import StoredTensor, TensorsByName, Zeros
 from vqcodec.models.config import AutoencoderConfig, NetworksConfig
+from vqcodec.models.magvit_config import MagvitConfig
 from vqcodec.models.maskgit_config import MaskgitConfig
 from vqcodec.models.taming_config import TamingConfig
 
@@ -172,6 +173,9 @@ def _networks(
     made = TamingConfig.from_shapes(shapes, resolution=official.resolution or 256)
     if family.networks == "maskgit":
         return MaskgitConfig(made.channels, made.channel_multipliers, made.residual_blocks, made.latent_channels)
+    if family.networks == "magvit":
+        shape = made.channels, made.channel_multipliers, made.residual_blocks, made.latent_channels
+        return MagvitConfig(*shape, adaptive="decoder.adaptive.0.gamma.weight" in shapes)
     kernel = shapes["quant_conv.weight"][-1] if levels.inner else 0
     return replace(
         made,

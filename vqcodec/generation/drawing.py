@@ -145,7 +145,7 @@ class _Level:
     fill: (B, N) bool; uniforms: (B, N) float64 in [0, 1); both on the CPU. All in raster order.
     """
 
-    passes: list[LevelPass] | list[SequencePass]
+    passes: Sequence[LevelPass | SequencePass]
     known: Tensor
     fill: Tensor
     uniforms: Tensor

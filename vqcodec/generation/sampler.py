@@ -264,11 +264,8 @@ class Sampler:
         if isinstance(config, SequenceConfig):
             if refusal := config.refusal(*shapes[0]):
                 raise ModelError(f"prior {self.card.name}: {refusal}; give another --size")
-            if (
-                config.kind == "taming"
-                and config.classes
-                and (series.labels is None or (series.config or SamplingConfig()).guidance)
-            ):
+            is_guided = series.config is not None and series.config.guidance > 0
+            if config.kind == "taming" and config.classes and (series.labels is None or is_guided):
                 raise ModelError(
                     f"prior {self.card.name} needs a class, and knows no picture without one: give --class"
                 )

@@ -75,7 +75,7 @@ class Codebook(nn.Module):
         return assign_codes(vectors, self.codes().detach(), in_use=in_use)
 
     def largest_products(self, vectors: Tensor) -> Tensor:
-        """Index (N,) of the code with the largest inner product with each of `vectors` (N, D), the first of equal ones."""
+        """Index (N,) of the code with the largest inner product with each of `vectors` (N, D), the first of equals."""
         codes = self.codes().detach().t()
         return torch.cat([(part @ codes).argmax(dim=1) for part in vectors.split(_PRODUCT_ROWS)])
 

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
+from vqcodec.models.magvit_config import MagvitConfig
 from vqcodec.models.maskgit_config import MaskgitConfig
 from vqcodec.models.taming_config import LATER_FIELDS, TamingConfig
 from vqcodec.pictures.label_maps import LABEL_MAPS
@@ -32,9 +33,9 @@ def _as_tuple(value: Any) -> Any:
 class QuantizerConfig:
     """Levels of codes, coarse to fine.
 
-    codebook_sizes: K of each level, 2..262144. code_dimension: D. codebook: how codes learn, by moving "average", by the
-    "gradient" of the codebook loss, as "sim" (SimVQ), or chosen by logits, "gumbel". lookup: the space of the codes,
-    see `vqcodec.models.quantizer.VectorQuantizer`. gradient: what the Encoder gets. level_strides: of each level's
+    codebook_sizes: K of each level, 2..262144. code_dimension: D. codebook: how codes learn, by moving "average", by
+    the "gradient" of the codebook loss, as "sim" (SimVQ), or chosen by logits, "gumbel". lookup: the space of the
+    codes, see `vqcodec.models.quantizer.VectorQuantizer`. gradient: what the Encoder gets. level_strides: of each level's
     token grid, in positions of the latent, () for 1 at all levels.
     """
 
@@ -129,7 +130,7 @@ class HierarchicalConfig:
         return 2 * self.patch
 
 
-NetworksConfig: TypeAlias = CompactConfig | TamingConfig | MaskgitConfig | HierarchicalConfig
+NetworksConfig: TypeAlias = CompactConfig | TamingConfig | MaskgitConfig | MagvitConfig | HierarchicalConfig
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,7 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 _NETWORKS: Final[dict[str, type[NetworksConfig]]] = {
     "compact": CompactConfig,
     "hierarchical": HierarchicalConfig,
+    "magvit": MagvitConfig,
     "maskgit": MaskgitConfig,
     "taming": TamingConfig,
 }

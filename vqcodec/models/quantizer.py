@@ -51,8 +51,8 @@ class VectorQuantizer(Level):
     mean and divide by a standard deviation (both fixed when training starts), append a constant, scale to length 1.
     The constant keeps what scaling alone would lose, the distance from the mean: a dark and a bright flat area differ
     in just that. (With moving averages in their place the latents grew without bound.) "cosine" scales D dimensions to
-    length 1, "euclidean" takes them as they are. "product" does so, too, and takes the code with the largest inner product
-    in the place of the nearest one (IBQ: Shi et al., 2024, §3.2).
+    length 1, "euclidean" takes them as they are. "product" does so, too, and takes the code with the largest inner
+    product in the place of the nearest one (IBQ: Shi et al., 2024, §3.2).
     """
 
     mean: Tensor

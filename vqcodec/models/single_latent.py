@@ -16,18 +16,20 @@ from torch import Tensor, nn
 from vqcodec.models import compact
 from vqcodec.models.autoencoder import Analysis, Autoencoder, AutoencoderOutput
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
+from vqcodec.models.magvit import MagvitDecoder, MagvitEncoder
+from vqcodec.models.magvit_config import MagvitConfig
 from vqcodec.models.maskgit import MaskgitDecoder, MaskgitEncoder
 from vqcodec.models.maskgit_config import MaskgitConfig
 from vqcodec.models.quantizer import Choice, ResidualQuantizer, nearest
 from vqcodec.models.taming import TamingDecoder, TamingEncoder, taming_config, taming_state
 from vqcodec.models.taming_config import TamingConfig
 
-EncoderNetwork: TypeAlias = compact.Encoder | TamingEncoder | MaskgitEncoder
-DecoderNetwork: TypeAlias = compact.Decoder | TamingDecoder | MaskgitDecoder
+EncoderNetwork: TypeAlias = compact.Encoder | TamingEncoder | MaskgitEncoder | MagvitEncoder
+DecoderNetwork: TypeAlias = compact.Decoder | TamingDecoder | MaskgitDecoder | MagvitDecoder
 
 
 class VQAutoencoder(Autoencoder):
-    """Encoder, residual quantisation and Decoder, of the compact networks, the paper's or MaskGIT's.
+    """Encoder, residual quantisation and Decoder, of the compact networks, the paper's, MaskGIT's or Open-MAGVIT2's.
 
     A model of label maps takes scaled one-hot maps (`vqcodec.models.network_input.one_hot`) where others take pictures,
     with as many channels as there are classes, and gives logits. Raises ValueError for networks of another kind.
@@ -45,8 +47,10 @@ class VQAutoencoder(Autoencoder):
             self.encoder, self.decoder = TamingEncoder(config.networks), TamingDecoder(config.networks)
         elif isinstance(config.networks, MaskgitConfig):
             self.encoder, self.decoder = MaskgitEncoder(config.networks), MaskgitDecoder(config.networks)
+        elif isinstance(config.networks, MagvitConfig):
+            self.encoder, self.decoder = MagvitEncoder(config.networks), MagvitDecoder(config.networks)
         else:
-            raise ValueError("networks with one latent are compact, taming or maskgit ones")
+            raise ValueError("networks of several latents are those of another autoencoder")
         networks = config.networks
         channels = networks.quantized_channels if isinstance(networks, TamingConfig) else networks.latent_channels
         self.quantizer = ResidualQuantizer(channels, config.quantizer)

@@ -25,10 +25,10 @@ LUMA: Final = (0.299, 0.587, 0.114)
 
 
 class TorchEngine:
-    """`network` on `device`, its convolutions in `dtype`; not for training."""
+    """`network` on `device`, its convolutions in `dtype`; not for training. tile: as in `TiledAutoencoder`."""
 
-    def __init__(self, network: Autoencoder, device: torch.device, dtype: torch.dtype) -> None:
-        self.tiled = TiledAutoencoder(network, device, dtype)
+    def __init__(self, network: Autoencoder, device: torch.device, dtype: torch.dtype, *, tile: bool = False) -> None:
+        self.tiled = TiledAutoencoder(network, device, dtype, tile=tile)
         self._factor = network.config.downsampling_factor
 
     def tokenize(self, images: Floats, levels: int) -> list[Tokens]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -112,7 +111,8 @@ def _picture(batch: int, height: int, width: int) -> NDArray[np.uint8]:
     noise = np.random.default_rng(0).normal(0, 12, (batch, height, width, 3))
     y, x = np.mgrid[:height, :width] / 9.0
     waves = np.stack([np.sin(x + y * channel) for channel in range(3)], axis=2)
-    return (128 + 90 * waves + noise).round().clip(0, 255).astype(np.uint8)
+    made: NDArray[np.uint8] = (128 + 90 * waves + noise).round().clip(0, 255).astype(np.uint8)
+    return made
 
 
 def _write(
@@ -123,20 +123,19 @@ def _write(
     The graph is traced: torch.export takes minutes to prove what holds for all sizes, where sides are rounded up.
     """
     onnx = _installed("onnx")
-    file = BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a tracer about Python numbers, which are the same for all sizes
         torch.onnx.export(
             module.eval(),
             tuple(inputs.values()),
-            file,
+            path,
             dynamo=False,
             input_names=list(inputs),
             output_names=[output],
             dynamic_axes=free,
             opset_version=_OPSET,
         )
-    model = onnx.load_from_string(file.getvalue())
+    model = onnx.load(path)
     _halve(onnx, model)
     onnx.checker.check_model(model)
     onnx.save(model, path)

@@ -48,13 +48,13 @@ class DetokenizeGraph(nn.Module):
 
     def forward(self, tokens: Tensor, levels: Tensor) -> Tensor:
         latent = self.level_embedding.index_select(0, levels - 1)[:, :, None, None]
-        total = None
+        total = torch.zeros_like(latent)
         for number, level in enumerate(self.levels):
             assert isinstance(level, Level)
             part = _latent(level, tokens[:, number]) * (levels > number).float()[:, None, None, None]
-            total = part if total is None else total + part
+            total = total + part
         images = self.decoder(total + latent)
-        values = ((images + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        values: Tensor = ((images + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return values.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous()
 
 
@@ -81,5 +81,5 @@ def _chosen(level: Level, vectors: Tensor) -> Tensor:
 
 def _latent(level: Level, tokens: Tensor) -> Tensor:
     """(B, h, w) -> (B, C, h, w)."""
-    made = level.reconstruct(tokens.flatten())
+    made: Tensor = level.reconstruct(tokens.flatten())
     return made.view(tokens.shape[0], tokens.shape[1], tokens.shape[2], -1).permute(0, 3, 1, 2)
