@@ -33,6 +33,7 @@ from vqcodec.checkpoints.reading import read_checkpoint
 from vqcodec.checkpoints.translation import Translated, translate
 from vqcodec.models.building import build_autoencoder
 from vqcodec.models.config import QuantizerConfig
+from vqcodec.models.magvit_config import MagvitConfig
 from vqcodec.models.maskgit_config import MaskgitConfig
 from vqcodec.models.single_latent import VQAutoencoder
 
@@ -137,6 +138,40 @@ def test_the_shortcut_of_maskgit_takes_what_the_block_made() -> None:
     hidden = F.conv2d(F.silu(block.norm1(x)), block.conv1.weight, padding=1)
     hidden = F.conv2d(F.silu(block.norm2(hidden)), block.conv2.weight, padding=1)
     torch.testing.assert_close(block(x), hidden + F.conv2d(hidden, block.nin_shortcut.weight))
+
+
+def test_simvq_has_the_networks_of_open_magvit2_and_folded_codes(tmp_path: Path) -> None:
+    networks = MagvitConfig(32, (1, 2), 1, 4, adaptive=False)
+    network = make_network(EUCLIDEAN, networks)
+    look_up_latents(network)
+    codes, weight, bias = network.quantizer.each()[0].codebook.codes(), torch.randn(4, 4), torch.randn(4)
+    table = {"embedding.weight": (codes - bias) @ torch.linalg.inv(weight).T, "embedding_proj.weight": weight}
+    table = {f"quantize.{name}": tensor for name, tensor in (table | {"embedding_proj.bias": bias}).items()}
+    made = imported(networks_of(network) | table, tmp_path)
+    assert (made.family.name, made.config.networks) == ("simvq", networks)
+    torch.testing.assert_close(made.state["quantizer.levels.0.codebook.code_vectors"], codes, rtol=1e-3, atol=1e-3)
+
+
+def test_the_token_of_open_magvit2_has_a_bit_for_each_sign(tmp_path: Path) -> None:
+    networks = MagvitConfig(32, (1, 2), 1, 5)
+    network = make_network(QuantizerConfig((32,), 5, codebook="gradient", lookup="euclidean"), networks)
+    made = imported(networks_of(network), tmp_path)
+    assert (made.family.name, made.config.networks) == ("open-magvit2", networks)
+    images = picture()
+    bits = network.encoder(images) > 0
+    tokens = (bits * 2 ** torch.arange(5)[:, None, None]).sum(dim=1)
+    assert torch.equal(network_of(made).tokenize(images)[0], tokens)
+    expected = network.decoder(bits * 2.0 - 1.0)
+    torch.testing.assert_close(network_of(made).detokenize([tokens]), expected, rtol=0, atol=1e-5)
+
+
+def test_the_adaptive_norm_scales_by_the_spread_of_the_latents() -> None:
+    norm: Any = make_network(EUCLIDEAN, MagvitConfig(32, (1, 2), 1, 4)).decoder.adaptive[1]  # type: ignore[union-attr, index]
+    x, latent = picture(64, 4, 4), picture(4, 3, 5)
+    spread = (latent.flatten(2).std(dim=2) ** 2 + 1e-6).sqrt()
+    scale, shift = norm.gamma(spread)[..., None, None], norm.beta(latent.mean(dim=(2, 3)))[..., None, None]
+    torch.testing.assert_close(norm(x, latent), scale * F.group_norm(x, 32, eps=1e-6) + shift)
+    assert torch.isfinite(norm(x, latent[:, :, :1, :1])).all()  # of one token
 
 
 def test_projected_codes_of_vqgan_lc_are_folded(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from vqcodec.cards.model_card import CARD_FILE, WEIGHTS_FILE, ModelCard, load_mo
 from vqcodec.checkpoints.official_config import OfficialConfig
 from vqcodec.checkpoints.sources import LocatedCheckpoint
 from vqcodec.checkpoints.translation import Translated
+from vqcodec.models.magvit_config import MagvitConfig
 from vqcodec.models.maskgit_config import MaskgitConfig
 from vqcodec.models.taming_config import TamingConfig
 from vqcodec.whole_files import replacing_several
@@ -48,9 +49,7 @@ def origin_of(
 ) -> dict[str, Any]:
     """What the card says of where a model comes from and what was done to it."""
     networks = translated.config.networks
-    is_unit = isinstance(networks, MaskgitConfig) or (
-        isinstance(networks, TamingConfig) and networks.pixel_range == "unit"
-    )
+    is_unit = isinstance(networks, TamingConfig | MaskgitConfig | MagvitConfig) and networks.pixel_range == "unit"
     return {
         "family": translated.family.name,
         "official_class": official.class_name or translated.family.title,

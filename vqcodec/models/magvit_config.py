@@ -25,6 +25,9 @@ class MagvitConfig:
     #: the Decoder's stages begin with a scale and a shift that follow the statistics of the latents
     adaptive: bool = True
 
+    #: as in `vqcodec.models.taming_config.TamingConfig`
+    pixel_range = "signed"
+
     def __post_init__(self) -> None:
         counts = (self.channels, self.residual_blocks, self.latent_channels, *self.channel_multipliers)
         if not self.channel_multipliers or not all(isinstance(count, int) and count >= 1 for count in counts):

@@ -23,6 +23,9 @@ class MaskgitConfig:
     residual_blocks: int = 2
     latent_channels: int = 256
 
+    #: as in `vqcodec.models.taming_config.TamingConfig`
+    pixel_range = "unit"
+
     def __post_init__(self) -> None:
         counts = (self.channels, self.residual_blocks, self.latent_channels, *self.channel_multipliers)
         if not self.channel_multipliers or not all(isinstance(count, int) and count >= 1 for count in counts):
