@@ -3,8 +3,8 @@
     python scripts/parity.py FOLDER                       # all families in FOLDER, a line each
     python scripts/parity.py FOLDER --full photo.png      # two networks at full width: seconds and memory
 
-FOLDER holds a folder for each family, with the official configuration, names and shapes of the tensors (config.json) and
-what the official classes gave (expected.safetensors), and `recipe.py`, which makes the weights from names and shapes.
+FOLDER holds a folder for each family, with the official configuration, names and shapes of the tensors (config.json)
+and what the official classes gave (expected.safetensors), and `recipe.py`, which makes the weights from names and shapes.
 Every model goes the whole way: a .ckpt file is written, imported and loaded.
 """
 

@@ -73,7 +73,13 @@ def test_averaged_weights_are_taken_or_not(data_home: Path, tmp_path: Path) -> N
     torch.save({"model": llamagen(make_network()), "ema": llamagen(make_network())}, tmp_path / "b.pt")
     ids = set()
     for number, (file, words, averaged) in enumerate(
-        [("a", (), True), ("a", ("--ema",), True), ("a", ("--no-ema",), False), ("b", (), True), ("b", ("--no-ema",), False)]
+        [
+            ("a", (), True),
+            ("a", ("--ema",), True),
+            ("a", ("--no-ema",), False),
+            ("b", (), True),
+            ("b", ("--no-ema",), False),
+        ]
     ):
         result = vqcodec("models", "import", tmp_path / f"{file}.pt", "--name", f"m{number}", *words)
         assert result.exit_code == 0, result.output

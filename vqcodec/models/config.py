@@ -35,8 +35,8 @@ class QuantizerConfig:
 
     codebook_sizes: K of each level, 2..262144. code_dimension: D. codebook: how codes learn, by moving "average", by
     the "gradient" of the codebook loss, as "sim" (SimVQ), or chosen by logits, "gumbel". lookup: the space of the
-    codes, see `vqcodec.models.quantizer.VectorQuantizer`. gradient: what the Encoder gets. level_strides: of each level's
-    token grid, in positions of the latent, () for 1 at all levels.
+    codes, see `vqcodec.models.quantizer.VectorQuantizer`. gradient: what the Encoder gets. level_strides: of each
+    level's token grid, in positions of the latent, () for 1 at all levels.
     """
 
     codebook_sizes: tuple[int, ...] = (1024, 1024, 1024, 1024)
