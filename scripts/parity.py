@@ -4,7 +4,7 @@
     python scripts/parity.py FOLDER --full photo.png      # two networks at full width: seconds and memory
 
 FOLDER holds a folder for each family, with the official configuration, names and shapes of the tensors (config.json)
-and what the official classes gave (expected.safetensors), and `recipe.py`, which makes the weights from names and shapes.
+and what the official classes gave (expected.safetensors), and `recipe.py`, which makes weights from names and shapes.
 Every model goes the whole way: a .ckpt file is written, imported and loaded.
 """
 

@@ -2,8 +2,8 @@
 
 Opening reads the header and the metadata; the model is found and the networks run when the pixels are first needed.
 `ImageFile.LOAD_TRUNCATED_IMAGES` gives the whole levels of a stream that is cut off. Conventions are those of Pillow's
-own plugins: what is no stream is left to others, a damaged one is an OSError, `exif` and `xmp` are written when they are
-given, and the colour profile of the image goes along. Imports no torch.
+own plugins: what is no stream is left to others, a damaged one is an OSError, `exif` and `xmp` are written when they
+are given, and the colour profile of the image goes along. Imports no torch.
 """
 
 from __future__ import annotations

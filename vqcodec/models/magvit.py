@@ -35,7 +35,7 @@ class MagvitBlock(nn.Module):
 
 
 class AdaptiveNorm(nn.Module):
-    """x (B, c, h, w), normalised, then scaled and shifted by what the latents (B, C, h', w') vary and are on average."""
+    """x (B, c, h, w), normalised, scaled and shifted by what the latents (B, C, h', w') vary and are on average."""
 
     def __init__(self, latent_channels: int, width: int) -> None:
         super().__init__()

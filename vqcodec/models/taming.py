@@ -167,7 +167,10 @@ class TamingEncoder(nn.Module):
 
 
 class TamingDecoder(nn.Module):
-    """Latent (B, C, h, w), after `post_quant_conv` unless that is a part of it -> pixels (B, 3, f * h, f * w), about in [-1, 1], not clamped."""
+    """Latent (B, C, h, w), after `post_quant_conv` unless that is a part of it -> pixels (B, 3, f * h, f * w).
+
+    These are about in [-1, 1], not clamped.
+    """
 
     def __init__(self, config: TamingConfig) -> None:
         super().__init__()

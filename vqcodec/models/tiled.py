@@ -21,7 +21,7 @@ from vqcodec.pictures.tiling import Span, reduced, scaled, tiles
 #: downsampling factor that the size of tiles is meant for
 _USUAL_FACTOR = 16
 
-#: pixels that networks take at a time which look at the whole picture; with 128 channels each takes 512 bytes in a layer
+#: pixels that networks take at a time which look at the whole picture: with 128 channels 512 bytes each in a layer
 LARGEST_WHOLE: Final = 1 << 22
 #: of tiles of such a picture, in pixels
 _OVERLAP: Final = 64
