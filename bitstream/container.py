@@ -263,6 +263,18 @@ def read_header(data: StreamBytes, *, allow_partial: bool = True) -> StreamInfo:
     )
 
 
+def read_boxes(data: StreamBytes) -> Boxes:
+    """The boxes of a stream, quickly and without its model; tokens and checksum are not looked at.
+
+    The stream may be cut off after the boxes. Raises a `StreamError` for anything that is not a stream.
+
+    Examples:
+        >>> bool(read_boxes(bytes.fromhex("f55601601de251000000fe4ebab90180")))
+        False
+    """
+    return decode_boxes(_parse(data, allow_partial=True).stored_boxes)
+
+
 def read_stream(
     data: StreamBytes,
     find_model: Callable[[bytes], StreamModel],

@@ -73,7 +73,7 @@ def decode(
     overwrite = batch.force or folders.skip_existing
     kinds = {task: picture_type(task.target, format_) for task in tasks}
     named_model = find_model(model) if model else None
-    codecs = Codecs(batch.device)
+    codecs = Codecs(batch.device, tile=batch.tile)
 
     from vqcodec.bitstream import read_header
     from vqcodec.pictures.image import check_output_size, load_image, save_image

@@ -175,7 +175,7 @@ def encode(
     options.tell_passed_over(planned.passed_over, strict=strict)
     overwrite = batch.force or folders.skip_existing
 
-    codecs = Codecs(batch.device)
+    codecs = Codecs(batch.device, tile=batch.tile)
     refiner = None
     if coding.refine_steps is not None and coding.perceptual_weights is not None:
         refiner = _refiner(coding.refine_steps, coding.perceptual_weights, quiet=batch.jobs > 1)

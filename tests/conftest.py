@@ -12,6 +12,8 @@ from pathlib import Path
 # One thread for each process of the suite and for those that it starts, whose networks are far too small for more. It
 # is read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Whoever runs the tests may have models of their own.
+os.environ["XDG_DATA_HOME"] = str(Path(__file__).parent / "no-data-home")
 
 import numpy as np
 import pytest

@@ -52,6 +52,7 @@ MAY_IMPORT = {
 ROOMS = {
     "vqcodec": [
         "whole_files",
+        "hub",
         "compute",
         "pictures",
         "native",
@@ -60,7 +61,11 @@ ROOMS = {
         "prior",
         "cards",
         "rates",
+        "sharing",
         "codec",
+        "pillow",
+        "onnx_export",
+        "checkpoints",
         "perceptual",
         "generation",
         "training.data",
@@ -194,6 +199,7 @@ def test_what_a_package_exports_exists(path: Path) -> None:
         "import vqcodec.bitstream",
         "import vqcodec.cards.finding",
         "import vqcodec.cli.main",
+        "import vqcodec.pillow",
         "from vqcodec.cli.main import main; main(['--help'], standalone_mode=False)",
         "from vqcodec.cli.main import main; main(['info', '--help'], standalone_mode=False)",
     ],

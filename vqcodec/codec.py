@@ -43,6 +43,7 @@ from vqcodec.pictures.image import (
 )
 from vqcodec.rates.rate import OperatingPoint, Rate, RateError
 from vqcodec.rates.token_choice import TokenChooser
+from vqcodec.sharing import SharedOnHub
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +75,7 @@ class DecodedStream:
     levels: int
 
 
-class Codec:
+class Codec(SharedOnHub):
     """A model ready to encode and decode. Make one with `Codec.load`; calls from several threads are safe.
 
     Examples:
@@ -92,19 +93,25 @@ class Codec:
 
     @classmethod
     def load(
-        cls, name_or_path: str | Path = DEFAULT_MODEL, *, device: str = "auto", dtype: torch.dtype | None = None
+        cls,
+        name_or_path: str | Path = DEFAULT_MODEL,
+        *,
+        device: str = "auto",
+        dtype: torch.dtype | None = None,
+        tile: bool = False,
     ) -> Codec:
-        """Load a model by name, by folder, or by its id in hexadecimal.
+        """Load a model by name, by folder, by its id in hexadecimal, or from hf://OWNER/REPO[/FOLDER][@REVISION].
 
         device: auto, cpu, cuda or mps. On the CPU the core in C computes where it was built and knows the networks: the
         same tokens and pixels on every machine, without torch (`VQCODEC_CORE`, see `vqcodec.native.library`). Otherwise
         torch does. dtype: of torch's convolutions, and so asks for torch; by default bfloat16 where the device
-        multiplies it in hardware, else float32. Quantisation is always float32. Raises ModelError, DeviceError or
+        multiplies it in hardware, else float32. Quantisation is always float32. tile: cut large pictures for networks
+        that look at the whole of them, too (`vqcodec.models.tiled`). Raises ModelError, HubError, DeviceError or
         CoreError.
         """
         model = find_model(name_or_path)
         engine = load_core_engine(model, device) if dtype is None else None
-        return cls(model, engine or load_torch_engine(model, device, dtype))
+        return cls(model, engine or load_torch_engine(model, device, dtype, tile=tile))
 
     @classmethod
     def of_network(cls, model: ModelFolder, network: Autoencoder, device: torch.device, dtype: torch.dtype) -> Codec:
@@ -224,6 +231,12 @@ class Codec:
 
     def check_pictures(self) -> None:
         """Raises ModelError for a model of label maps."""
+        channels = self.card.autoencoder.channels
+        if not self.card.autoencoder.label_map and channels not in (1, 3):
+            raise ModelError(
+                f"model {self.card.name} takes maps of {channels} classes and no pictures; use another --model, or "
+                "`Codec.tokenize`"
+            )
         if self.card.autoencoder.label_map:
             raise ModelError(
                 f"model {self.card.name} is of {self.card.autoencoder.label_map}, as conditions of priors: it does not "

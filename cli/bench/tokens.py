@@ -42,7 +42,7 @@ def tokens(
     keep_freed_memory()
     codec = Codec.load(model_folder.path, device=device)
     condition = load_condition(prior_folder.card, codec, condition_model)
-    rates = measure_token_rates(codec, prior_folder.load().to(codec.device), PictureSet(images), condition)
+    rates = measure_token_rates(codec, prior_folder.load_own().to(codec.device), PictureSet(images), condition)
     click.echo(rates_table(rates))
     if out is not None:
         about = {

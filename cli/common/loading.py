@@ -18,10 +18,10 @@ class LoadingError(Exception):
 
 
 class Codecs:
-    """The codecs in use on one device, by model. Threads may share it."""
+    """The codecs in use on one device, by model. Threads may share it. tile: as in `Codec.load`."""
 
-    def __init__(self, device: str) -> None:
-        self._device = device
+    def __init__(self, device: str, *, tile: bool = False) -> None:
+        self._device, self._tile = device, tile
         self._loaded: dict[Path, Codec] = {}
         self._lock = Lock()
 
@@ -35,7 +35,7 @@ class Codecs:
 
                 keep_freed_memory()
                 try:
-                    self._loaded[model.path] = Codec.load(model.path, device=self._device)
+                    self._loaded[model.path] = Codec.load(model.path, device=self._device, tile=self._tile)
                 except (DeviceError, ModelError) as error:
                     raise LoadingError(str(error)) from error
             return self._loaded[model.path]

@@ -91,6 +91,11 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON o
 device = click.option(
     "--device", default="auto", show_default=True, callback=_check_device, help="auto, cpu, cuda, cuda:N or mps."
 )
+tile = click.option(
+    "--tile",
+    is_flag=True,
+    help="Cut large pictures into tiles for models that look at the whole picture, too; borders may show.",
+)
 debug = click.option(
     "--debug", is_flag=True, callback=_note_debug, help="Show the traceback of an error; also before the command."
 )
@@ -141,6 +146,7 @@ class BatchOptions:
     max_pixels: int = shared(max_pixels)
     jobs: int = shared(jobs)
     device: str = shared(device)
+    tile: bool = shared(tile)
     force: bool = shared(force)
     as_json: bool = shared(as_json)
     debug: bool = shared(debug)

@@ -61,7 +61,7 @@ class Stage1Options:
         help="Downsampling factor f of the default networks, 1 to 32.  [default: of the preset]",
     )
     codebook_size: int | None = option(
-        "--codebook-size", type=int, help="K of every level, 2 to 65536.  [default: of the preset]"
+        "--codebook-size", type=int, help="K of every level, 2 to 262144.  [default: of the preset]"
     )
     init: str | None = option(
         "--init",

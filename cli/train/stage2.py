@@ -130,7 +130,7 @@ def _trainer(run: RunOptions, options: Stage2Options, settings: SettingOptions) 
         check_empty(run.out)
         if init:
             _check_fits(init, model)
-        recipe = _new_recipe(model, init.card.prior if init else None, options)
+        recipe = _new_recipe(model, init.card.own_prior if init else None, options)
     recipe = settings.changed(recipe)
     source = _source(recipe, condition, run, options)
     prior = replace(recipe.model, classes=len(source.classes), condition=condition.config if condition else None)
@@ -145,7 +145,7 @@ def _trainer(run: RunOptions, options: Stage2Options, settings: SettingOptions) 
     if run.resume:
         trainer.resume()
     elif init:
-        trainer.start_from(init.load())
+        trainer.start_from(init.load_own())
     return trainer
 
 

@@ -97,7 +97,7 @@ def test_stages_of_unequal_number_are_refused(name: str) -> None:
 
 
 def test_a_model_without_codebooks_is_refused() -> None:
-    with pytest.raises(ValueError, match="one or more of 2 to 65536"):
+    with pytest.raises(ValueError, match="one or more of 2 to 262144"):
         make_config(codebook_sizes=())
 
 

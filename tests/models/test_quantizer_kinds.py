@@ -275,8 +275,8 @@ def test_a_coarse_level_carries_the_means() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"codebook_sizes": (1,)}, "2 to 65536"),
-        ({"codebook_sizes": (65537,)}, "2 to 65536"),
+        ({"codebook_sizes": (1,)}, "2 to 262144"),
+        ({"codebook_sizes": (65537,)}, "2 to 262144"),
         ({"level_strides": (2,)}, "as many level strides"),
         ({"level_strides": (2, 3)}, "multiple of the next"),
         ({"codebook": "magic"}, "codebook 'magic': there are average, gradient, sim, gumbel"),

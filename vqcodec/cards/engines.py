@@ -36,14 +36,17 @@ def load_core_engine(model: ModelFolder, device: str) -> CoreEngine | None:
         ) from error
 
 
-def load_torch_engine(model: ModelFolder, device: str, dtype: torch.dtype | None) -> TorchEngine:
-    """The networks of a model on torch; dtype of the convolutions, None for the fastest. Raises ModelError or
-    DeviceError."""
+def load_torch_engine(model: ModelFolder, device: str, dtype: torch.dtype | None, *, tile: bool = False) -> TorchEngine:
+    """The networks of a model on torch; dtype of the convolutions, None for the fastest, or the one that its card asks
+    for. tile: as in `vqcodec.models.tiled.TiledAutoencoder`. Raises ModelError or DeviceError."""
+    import torch
+
     from vqcodec.compute.devices import choose_device, fast_dtype
     from vqcodec.models.torch_engine import TorchEngine
 
     chosen = choose_device(device)
-    return TorchEngine(load_network(model), chosen, dtype or fast_dtype(chosen))
+    asked = dtype or (torch.float32 if model.card.precision == "float32" else None)
+    return TorchEngine(load_network(model), chosen, asked or fast_dtype(chosen), tile=tile)
 
 
 def load_network(model: ModelFolder) -> Autoencoder:

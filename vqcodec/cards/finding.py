@@ -11,11 +11,20 @@ from typing import Final
 from vqcodec.bitstream import UnknownModelError, WrongModelError
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.model_card import CARD_FILE, ModelCard, ModelFolder, load_model_folder
+from vqcodec.cards.model_files import model_from_hub
+from vqcodec.hub.addresses import is_hub_address
 
 DEFAULT_MODEL: Final = "photo-4"
 #: environment variable: folders of model folders, looked through after the embedded models
 MODELS_VARIABLE: Final = "VQCODEC_MODELS"
 _EMBEDDED: Final = Path(__file__).parent.parent / "pretrained"
+_DATA_VARIABLE: Final = "XDG_DATA_HOME"
+
+
+def user_models_folder() -> Path:
+    """Where imported and added models lie: vqcodec/models in XDG_DATA_HOME, which by default is ~/.local/share."""
+    data = os.environ.get(_DATA_VARIABLE, "")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "vqcodec" / "models"
 
 
 class ModelFolderWarning(UserWarning):
@@ -23,9 +32,10 @@ class ModelFolderWarning(UserWarning):
 
 
 def installed_models() -> Iterator[ModelFolder]:
-    """The embedded models, then those in the folders that VQCODEC_MODELS names, read one by one as they are asked for.
+    """The embedded models, then those in the folders that VQCODEC_MODELS names, then those that were imported or added.
 
-    What cannot be used among the latter gives a ModelFolderWarning. Raises ModelError for a damaged embedded one.
+    They are read one by one as they are asked for. What cannot be used among all but the first gives a
+    ModelFolderWarning. Raises ModelError for a damaged embedded one.
 
     Examples:
         >>> next(installed_models()).card.name
@@ -33,8 +43,9 @@ def installed_models() -> Iterator[ModelFolder]:
     """
     for card_path in sorted(_EMBEDDED.glob(f"*/{CARD_FILE}")):
         yield load_model_folder(card_path.parent)
-    for folder in map(Path, filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep))):
-        if not folder.is_dir():
+    named = [*map(Path, filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)))]
+    for folder in [*named, user_models_folder()]:
+        if folder in named and not folder.is_dir():
             _pass_over(f"{folder}: no such folder, but {MODELS_VARIABLE} names it")
         for card_path in sorted(folder.glob(f"*/{CARD_FILE}")):
             try:
@@ -48,7 +59,9 @@ def _pass_over(text: str) -> None:
 
 
 def find_model(name_or_path: str | Path) -> ModelFolder:
-    """A model by name, by the path of its folder, or by its id (8 hexadecimal digits). Raises ModelError.
+    """A model by name, by the path of its folder, by its id (8 hexadecimal digits), or by hf://OWNER/REPO[@REVISION].
+
+    Raises ModelError, and HubError for a repository.
 
     A text that is both the name of an installed model and that of a folder here means the former; ./NAME, the folder.
 
@@ -58,6 +71,8 @@ def find_model(name_or_path: str | Path) -> ModelFolder:
         True
     """
     text = str(name_or_path)
+    if is_hub_address(text):
+        return load_model_folder(model_from_hub(text))
     is_path = isinstance(name_or_path, Path) or Path(text).name != text
     if is_path and Path(text).is_dir():
         return load_model_folder(Path(text).resolve())

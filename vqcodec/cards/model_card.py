@@ -47,6 +47,8 @@ class ModelCard:
     `reads`: ids, in hexadecimal, of other models whose streams this one decodes too: it has their Encoder, codebooks
     and frequencies, and a Decoder of its own.
     `training` says on what, how long and with what it was trained, for people; neither enters the fingerprint.
+    `precision`: "float32" for a model whose tokens change in less, "" for the fastest type that a device has.
+    `origin`: where an imported model comes from, for people (`vqcodec.checkpoints.importing`). Neither does.
 
     Examples:
         >>> from vqcodec import find_model
@@ -65,6 +67,8 @@ class ModelCard:
     reads: tuple[str, ...] = ()
     entropy_prior: EntropyPrior | None = None
     training: dict[str, Any] = field(default_factory=dict)
+    precision: str = ""
+    origin: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @cached_property
@@ -101,6 +105,7 @@ class ModelCard:
         fields = {name.name: getattr(self, name.name) for name in dataclasses.fields(self)}
         values = {"fingerprint": self.fingerprint} | fields | {"autoencoder": self.autoencoder.to_dict()}
         values["entropy_prior"] = self.entropy_prior.to_dict() if self.entropy_prior else None
+        values = {key: value for key, value in values.items() if value or key not in ("precision", "origin")}
         write_whole(folder / CARD_FILE, _to_json(values))
 
 

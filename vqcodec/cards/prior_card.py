@@ -15,9 +15,11 @@ from vqcodec.cards.errors import ModelError
 from vqcodec.cards.model_card import ModelCard, ModelFolder
 from vqcodec.cards.reading import CardFile
 from vqcodec.prior.config import PriorConfig
+from vqcodec.prior.sequence_config import SequenceConfig
 from vqcodec.whole_files import write_whole
 
 if TYPE_CHECKING:
+    from vqcodec.prior.sequence import SequencePrior
     from vqcodec.prior.transformer import Prior
 
 PRIOR_CARD_FILE: Final = "prior.json"
@@ -39,7 +41,7 @@ class PriorCard:
     name: str
     model_id: str
     model_name: str
-    prior: PriorConfig
+    prior: PriorConfig | SequenceConfig
     weights_sha256: str
     licence: str = ""
     classes: tuple[str, ...] = ()
@@ -51,6 +53,13 @@ class PriorCard:
     def condition(self) -> str:
         """The kind of what it is told, see `vqcodec.generation.conditions`; "" for nothing."""
         return self.prior.condition.kind if self.prior.condition else ""
+
+    @property
+    def own_prior(self) -> PriorConfig:
+        """Of a prior that was trained here. Raises ModelError for an imported one."""
+        if isinstance(self.prior, SequenceConfig):
+            raise ModelError(f"prior {self.name} was imported: it generates, and does nothing else; train one")
+        return self.prior
 
     def save(self, folder: Path) -> None:
         """Write folder/prior.json."""
@@ -74,16 +83,28 @@ class PriorFolder:
     path: Path
     card: PriorCard
 
-    def load(self) -> Prior:
+    def load(self) -> Prior | SequencePrior:
         """The network, float32, on the CPU. Raises ModelError for missing, damaged or other weights."""
         from vqcodec.cards.weight_files import network_from_file
+        from vqcodec.prior.sequence import SequencePrior
         from vqcodec.prior.transformer import Prior
 
-        card = self.card
-        network = network_from_file(
-            self.path / PRIOR_WEIGHTS_FILE, card.weights_sha256, f"prior {card.name}", lambda: Prior(card.prior)
-        )
+        def make() -> Prior | SequencePrior:
+            shape = self.card.prior
+            return SequencePrior(shape) if isinstance(shape, SequenceConfig) else Prior(shape)
+
+        owner = f"prior {self.card.name}"
+        network = network_from_file(self.path / PRIOR_WEIGHTS_FILE, self.card.weights_sha256, owner, make)
         return network.eval().requires_grad_(False)
+
+    def load_own(self) -> Prior:
+        """The same, of a prior that was trained here. Raises ModelError for an imported one, too."""
+        from vqcodec.prior.transformer import Prior
+
+        assert self.card.own_prior
+        network = self.load()
+        assert isinstance(network, Prior)
+        return network
 
 
 def find_prior(model: ModelFolder, folder: Path | None = None, *, condition: str = "") -> PriorFolder:
@@ -113,5 +134,7 @@ def load_prior_folder(path: Path) -> PriorFolder:
 
 
 def _card_from_json(values: dict[str, Any]) -> PriorCard:
-    changed = {"prior": PriorConfig.from_dict(values["prior"]), "classes": tuple(values["classes"])}
+    shape = values["prior"]
+    prior = SequenceConfig.from_dict(shape) if "kind" in shape else PriorConfig.from_dict(shape)
+    changed = {"prior": prior, "classes": tuple(values["classes"])}
     return PriorCard(**values | changed)

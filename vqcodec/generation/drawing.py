@@ -21,6 +21,8 @@ from torch import Tensor
 from vqcodec.cards.errors import ModelError
 from vqcodec.generation.config import SamplingConfig
 from vqcodec.prior.config import PriorConfig
+from vqcodec.prior.sequence import SequencePass, SequencePrior
+from vqcodec.prior.sequence_config import SequenceConfig
 from vqcodec.prior.transformer import NO_CONDITIONS, Conditions, LevelPass, Prior
 
 __all__ = [
@@ -49,7 +51,9 @@ def picture_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint32)[0])
 
 
-def grid_shapes(config: PriorConfig, size: tuple[int, int], levels: int | None = None) -> list[tuple[int, int]]:
+def grid_shapes(
+    config: PriorConfig | SequenceConfig, size: tuple[int, int], levels: int | None = None
+) -> list[tuple[int, int]]:
     """(rows, cols) of the first levels, all by default, for a picture of size (width, height) in pixels.
 
     Raises ValueError for a picture without pixels, or levels that the prior has not.
@@ -63,7 +67,7 @@ def grid_shapes(config: PriorConfig, size: tuple[int, int], levels: int | None =
     return [(-(-height // factor), -(-width // factor)) for factor in config.factors[:count]]
 
 
-def count_tokens(config: PriorConfig, size: tuple[int, int], levels: int | None = None) -> int:
+def count_tokens(config: PriorConfig | SequenceConfig, size: tuple[int, int], levels: int | None = None) -> int:
     """How many tokens the first levels have together, for a picture of size (width, height) in pixels.
 
     Raises what `grid_shapes` raises.
@@ -73,7 +77,7 @@ def count_tokens(config: PriorConfig, size: tuple[int, int], levels: int | None 
 
 @torch.inference_mode()
 def sample_tokens(
-    prior: Prior,
+    prior: Prior | SequencePrior,
     size: tuple[int, int],
     *,
     seeds: Sequence[int],
@@ -100,7 +104,7 @@ def sample_tokens(
         raise ValueError("guidance leads towards a class or a condition: give one, or a guidance of 0")
     if masks is not None and len(masks) != len(known):
         raise ValueError(f"there must be a mask for each level known: {len(masks)} for {len(known)}")
-    batch, device = len(seeds), prior.levels.weight.device
+    batch, device = len(seeds), next(prior.parameters()).device
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     conditions = _moved(conditions, device)
     others = [replace(conditions, labels=None, grid=None)] if config.guidance else []
@@ -118,7 +122,9 @@ def sample_tokens(
     return SampledTokens([grid.cpu() for grid in tokens], bits)
 
 
-def token_bits(prior: Prior, tokens: Sequence[Tensor], conditions: Conditions = NO_CONDITIONS) -> list[Tensor]:
+def token_bits(
+    prior: Prior | SequencePrior, tokens: Sequence[Tensor], conditions: Conditions = NO_CONDITIONS
+) -> list[Tensor]:
     """-log2 of the probability of each token given those before it, (B, h, w) float32 for each level, on the CPU.
 
     tokens: (B, h, w) int64 of the first levels. Their sum is what an ideal coder would need. Raises ValueError for
@@ -139,7 +145,7 @@ class _Level:
     fill: (B, N) bool; uniforms: (B, N) float64 in [0, 1); both on the CPU. All in raster order.
     """
 
-    passes: list[LevelPass]
+    passes: Sequence[LevelPass | SequencePass]
     known: Tensor
     fill: Tensor
     uniforms: Tensor
@@ -205,7 +211,7 @@ def restricted(logits: Tensor, config: SamplingConfig) -> Tensor:
 
 
 def _start(
-    config: PriorConfig,
+    config: PriorConfig | SequenceConfig,
     level: int,
     shape: tuple[int, int, int],
     known: Sequence[Tensor],

@@ -20,6 +20,7 @@ from vqcodec.generation.config import FOR_UPSCALING, Series
 from vqcodec.generation.drawing import count_tokens, grid_shapes, picture_seed, sample_tokens
 from vqcodec.generation.masks import Mask, token_mask, without_masked
 from vqcodec.pictures.image import checked_pixels, from_tensor, to_tensor
+from vqcodec.prior.sequence_config import SequenceConfig
 from vqcodec.prior.transformer import Conditions
 
 
@@ -258,7 +259,16 @@ class Sampler:
 
     def _check(self, series: Series, size: tuple[int, int]) -> int:
         """How many levels the pictures have. Raises ValueError for levels or labels that the prior does not know."""
-        levels = len(grid_shapes(self.card.prior, size, series.levels))
+        shapes, config = grid_shapes(self.card.prior, size, series.levels), self.card.prior
+        levels = len(shapes)
+        if isinstance(config, SequenceConfig):
+            if refusal := config.refusal(*shapes[0]):
+                raise ModelError(f"prior {self.card.name}: {refusal}; give another --size")
+            is_guided = series.config is not None and series.config.guidance > 0
+            if config.kind == "taming" and config.classes and (series.labels is None or is_guided):
+                raise ModelError(
+                    f"prior {self.card.name} needs a class, and knows no picture without one: give --class"
+                )
         if series.labels is not None:
             classes = self.card.prior.classes
             if not classes:

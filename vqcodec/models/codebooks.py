@@ -20,6 +20,8 @@ from vqcodec.kernels import Assignment, assign_codes, nearest_codes
 
 #: a code that is chosen less than this share as often as the average code is dead
 DEAD_SHARE = 0.05
+#: vectors whose products with all codes are held at a time
+_PRODUCT_ROWS = 1024
 
 
 class CodebookStatistics(NamedTuple):
@@ -71,6 +73,11 @@ class Codebook(nn.Module):
     def assign(self, vectors: Tensor, in_use: Tensor | None = None) -> Assignment:
         """The nearest codes to `vectors` (N, D), and what `update` needs of the ones `in_use` (N,) bool."""
         return assign_codes(vectors, self.codes().detach(), in_use=in_use)
+
+    def largest_products(self, vectors: Tensor) -> Tensor:
+        """Index (N,) of the code with the largest inner product with each of `vectors` (N, D), the first of equals."""
+        codes = self.codes().detach().t()
+        return torch.cat([(part @ codes).argmax(dim=1) for part in vectors.split(_PRODUCT_ROWS)])
 
     def distances(self, vectors: Tensor) -> Tensor:
         """Squared distances (N, K) of `vectors` (N, D) from the codes."""

@@ -6,16 +6,18 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from vqcodec.models.taming_config import TamingConfig
+from vqcodec.models.magvit_config import MagvitConfig
+from vqcodec.models.maskgit_config import MaskgitConfig
+from vqcodec.models.taming_config import LATER_FIELDS, TamingConfig
 from vqcodec.pictures.label_maps import LABEL_MAPS
 
 PADDINGS: Final = ("zeros", "replicate")
 CODEBOOKS: Final = ("average", "gradient", "sim", "gumbel")
-LOOKUPS: Final = ("lifted", "cosine", "euclidean")
+LOOKUPS: Final = ("lifted", "cosine", "euclidean", "product")
 GRADIENTS: Final = ("straight-through", "rotation")
 #: of an autoencoder, as training names what it holds; codebooks with their projections
 PARTS: Final = ("encoder", "codebooks", "decoder")
-LARGEST_CODEBOOK: Final = 65_536
+LARGEST_CODEBOOK: Final = 262_144
 LARGEST_FACTOR: Final = 32
 
 
@@ -31,10 +33,10 @@ def _as_tuple(value: Any) -> Any:
 class QuantizerConfig:
     """Levels of codes, coarse to fine.
 
-    codebook_sizes: K of each level, 2..65536. code_dimension: D. codebook: how codes learn, by moving "average", by the
-    "gradient" of the codebook loss, as "sim" (SimVQ), or chosen by logits, "gumbel". lookup: the space of the codes,
-    see `vqcodec.models.quantizer.VectorQuantizer`. gradient: what the Encoder gets. level_strides: of each level's
-    token grid, in positions of the latent, () for 1 at all levels.
+    codebook_sizes: K of each level, 2..262144. code_dimension: D. codebook: how codes learn, by moving "average", by
+    the "gradient" of the codebook loss, as "sim" (SimVQ), or chosen by logits, "gumbel". lookup: the space of the
+    codes, see `vqcodec.models.quantizer.VectorQuantizer`. gradient: what the Encoder gets. level_strides: of each
+    level's token grid, in positions of the latent, () for 1 at all levels.
     """
 
     codebook_sizes: tuple[int, ...] = (1024, 1024, 1024, 1024)
@@ -128,7 +130,7 @@ class HierarchicalConfig:
         return 2 * self.patch
 
 
-NetworksConfig: TypeAlias = CompactConfig | TamingConfig | HierarchicalConfig
+NetworksConfig: TypeAlias = CompactConfig | TamingConfig | MaskgitConfig | MagvitConfig | HierarchicalConfig
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ class AutoencoderConfig:
         """As JSON takes it. That of a model of pictures says nothing of label maps, as before there were any."""
         kind = next(name for name, config in _NETWORKS.items() if isinstance(self.networks, config))
         values = {
-            "networks": {"kind": kind} | dataclasses.asdict(self.networks),
+            "networks": {"kind": kind} | _stated(self.networks),
             "quantizer": dataclasses.asdict(self.quantizer),
         }
         return values | {"label_map": self.label_map} if self.label_map else values
@@ -173,6 +175,8 @@ class AutoencoderConfig:
     @property
     def channels(self) -> int:
         """Of what the Encoder takes and the Decoder gives: red, green and blue, or the classes of a label map."""
+        if isinstance(self.networks, TamingConfig):
+            return self.networks.picture_channels
         return LABEL_MAPS[self.label_map].classes if self.label_map else 3
 
     @property
@@ -196,14 +200,23 @@ class AutoencoderConfig:
         return self.quantizer.levels
 
 
+def _stated(networks: NetworksConfig) -> dict[str, Any]:
+    """All fields, but those that came later and have their defaults."""
+    values = dataclasses.asdict(networks)
+    defaults = {each.name: each.default for each in dataclasses.fields(networks)}
+    return {key: value for key, value in values.items() if key not in LATER_FIELDS or value != defaults[key]}
+
+
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ValueError(f"{name} {value!r}: there are {', '.join(known)}")
 
 
-_NETWORKS: Final[dict[str, type[CompactConfig | TamingConfig | HierarchicalConfig]]] = {
+_NETWORKS: Final[dict[str, type[NetworksConfig]]] = {
     "compact": CompactConfig,
     "hierarchical": HierarchicalConfig,
+    "magvit": MagvitConfig,
+    "maskgit": MaskgitConfig,
     "taming": TamingConfig,
 }
 _STAGE_FIELDS: Final = (

@@ -51,7 +51,8 @@ class VectorQuantizer(Level):
     mean and divide by a standard deviation (both fixed when training starts), append a constant, scale to length 1.
     The constant keeps what scaling alone would lose, the distance from the mean: a dark and a bright flat area differ
     in just that. (With moving averages in their place the latents grew without bound.) "cosine" scales D dimensions to
-    length 1, "euclidean" takes them as they are.
+    length 1, "euclidean" takes them as they are. "product" does so, too, and takes the code with the largest inner
+    product in the place of the nearest one (IBQ: Shi et al., 2024, §3.2).
     """
 
     mean: Tensor
@@ -60,7 +61,7 @@ class VectorQuantizer(Level):
     def __init__(self, latent_channels: int, codes: int, config: QuantizerConfig) -> None:
         super().__init__()
         self.config = config
-        lifted, unit = config.lookup == "lifted", config.lookup != "euclidean"
+        lifted, unit = config.lookup == "lifted", config.lookup in ("lifted", "cosine")
         self.project_in = nn.Linear(latent_channels, config.code_dimension - lifted, bias=not lifted)
         if lifted:
             self.register_buffer("mean", torch.zeros(config.code_dimension - 1))
@@ -83,8 +84,8 @@ class VectorQuantizer(Level):
         projected: Tensor = self.project_in(latent)
         if self.config.lookup == "lifted":
             standardised = (projected - self.mean) * self.variance.rsqrt()
-            projected = torch.cat([standardised, standardised.new_full((len(latent), 1), self.lift)], dim=1)
-        return projected if self.config.lookup == "euclidean" else F.normalize(projected, dim=1)
+            projected = F.pad(standardised, (0, 1), value=self.lift)
+        return F.normalize(projected, dim=1) if self.codebook.unit else projected
 
     @torch.no_grad()
     def start_from(self, latents: Tensor, generator: torch.Generator) -> None:
@@ -110,11 +111,18 @@ class VectorQuantizer(Level):
         self.project_out.bias.copy_(solution[-1])
 
     def choose(self, latent: Tensor) -> Tensor:
-        return self.codebook.nearest(self.vectors(latent))
+        vectors = self.vectors(latent)
+        if self.config.lookup == "product":
+            return self.codebook.largest_products(vectors)
+        return self.codebook.nearest(vectors)
 
     def distances(self, latent: Tensor) -> Tensor:
-        """Squared, in the space of the look-up."""
-        return self.codebook.distances(self.vectors(latent))
+        """Squared, in the space of the look-up; by how much a product falls short of the largest, where those count."""
+        vectors = self.vectors(latent)
+        if self.config.lookup == "product":
+            products = vectors @ self.codebook.codes().detach().t()
+            return products.amax(dim=1, keepdim=True) - products
+        return self.codebook.distances(vectors)
 
     def reconstruct(self, indices: Tensor) -> Tensor:
         latent: Tensor = self.project_out(self.codebook.look_up(indices))
@@ -122,19 +130,28 @@ class VectorQuantizer(Level):
 
     def learn(self, latent: Tensor, in_use: Tensor) -> LevelOutput:
         vectors = self.vectors(latent)
-        assigned = self.codebook.assign(vectors.detach(), in_use)
-        codes = self.codebook.look_up(assigned.indices)
+        indices, counts, sums = self._assigned(vectors.detach(), in_use)
+        codes = self.codebook.look_up(indices)
         if self.training:
-            self.codebook.update(assigned.counts, assigned.sums)
+            self.codebook.update(counts, sums)
         passed = rotated(vectors, codes.detach()) if self.config.gradient == "rotation" else _straight(vectors, codes)
         weight = in_use[:, None] / in_use.sum().clamp_min(1) / codes.shape[1]
         return LevelOutput(
-            indices=assigned.indices,
+            indices=indices,
             passed=self.project_out(passed),
             reconstructed=self.project_out(codes),
             codebook_loss=((vectors.detach() - codes).square() * weight).sum(),
             commitment_loss=((vectors - codes.detach()).square() * weight).sum(),
         )
+
+    def _assigned(self, vectors: Tensor, in_use: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens (N,); how many of the vectors (N, D) in use chose each code, (K,), and their sums (K, D)."""
+        if self.config.lookup != "product":
+            assigned = self.codebook.assign(vectors, in_use)
+            return assigned.indices, assigned.counts, assigned.sums
+        indices, used = self.codebook.largest_products(vectors), vectors[in_use]
+        counts = torch.bincount(indices[in_use], minlength=len(self.codebook.codes())).to(vectors.dtype)
+        return indices, counts, vectors.new_zeros(len(counts), used.shape[1]).index_add_(0, indices[in_use], used)
 
     def revive(self, latent: Tensor, generator: torch.Generator) -> int:
         return self.codebook.revive_dead_codes(self.vectors(latent), generator)

@@ -16,16 +16,20 @@ from torch import Tensor, nn
 from vqcodec.models import compact
 from vqcodec.models.autoencoder import Analysis, Autoencoder, AutoencoderOutput
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
+from vqcodec.models.magvit import MagvitDecoder, MagvitEncoder
+from vqcodec.models.magvit_config import MagvitConfig
+from vqcodec.models.maskgit import MaskgitDecoder, MaskgitEncoder
+from vqcodec.models.maskgit_config import MaskgitConfig
 from vqcodec.models.quantizer import Choice, ResidualQuantizer, nearest
 from vqcodec.models.taming import TamingDecoder, TamingEncoder, taming_config, taming_state
 from vqcodec.models.taming_config import TamingConfig
 
-EncoderNetwork: TypeAlias = compact.Encoder | TamingEncoder
-DecoderNetwork: TypeAlias = compact.Decoder | TamingDecoder
+EncoderNetwork: TypeAlias = compact.Encoder | TamingEncoder | MaskgitEncoder | MagvitEncoder
+DecoderNetwork: TypeAlias = compact.Decoder | TamingDecoder | MaskgitDecoder | MagvitDecoder
 
 
 class VQAutoencoder(Autoencoder):
-    """Encoder, residual quantisation and Decoder, of the compact networks or of the paper's.
+    """Encoder, residual quantisation and Decoder, of the compact networks, the paper's, MaskGIT's or Open-MAGVIT2's.
 
     A model of label maps takes scaled one-hot maps (`vqcodec.models.network_input.one_hot`) where others take pictures,
     with as many channels as there are classes, and gives logits. Raises ValueError for networks of another kind.
@@ -41,9 +45,14 @@ class VQAutoencoder(Autoencoder):
             self.decoder = compact.Decoder(config.networks, config.channels)
         elif isinstance(config.networks, TamingConfig):
             self.encoder, self.decoder = TamingEncoder(config.networks), TamingDecoder(config.networks)
+        elif isinstance(config.networks, MaskgitConfig):
+            self.encoder, self.decoder = MaskgitEncoder(config.networks), MaskgitDecoder(config.networks)
+        elif isinstance(config.networks, MagvitConfig):
+            self.encoder, self.decoder = MagvitEncoder(config.networks), MagvitDecoder(config.networks)
         else:
-            raise ValueError("networks with one latent are compact or taming ones")
-        channels = config.networks.latent_channels
+            raise ValueError("networks of several latents are those of another autoencoder")
+        networks = config.networks
+        channels = networks.quantized_channels if isinstance(networks, TamingConfig) else networks.latent_channels
         self.quantizer = ResidualQuantizer(channels, config.quantizer)
         #: tells the Decoder how many levels it gets: one vector (C,) for each count of levels
         self.level_embedding = nn.Parameter(torch.zeros(config.levels, channels))

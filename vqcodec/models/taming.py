@@ -127,20 +127,21 @@ class DecoderStage(Stage):
 
 
 class Middle(nn.Module):
-    """(B, c, h, w) -> the same: two residual blocks with attention between them, at the coarsest resolution."""
+    """(B, c, h, w) -> the same: two residual blocks at the coarsest resolution, with attention between them or not."""
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, config: TamingConfig) -> None:
         super().__init__()
-        self.block_1 = ResidualBlock(width, width, dropout)
-        self.attn_1 = AttentionBlock(width)
-        self.block_2 = ResidualBlock(width, width, dropout)
+        width = config.widths[-1]
+        self.block_1 = ResidualBlock(width, width, config.dropout)
+        self.attn_1 = AttentionBlock(width) if config.middle_attention else nn.Identity()
+        self.block_2 = ResidualBlock(width, width, config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block_2(self.attn_1(self.block_1(x)))
 
 
 class TamingEncoder(nn.Module):
-    """Pixels (B, 3, H, W) in [-1, 1] -> latent (B, C, H / f, W / f), before `quant_conv`.
+    """Pixels (B, 3, H, W) in [-1, 1] -> latent (B, C, H / f, W / f), before `quant_conv` unless that is a part of it.
 
     Raises ValueError when H or W is no multiple of f.
     """
@@ -148,31 +149,38 @@ class TamingEncoder(nn.Module):
     def __init__(self, config: TamingConfig) -> None:
         super().__init__()
         self.downsampling_factor = config.downsampling_factor
-        self.conv_in = _convolution(3, config.channels)
+        self.from_unit = config.pixel_range == "unit"
+        self.conv_in = _convolution(config.picture_channels, config.channels)
         self.down = nn.ModuleList(EncoderStage(config, stage) for stage in range(len(config.widths)))
-        self.mid = Middle(config.widths[-1], config.dropout)
+        self.mid = Middle(config)
         self.norm_out = _norm(config.widths[-1])
         self.conv_out = _convolution(config.widths[-1], config.latent_channels)
+        self.quant_conv = _code_convolution(config, config.latent_channels, config.code_channels)
 
     def forward(self, images: Tensor) -> Tensor:
         if any(side % self.downsampling_factor for side in images.shape[-2:]):
             raise ValueError(f"sides must be multiples of {self.downsampling_factor}, got {tuple(images.shape)}")
-        x = self.conv_in(images)
+        x = self.conv_in((images + 1) / 2 if self.from_unit else images)
         for stage in self.down:
             x = stage(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+        return self.quant_conv(self.conv_out(F.silu(self.norm_out(self.mid(x)))))
 
 
 class TamingDecoder(nn.Module):
-    """Latent (B, C, h, w), after `post_quant_conv` -> pixels (B, 3, f * h, f * w), about in [-1, 1], not clamped."""
+    """Latent (B, C, h, w), after `post_quant_conv` unless that is a part of it -> pixels (B, 3, f * h, f * w).
+
+    These are about in [-1, 1], not clamped.
+    """
 
     def __init__(self, config: TamingConfig) -> None:
         super().__init__()
+        self.to_unit, self.tanh = config.pixel_range == "unit", config.tanh
+        self.post_quant_conv = _code_convolution(config, config.code_channels, config.latent_channels)
         self.conv_in = _convolution(config.latent_channels, config.widths[-1])
-        self.mid = Middle(config.widths[-1], config.dropout)
+        self.mid = Middle(config)
         self.up = nn.ModuleList(DecoderStage(config, stage) for stage in range(len(config.widths)))
         self.norm_out = _norm(config.widths[0])
-        self.conv_out = _convolution(config.widths[0], 3)
+        self.conv_out = _convolution(config.widths[0], config.picture_channels)
 
     @property
     def last_layer(self) -> nn.Conv2d:
@@ -180,15 +188,24 @@ class TamingDecoder(nn.Module):
         return self.conv_out
 
     def forward(self, latent: Tensor) -> Tensor:
-        x = self.mid(self.conv_in(latent))
+        x = self.mid(self.conv_in(self.post_quant_conv(latent)))
         for stage in reversed(self.up):
             x = stage(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        pixels = self.conv_out(F.silu(self.norm_out(x)))
+        pixels = torch.tanh(pixels) if self.tanh else pixels
+        return 2 * pixels - 1 if self.to_unit else pixels
 
 
 def _convolution(before: int, after: int) -> nn.Conv2d:
     """3x3 with stride 1; the picture's surroundings are zeros."""
     return nn.Conv2d(before, after, 3, padding=1)
+
+
+def _code_convolution(config: TamingConfig, before: int, after: int) -> nn.Module:
+    """The convolution between the networks and the codes, where it is a part of the networks."""
+    if not config.code_kernel:
+        return nn.Identity()
+    return nn.Conv2d(before, after, config.code_kernel, padding=config.code_kernel // 2)
 
 
 def _norm(width: int) -> nn.GroupNorm:

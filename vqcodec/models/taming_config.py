@@ -31,6 +31,18 @@ class TamingConfig:
     latent_channels: int = 256
     #: share of the values that training drops inside residual blocks, 0 <= dropout < 1
     dropout: float = 0.0
+    #: of what the Encoder takes and the Decoder gives: 3 for pictures, 1 for depth, or one for each class of a map
+    picture_channels: int = 3
+    #: attention between the two blocks in the middle of Encoder and Decoder
+    middle_attention: bool = True
+    #: what the networks compute with: "signed", pixels in [-1, 1], or "unit", in [0, 1]. They take and give [-1, 1].
+    pixel_range: str = "signed"
+    #: a tanh after the Decoder's last convolution
+    tanh: bool = False
+    #: side of the convolutions before and after the codes where these are a part of the networks, and the channels
+    #: between them, which are then those of the latents; 0 where they are the projections of the one level
+    code_kernel: int = 0
+    code_channels: int = 0
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TamingConfig:
@@ -74,6 +86,10 @@ class TamingConfig:
             if side not in self.stage_sides:
                 sides = ", ".join(map(str, self.stage_sides))
                 raise ValueError(f"attention at {side} pixels: the stages have {sides} at {self.resolution}")
+        if self.pixel_range not in PIXEL_RANGES:
+            raise ValueError(f"pixel range {self.pixel_range!r}: there are {', '.join(PIXEL_RANGES)}")
+        if self.code_kernel not in (0, 1, 3) or (self.code_kernel > 0) != (self.code_channels > 0):
+            raise ValueError(f"convolutions of {self.code_kernel} to {self.code_channels} channels: 1 or 3, or neither")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout {self.dropout} is not in [0, 1)")
 
@@ -81,6 +97,11 @@ class TamingConfig:
     def downsampling_factor(self) -> int:
         """f: pixels along a side for a token."""
         return int(2 ** (len(self.channel_multipliers) - 1))
+
+    @property
+    def quantized_channels(self) -> int:
+        """Channels of the latents that are quantised."""
+        return self.code_channels or self.latent_channels
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -111,4 +132,7 @@ def _children(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> set[str]:
     return {name.removeprefix(prefix).split(".")[0] for name in shapes if name.startswith(prefix)}
 
 
-_COUNTS = ("channels", "residual_blocks", "resolution", "latent_channels")
+_COUNTS = ("channels", "residual_blocks", "resolution", "latent_channels", "picture_channels")
+PIXEL_RANGES = ("signed", "unit")
+#: fields that cards of before do not have: left out of a card where they have their defaults, so that ids stay
+LATER_FIELDS = ("picture_channels", "middle_attention", "pixel_range", "tanh", "code_kernel", "code_channels")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -20,11 +21,24 @@ from vqcodec.pictures.tiling import Span, reduced, scaled, tiles
 #: downsampling factor that the size of tiles is meant for
 _USUAL_FACTOR = 16
 
+#: pixels that networks take at a time which look at the whole picture: with 128 channels 512 bytes each in a layer
+LARGEST_WHOLE: Final = 1 << 22
+#: of tiles of such a picture, in pixels
+_OVERLAP: Final = 64
+
+
+class WholePictureError(ValueError):
+    """A picture is too large for networks that look at the whole of it."""
+
 
 class TiledAutoencoder:
-    """`network` on `device`, its convolutions in `dtype`; not for training."""
+    """`network` on `device`, its convolutions in `dtype`; not for training.
 
-    def __init__(self, network: Autoencoder, device: torch.device, dtype: torch.dtype) -> None:
+    tile: cut large pictures for networks that look at the whole of them, too: what a tile gives then differs a little
+    from what the whole picture gives. Without it these refuse pictures of more than `LARGEST_WHOLE` pixels.
+    """
+
+    def __init__(self, network: Autoencoder, device: torch.device, dtype: torch.dtype, *, tile: bool = False) -> None:
         self.network = to_channels_last(network.eval().requires_grad_(False), device)
         self.device, self.dtype = device, dtype
         network.encoder.to(dtype)
@@ -36,8 +50,9 @@ class TiledAutoencoder:
             config.channels,
         )
         radii = network.receptive_radius()
-        self.encoder_halo = -(-radii[0] // self._factor) if radii else None
-        self.decoder_halo = -(-radii[1] // self._factor) if radii else None
+        without = -(-_OVERLAP // self._factor) if tile else None
+        self.encoder_halo = -(-radii[0] // self._factor) if radii else without
+        self.decoder_halo = -(-radii[1] // self._factor) if radii else without
 
     @torch.inference_mode()
     def tokenize(self, images: Tensor, levels: int) -> list[Tensor]:
@@ -99,6 +114,12 @@ class TiledAutoencoder:
             yield row, col, self.network.analyse(ready)
 
     def _tiles(self, rows: int, cols: int, halo: int | None) -> Iterator[tuple[Span, Span]]:
+        if halo is None and rows * cols * self._factor**2 > LARGEST_WHOLE:
+            raise WholePictureError(
+                f"a picture of {cols * self._factor} x {rows * self._factor} pixels: this model looks at the whole "
+                f"picture, and takes {LARGEST_WHOLE} pixels at most; give --tile to cut it into tiles, whose borders "
+                "may show, or make it smaller"
+            )
         side = max(1, tiling.TILE_TOKENS * _USUAL_FACTOR // self._factor)
         return tiles(rows, cols, halo, side, align=self._strides[0])
 

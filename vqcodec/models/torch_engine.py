@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -20,19 +20,22 @@ from vqcodec.models.tiled import TiledAutoencoder
 from vqcodec.pictures.arrays import Pixels
 from vqcodec.pictures.image import from_tensor, to_tensor
 
+#: of red, green and blue (ITU-R BT.601): the gray that a model of one channel takes of a picture
+LUMA: Final = (0.299, 0.587, 0.114)
+
 
 class TorchEngine:
-    """`network` on `device`, its convolutions in `dtype`; not for training."""
+    """`network` on `device`, its convolutions in `dtype`; not for training. tile: as in `TiledAutoencoder`."""
 
-    def __init__(self, network: Autoencoder, device: torch.device, dtype: torch.dtype) -> None:
-        self.tiled = TiledAutoencoder(network, device, dtype)
+    def __init__(self, network: Autoencoder, device: torch.device, dtype: torch.dtype, *, tile: bool = False) -> None:
+        self.tiled = TiledAutoencoder(network, device, dtype, tile=tile)
         self._factor = network.config.downsampling_factor
 
     def tokenize(self, images: Floats, levels: int) -> list[Tokens]:
         return [grid.numpy() for grid in self.tiled.tokenize(_as_tensor(images), levels)]
 
     def tokenize_pixels(self, pixels: Pixels, levels: int) -> list[Tokens]:
-        return [grid[0].numpy() for grid in self.tiled.tokenize(to_tensor(pixels, self._factor), levels)]
+        return [grid[0].numpy() for grid in self.tiled.tokenize(self._picture(pixels), levels)]
 
     def detokenize(self, tokens: Sequence[Tokens]) -> Floats:
         made: Floats = self.tiled.detokenize([_as_tensor(grid) for grid in tokens]).numpy()
@@ -40,10 +43,17 @@ class TorchEngine:
 
     def paint(self, tokens: Sequence[Tokens], width: int, height: int) -> Pixels:
         images = self.tiled.detokenize([_as_tensor(grid[None]) for grid in tokens])
-        return from_tensor(images, width, height)
+        return from_tensor(images.expand(-1, 3, -1, -1), width, height)
+
+    def _picture(self, pixels: Pixels) -> Tensor:
+        """Pixels (H, W, 3) as the Encoder takes them, (1, 3, f h, f w), or their luma where it takes one channel."""
+        images = to_tensor(pixels, self._factor)
+        if self.tiled.network.config.channels == 3:
+            return images
+        return (images * images.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
 
     def analyse(self, pixels: Pixels) -> Analysis:
-        return self.tiled.analyse(to_tensor(pixels, self._factor))
+        return self.tiled.analyse(self._picture(pixels))
 
     def timed_steps(self) -> list[TimedStep]:
         network, here = self.tiled.network, sys.modules[__name__]

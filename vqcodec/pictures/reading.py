@@ -116,6 +116,8 @@ class _Opened:
         self.stream.seek(0)
         with pillow_rules(max_pixels) as caught, tiff.reader():
             image = Image.open(self.stream)
+            if image.format == "VQ":  # with the plugin of vqcodec.pillow: coding it once more would only lose
+                raise UnreadableImageError("a .vq stream already: decode it, or give the picture that it is of")
             if image.format in _REFUSED_FORMATS:
                 raise UnreadableImageError(f"{image.format} files are not read: convert it to PNG or JPEG first")
             decoded = read_source(image, max_pixels, self.kind.tiff)

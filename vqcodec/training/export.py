@@ -150,18 +150,17 @@ def export_entropy_prior(folder: Path, prior: PriorFolder, pictures: Pictures, *
     if model.card.entropy_prior:
         raise ModelError(f"{folder}: has a prior that codes its streams, which need it; export the model anew")
     prior.card.check_model(model.card)
+    shape = prior.card.own_prior
     codec = Codec.load(folder)
     config = Stage2Config()
-    source = PictureTokens(
-        pictures, codec, levels=prior.card.prior.levels, batch_size=crops, crop=config.crop, seed=config.seed
-    )
+    source = PictureTokens(pictures, codec, levels=shape.levels, batch_size=crops, crop=config.crop, seed=config.seed)
     try:
-        arrays = integer_arrays(prior.load(), source(0).levels)
-        IntegerPrior(prior.card.prior, arrays)  # says whether its sums are exact
+        arrays = integer_arrays(prior.load_own(), source(0).levels)
+        IntegerPrior(shape, arrays)  # says whether its sums are exact
         raw = save_arrays(arrays)
     except ValueError as error:
         raise ModelError(f"{prior.path}: {error}") from error
-    entropy_prior = EntropyPrior(prior.card.prior, hashlib.sha256(raw).hexdigest())
+    entropy_prior = EntropyPrior(shape, hashlib.sha256(raw).hexdigest())
     reads = (model.card.model_id.hex(), *model.card.reads)
     card = replace(model.card, entropy_prior=entropy_prior, reads=reads)
     with replacing_several(folder, (ENTROPY_FILE, CARD_FILE)) as draft:

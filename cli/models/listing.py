@@ -1,4 +1,4 @@
-"""vqcodec models: which models are installed; loads no torch."""
+"""What `vqcodec models` prints; loads no torch."""
 
 from __future__ import annotations
 
@@ -10,23 +10,16 @@ import click
 
 from vqcodec.cards.finding import installed_models
 from vqcodec.cards.model_card import ModelFolder
-from vqcodec.cli.common import options
 from vqcodec.cli.common.failures import printable
 
 
-@click.command()
-@options.as_json
-@options.debug
-def models(as_json: bool, debug: bool) -> None:
-    """List the installed models.
-
-    These are the embedded ones, and those in the folders that VQCODEC_MODELS names.
-    """
+def print_models(*, as_json: bool) -> None:
+    """The installed models, one after the other. Raises ModelError for a damaged one, after those before it."""
     has_models = False
     for model in installed_models():
         has_models = True
         values = describe_model(model)
-        click.echo(json.dumps(values) if as_json else _as_text(values))
+        click.echo(json.dumps(values) if as_json else as_text(values))
     if not has_models and not as_json:
         click.echo("no models installed")
 
@@ -48,10 +41,11 @@ def describe_model(model: ModelFolder) -> dict[str, Any]:
         "data": card.training.get("data", "not stated"),
         "steps": card.training.get("steps"),
         "licence": card.licence or "not stated",
-    }
+    } | ({"origin": card.origin} if card.origin else {})
 
 
-def _as_text(values: dict[str, Any]) -> str:
+def as_text(values: dict[str, Any]) -> str:
+    """What `describe_model` says, in lines."""
     rates = ", ".join(f"{rate:.3f}" for rate in values["bits_per_pixel"])
     rows = [
         ("id", values["model_id"]),

@@ -1,4 +1,4 @@
-"""vqcodec export: a checkpoint becomes the folder of a model or of a prior."""
+"""vqcodec export checkpoint: a checkpoint becomes the folder of a model or of a prior."""
 
 from __future__ import annotations
 

@@ -1,0 +1,36 @@
+"""Models of vqcodec are copied to where they are found by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vqcodec.cards.errors import ModelError
+from vqcodec.cards.finding import user_models_folder
+from vqcodec.cards.model_card import CARD_FILE, ENTROPY_FILE, ModelFolder, load_model_folder
+from vqcodec.cards.model_files import MODEL_FILES, model_from_hub
+from vqcodec.cards.reading import read_named_file
+from vqcodec.hub.addresses import is_hub_address
+from vqcodec.whole_files import write_whole
+
+
+def install_model(source: str, folder: Path | None = None, *, overwrite: bool = False) -> ModelFolder:
+    """Copy a model, from a folder or hf://OWNER/REPO[/FOLDER][@REVISION], with its priors.
+
+    folder: its name in `user_models_folder()` by default. Weights are compared with the sha256 in the card first.
+    Raises ModelError, HubError.
+    """
+    model = load_model_folder(model_from_hub(source) if is_hub_address(source) else Path(source).resolve())
+    card, target = model.card, folder or user_models_folder() / model.card.name
+    if Path(card.name).name != card.name:
+        raise ModelError(f"{source}: its card names it {card.name!r}, which is no name of a folder; give --out")
+    if target.exists() and not overwrite:
+        raise ModelError(f"{target}: exists already; give -f to overwrite it")
+    read_named_file(model.weights_path, card.weights_sha256, "weights", f"model {card.name}")
+    if card.entropy_prior:
+        read_named_file(model.path / ENTROPY_FILE, card.entropy_prior.sha256, "integer prior", f"model {card.name}")
+    names = sorted({path.relative_to(model.path) for pattern in MODEL_FILES for path in model.path.glob(pattern)})
+    for name in sorted(names, key=lambda each: each.name == CARD_FILE):  # the card last: without it there is no model
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target / name, (model.path / name).read_bytes())
+    load_model_folder.cache_clear()
+    return load_model_folder(target.resolve())

@@ -1,0 +1,1 @@
+"""Checkpoints of other projects: files read without running them, families recognised, tensors translated."""

@@ -1,0 +1,1 @@
+"""Models as ONNX graphs, for other run-times. Needs the extra `onnx`."""
