@@ -94,9 +94,7 @@ def test_other_arithmetic_is_refused(
         TokenPlan.make([source], tmp_path / "out", spec_of(tiny_model))
 
 
-def test_other_sources_are_refused_and_appended_when_asked_for(
-    tmp_path: Path, source: Path, tiny_model: Path
-) -> None:
+def test_other_sources_are_refused_and_appended_when_asked_for(tmp_path: Path, source: Path, tiny_model: Path) -> None:
     out, more = tmp_path / "out", make_folder(tmp_path / "more", 4, first=50)
     with pytest.raises(DatasetError, match="no dataset to append to"):
         TokenPlan.make([more], out, spec_of(tiny_model), append=True)

@@ -54,8 +54,8 @@ def tokenize_on_ray(
 
     address: of a cluster; "auto" for the one that this machine belongs to, "local" or None for a new one here.
     num_gpus: of each actor. pool: the least and the most actors; one processor is always left to Ray, which would else
-    wait for ever. The dataset must lie where all nodes see it. Raises ShardsLeft at the end for shards that could not be made,
-    DatasetError for a cluster without room for one actor, PackagesError.
+    wait for ever. The dataset must lie where all nodes see it. Raises ShardsLeft at the end for shards that could not
+    be made, DatasetError for a cluster without room for one actor, PackagesError.
     """
     ray = needed("ray", "ray")
     data = needed("ray.data", "ray")

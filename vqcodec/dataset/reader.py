@@ -162,7 +162,8 @@ class TokenDataset:
         """All tokens of a level, flat: in memory, or from the cache."""
         number = int(name.removeprefix("level_")) - 1
         kind = np.dtype(np.uint16 if self.plan.model["codebook_sizes"][number] <= 1 << 16 else np.uint32)
-        if (shape := self._shapes[number]) and isinstance(shape, tuple):
+        shape = self._shapes[number]
+        if isinstance(shape, tuple):
             count = len(self) * shape[0] * shape[1]
         else:
             count = int(self._offsets[number][-1])

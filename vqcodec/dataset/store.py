@@ -20,7 +20,7 @@ from vqcodec.dataset.packages import needed
 from vqcodec.dataset.patience import patiently
 
 _SUFFIX: Final = ".partial"
-#: left-overs of other machines, of which nobody knows whether their process lives, are deleted after so long
+#: left-overs of which nobody knows whether their process lives, those of other machines, are deleted after so long
 _STALE_SECONDS: Final = 24 * 3600
 
 
@@ -109,7 +109,7 @@ class LocalStore:
             with suppress(OSError, ValueError):
                 *_, writer, process, _ = path.name.removesuffix(_SUFFIX).split("@")
                 old = time.time() - path.stat().st_mtime > _STALE_SECONDS
-                if old if writer != host else not _is_alive(int(process)):
+                if old or (writer == host and not _is_alive(int(process))):
                     path.unlink()
 
     def _name(self, name: str) -> str:
@@ -200,12 +200,13 @@ def file_system(url: str) -> tuple[Any, str]:
 
 
 def _is_alive(process: int) -> bool:
-    if process == os.getpid():
-        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except OSError:
         return True
+    with suppress(OSError, IndexError):  # ended, and nobody has asked how: where there is no /proc such ones are alive
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace")
+        return stat.rsplit(")", 1)[1].split()[0] != "Z"
     return True
