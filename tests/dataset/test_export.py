@@ -77,7 +77,7 @@ def test_streams_of_whole_pictures_are_those_of_encode(tmp_path: Path, tiny_mode
     codec = Codec.load(tiny_model, device="cpu")
     for record in pq.read_table(tmp_path / "vq" / "shard-000000.parquet").to_pylist():
         assert record["vq"] == codec.encode(source / record["key"])
-    with pytest.raises(DatasetError, match="make no array"):
+    with pytest.raises(DatasetError, match="make no arrays"):
         to_npy(plan, tmp_path / "npy")
 
 

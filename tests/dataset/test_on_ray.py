@@ -37,6 +37,7 @@ class Rows:
         self.rows = rows
 
     def map_batches(self, kind: Any, *, fn_constructor_args: tuple[Any, ...], **options: Any) -> Rows:
+        assert Data.DataContext.target_max_block_size <= 1 << 20
         assert (options["batch_size"], options["num_cpus"], options["concurrency"]) == (1, 1.0, (1, 3))
         actors = [kind(*fn_constructor_args) for _ in range(2)]
         told = [[actor({"shard": [row["shard"]]}) for actor in actors][-1] for row in self.rows]
@@ -50,9 +51,12 @@ class Data:
     """What is asked of the module `ray.data`."""
 
     class DataContext:
-        @staticmethod
-        def get_current() -> Any:
-            return type("Context", (), {"execution_options": type("Options", (), {})()})()
+        enable_progress_bars = True
+        target_max_block_size = 128 << 20
+
+        @classmethod
+        def get_current(cls) -> Any:
+            return cls
 
     @staticmethod
     def from_items(rows: list[dict[str, Any]], override_num_blocks: int) -> Rows:
@@ -79,6 +83,7 @@ def test_shards_that_are_computed_twice_are_there_once(tmp_path: Path, tiny_mode
     make_dataset(tmp_path / "other", tiny_model, source)
     assert content_of(tmp_path / "out") == content_of(tmp_path / "other")
     assert list(tokenize_on_ray(plan)) == []
+    assert Data.DataContext.target_max_block_size == 128 << 20, "the user's own settings come back"
 
 
 @pytest.mark.usefixtures("cluster")

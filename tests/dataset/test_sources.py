@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dataset_helpers import encoded, make_arrow, make_folder, make_parquet, make_tar
 
+from vqcodec.dataset import patience, tables
 from vqcodec.dataset.entries import Entry
-from vqcodec.dataset.errors import DatasetError
+from vqcodec.dataset.errors import DatasetError, StorageError
 from vqcodec.dataset.files import Files
 from vqcodec.dataset.reading import Row, pictures
 from vqcodec.dataset.sources import canonical, entries
@@ -75,6 +77,37 @@ def test_parquet_files_have_bytes_or_the_hubs_struct(tmp_path: Path, struct: boo
     assert contents(path) == [encoded(number) for number in range(5)]
     rows = [Row(canonical(path), "x.parquet", "parquet", number, -1) for number in (1, 4)]
     assert list(pictures(Files(), rows, None)) == [encoded(1), encoded(4)]
+
+
+def test_tables_go_on_where_storage_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, failures = make_parquet(tmp_path / "x.parquet", 7), iter([False, True, True, False, True, *[False] * 9])
+    rows = [Row(canonical(path), "x.parquet", "parquet", number, -1) for number in range(7)]
+    batches = tables._Parquet.batches
+
+    def failing(self: tables._Parquet, *arguments: Any) -> Any:
+        for found in batches(self, *arguments):
+            if next(failures):
+                raise OSError("503")
+            yield found
+
+    monkeypatch.setattr(tables._Parquet, "batches", failing)
+    monkeypatch.setattr(patience.time, "sleep", lambda seconds: None)
+    assert list(pictures(Files(), rows, None)) == [encoded(number) for number in range(7)]
+    assert next(failures) is False
+    monkeypatch.setattr(tables._Parquet, "batches", lambda *_: (_ for _ in [0]).throw(OSError("503")))
+    with pytest.raises(StorageError, match=r"x\.parquet: cannot be listed \(503\)"):
+        listed(path, key="id")
+
+
+def test_a_table_that_is_damaged_in_the_middle_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_parquet(tmp_path / "x.parquet", 7)
+    rows = [Row(canonical(path), "x.parquet", "parquet", number, -1) for number in range(7)]
+    whole = bytearray(path.read_bytes())
+    whole[200 : len(whole) // 2] = bytes(len(whole) // 2 - 200)
+    path.write_bytes(whole)
+    monkeypatch.setenv(patience.PATIENCE_VARIABLE, "0")
+    with pytest.raises(DatasetError, match=r"x\.parquet: "):
+        list(pictures(Files(), rows, None))
 
 
 def test_a_dataset_on_disk_is_read(tmp_path: Path) -> None:

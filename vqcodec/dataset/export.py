@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 
 from vqcodec.codec import Codec
-from vqcodec.dataset.errors import DatasetError
 from vqcodec.dataset.packages import pa, pq
 from vqcodec.dataset.plan import TokenPlan, model_of
 from vqcodec.dataset.reader import TokenDataset
@@ -27,13 +26,12 @@ _BESIDE: Final = ("key", "source", "width", "height", "crop", "label")
 def to_npy(plan: TokenPlan, target: Path) -> None:
     """level_N.npy (rows, h, w), keys.txt and, where there are labels, labels.npy. Raises DatasetError, OSError."""
     data = TokenDataset(plan.store.url, columns=("key",))
-    if plan.spec.size is None:
-        raise DatasetError(f"{plan.store.url}: its pictures have several sizes, which make no array; export webdataset")
+    levels = data.levels
     target.mkdir(parents=True, exist_ok=True)
-    for number, (values, shape) in enumerate(zip(data._levels, data._shapes, strict=True), start=1):
+    for number, level in enumerate(levels, start=1):
         with replacing(target / f"level_{number}.npy") as temporary, temporary.open("wb") as file:
-            np.save(file, values.reshape(-1, *shape))
-    write_whole(target / "keys.txt", "".join(f"{key.as_py()}\n" for key in data._columns["key"]))
+            np.save(file, level)
+    write_whole(target / "keys.txt", "".join(f"{key}\n" for key in data.column("key")))
     if plan.spec.labels:
         with replacing(target / "labels.npy") as temporary, temporary.open("wb") as file:
             np.save(file, data.labels)

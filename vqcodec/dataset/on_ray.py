@@ -16,6 +16,9 @@ from vqcodec.dataset.shard import TOKENS, ShardResult, make_tokenizer, shard_nam
 
 #: blocks that Ray divides the numbers of the shards into, at most
 _MOST_BLOCKS: Final = 20_000
+#: a block is as large as Ray plans room for; ours are some hundred bytes. With Ray's own 128 MiB, nodes with a small
+#: object store would wait for room for ever
+_BLOCK_BYTES: Final = 1 << 20
 
 
 class TokenizeShard:
@@ -69,24 +72,29 @@ def tokenize_on_ray(
         ray.init(address=None if address in (None, "local") else address, log_to_driver=False)
     processors, most = _room(ray, num_gpus, pool[1])
     context = data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = False
-    blocks = min(len(shards), _MOST_BLOCKS)
-    results = data.from_items([{"shard": shard} for shard in shards], override_num_blocks=blocks).map_batches(
-        TokenizeShard,
-        fn_constructor_args=(plan.store.url, "cuda" if num_gpus else "cpu", retry_failed),
-        batch_size=1,
-        num_cpus=processors,
-        num_gpus=num_gpus or None,
-        concurrency=(min(pool[0], most), most),
-    )
+    before = {name: getattr(context, name) for name in ("enable_progress_bars", "target_max_block_size")}
+    context.enable_progress_bars, context.target_max_block_size = False, _BLOCK_BYTES
     failures: list[tuple[int, str]] = []
-    for row in results.iter_rows():
-        told = json.loads(row["told"])
-        if "wrong" in told:
-            failures.append((told["shard"], told["wrong"]))
-        else:
-            yield ShardResult(**told)
+    try:
+        blocks = min(len(shards), _MOST_BLOCKS)
+        numbers = data.from_items([{"shard": shard} for shard in shards], override_num_blocks=blocks)
+        results = numbers.map_batches(
+            TokenizeShard,
+            fn_constructor_args=(plan.store.url, "cuda" if num_gpus else "cpu", retry_failed),
+            batch_size=1,
+            num_cpus=processors,
+            num_gpus=num_gpus or None,
+            concurrency=(min(pool[0], most), most),
+        )
+        for row in results.iter_rows():
+            told = json.loads(row["told"])
+            if "wrong" in told:
+                failures.append((told["shard"], told["wrong"]))
+            else:
+                yield ShardResult(**told)
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)
     if failures:
         left = len(shards_to_do(plan, retry_failed=retry_failed))
         raise ShardsLeft(f"{left} of {len(shards)} shards stay to do; shard {failures[0][0]}: {failures[0][1]}")

@@ -96,6 +96,17 @@ class TokenDataset:
         return self.plan.classes
 
     @property
+    def levels(self) -> list[NDArray[Any]]:
+        """(N, h, w) of each level. Raises DatasetError for pictures in their native size."""
+        self._check_one_size()
+        return [values.reshape(-1, *shape) for values, shape in zip(self._levels, self._shapes, strict=True)]
+
+    def column(self, name: str) -> list[Any]:
+        """One of the columns that were asked for. Raises KeyError."""
+        values: list[Any] = self._columns[name].to_pylist()
+        return values
+
+    @property
     def labels(self) -> NDArray[np.int64]:
         """(N,), -1 where there is none."""
         return self._labels
@@ -103,19 +114,18 @@ class TokenDataset:
     def batches(self, seed: int, batch_size: int = 16, *, share: slice = slice(None)) -> Batches:
         """Batches of random rows. share: of several processes, the part of each batch that is this one's.
 
-        Raises DatasetError for pictures in their native size, which make no arrays."""
-        if any(not isinstance(shape, tuple) for shape in self._shapes):
-            raise DatasetError(f"{self.plan.store.url}: its pictures have several sizes, which make no batches")
+        Raises DatasetError for pictures in their native size, which make no arrays.
+        """
+        self._check_one_size()
         return Batches(self, seed, batch_size, share)
 
     def take(self, rows: NDArray[np.int64]) -> TokenArrays:
         """Rows (B,) of pictures of one size."""
-        levels = []
-        for values, shape in zip(self._levels, self._shapes, strict=True):
-            assert isinstance(shape, tuple)
-            grids = values.reshape(-1, *shape)[rows]
-            levels.append(grids.astype(np.int64))
-        return TokenArrays(rows, levels, self._labels[rows])
+        return TokenArrays(rows, [level[rows].astype(np.int64) for level in self.levels], self._labels[rows])
+
+    def _check_one_size(self) -> None:
+        if self.plan.spec.size is None:
+            raise DatasetError(f"{self.plan.store.url}: its pictures have several sizes, which make no arrays")
 
     def _tables(self, columns: list[str]) -> Iterator[Any]:
         for shard in range(self.plan.shards):

@@ -9,7 +9,7 @@ from typing import Final
 
 from vqcodec.dataset.archives import archive_entries
 from vqcodec.dataset.entries import CONTAINERS, FILE, LISTS, TAR, Columns, Entry, is_picture
-from vqcodec.dataset.errors import DatasetError
+from vqcodec.dataset.errors import DatasetError, StorageError
 from vqcodec.dataset.files import Files
 from vqcodec.dataset.lists import list_entries
 from vqcodec.dataset.spec import TokenSpec
@@ -33,6 +33,14 @@ def entries(source: str, spec: TokenSpec, files: Files) -> Iterator[Entry]:
 
     Raises DatasetError for what cannot be read, StorageError.
     """
+    try:
+        yield from _entries(source, spec, files)
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())
+        raise StorageError(f"{source}: cannot be listed ({reason}); run the same command again") from error
+
+
+def _entries(source: str, spec: TokenSpec, files: Files) -> Iterator[Entry]:
     kind, name = files.kind(source), PurePosixPath(source).name
     if not kind:
         raise DatasetError(f"{source}: no such file or folder")

@@ -15,9 +15,9 @@ from vqcodec.dataset.files import Files
 from vqcodec.dataset.packages import pa, pq
 from vqcodec.dataset.patience import patiently
 
-#: rows that are read at once
+#: rows that are read at once, without and with pictures
 _ROWS: Final = 1024
-_PICTURES: Final = 32
+_BATCH: Final = 32
 
 
 def table_entries(files: Files, place: str, path: str, kind: str, columns: Columns) -> Iterator[Entry]:
@@ -44,15 +44,32 @@ def table_entries(files: Files, place: str, path: str, kind: str, columns: Colum
 def table_pictures(
     files: Files, place: str, kind: str, image: str | None, rows: Sequence[int]
 ) -> Iterator[bytes | None]:
-    """The bytes of the pictures in rows that ascend, None for those that have none. Raises StorageError."""
+    """The bytes of the pictures in rows that ascend, None for those that have none. Raises StorageError, DatasetError.
+
+    Where storage fails on the way the table is opened again at the row that is next.
+    """
+    values = _pictures(files, place, kind, image, rows)
+    for done in range(len(rows)):
+
+        def read(done: int = done) -> bytes | None:
+            nonlocal values
+            try:
+                return next(values)
+            except Exception:
+                values = _pictures(files, place, kind, image, rows[done:])
+                raise
+
+        yield patiently(place, read)
+
+
+def _pictures(files: Files, place: str, kind: str, image: str | None, rows: Sequence[int]) -> Iterator[bytes | None]:
     with _opened(files, place, kind) as table:
         name = image_column(table.schema, image, place)
         wanted = iter(rows)
-        row, here = next(wanted, None), rows[0] if rows else 0
-        end = rows[-1] + 1 if rows else 0
+        row, here, end = next(wanted, None), rows[0], rows[-1] + 1
         if end > table.rows:
             raise DatasetError(f"{place}: has {table.rows} rows, planned were {end}; plan anew into another folder")
-        for count, batch in table.batches([name], here, end, _PICTURES):
+        for count, batch in table.batches([name], here, end, _BATCH):
             while row is not None and row < here + count:
                 value = batch.column(0)[row - here].as_py()
                 yield value.get("bytes") if isinstance(value, dict) else value
@@ -152,13 +169,17 @@ def _opened(files: Files, place: str, kind: str) -> Iterator[Any]:
     """A table; what is no table is a DatasetError that names it."""
     make = {PARQUET: _Parquet, ARROW: _Arrow}[kind]
     with files.open(place) as stream:
+        try:
+            table = make(stream)
+        except pa.ArrowInvalid as error:
+            raise DatasetError(
+                f"{place}: not a readable {kind} file ({_flat(error)}); get a whole copy of it"
+            ) from error
+        try:
+            yield table
+        except pa.ArrowInvalid as error:
+            raise DatasetError(f"{place}: is damaged ({_flat(error)}); get a whole copy of it") from error
 
-        def opened() -> Any:
-            try:
-                stream.seek(0)
-                return make(stream)
-            except pa.ArrowInvalid as error:
-                reason = " ".join(str(error).split())
-                raise DatasetError(f"{place}: not a readable {kind} file ({reason}); get a whole copy of it") from error
 
-        yield patiently(place, opened)
+def _flat(error: Exception) -> str:
+    return " ".join(str(error).split())
