@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("photos")
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--uploads", type=int, default=25, help="exceptions, and kills, each")
+    parser.add_argument("--only", choices=["outage", "uploads"])
     options = parser.parse_args()
     server = Server()
     os.environ.update(server.variables)
@@ -89,8 +90,10 @@ def main() -> None:
             files.pipe_file(f"{_BUCKET}/pictures/{path.name}", path.read_bytes())
         run("tokenize", pictures, "-o", Path(folder) / "local", "--shard-size", 10, "--workers", 2)
         local = {path.name: path.read_bytes() for path in (Path(folder) / "local" / "tokens").iterdir()}
-    outage(server, files, local)
-    uploads(server, files, local, options.uploads)
+    if options.only != "uploads":
+        outage(server, files, local)
+    if options.only != "outage":
+        uploads(server, files, local, options.uploads)
 
 
 def outage(server: Server, files: Any, local: dict[str, bytes]) -> None:
