@@ -39,6 +39,7 @@ _SECTIONS = {
         "doctor",
         "completion",
     ),
+    "Datasets": ("tokenize", "tokens"),
     "Training": ("train", "export", "quantize-prior", "weights"),
     "Measuring": ("compare", "bench"),
 }

@@ -199,7 +199,7 @@ class Codec(SharedOnHub):
             alpha=None if loaded.alpha is None else pack_alpha(loaded.alpha),
         )
         if rate.is_plain and refine is None:
-            tokens = self._as_pyramid(self._engine.tokenize_pixels(pixels, self._check_levels(levels)))
+            tokens = self._as_pyramid(self.tokenize_pixels(pixels, levels=levels))
         else:
             tokens = self._tokens_at(rate, pixels, entropy_id, boxes, refine)
         return self._write(tokens, loaded.width, loaded.height, entropy_id, boxes)
@@ -328,6 +328,13 @@ class Codec(SharedOnHub):
 
         tokens = self._engine.tokenize(images.detach().float().cpu().numpy(), levels)
         return [torch.from_numpy(grid.astype(np.int64)) for grid in tokens]
+
+    def tokenize_pixels(self, pixels: NDArray[np.uint8], *, levels: int | None = None) -> Sequence[Tokens]:
+        """Pixels (H, W, 3) of any size to tokens (rows, cols) for each level: those that `encode` writes.
+
+        Sides are padded to multiples of f. Raises ImageError for other arrays, ValueError for other levels.
+        """
+        return self._engine.tokenize_pixels(checked_pixels(pixels), self._check_levels(levels))
 
     def analyse(self, images: Tensor) -> Analysis:
         """Images as `tokenize` takes them to what tokens are chosen from, by torch and on its device."""

@@ -27,6 +27,7 @@ _ABOUT_DATA = {
     "vqcodec.benchmarks.speed.processes": ("ProcessError",),
     "vqcodec.benchmarks.rate_distortion.measuring": ("WorkerError",),
     "vqcodec.benchmarks.pages.report": ("ReportError",),
+    "vqcodec.dataset.errors": ("DatasetError",),
     "vqcodec.training.data.pictures": ("DataError",),
     "vqcodec.training.common.checkpoint": ("CheckpointError",),
     "vqcodec.training.common.run_log": ("RunLogError",),

@@ -56,7 +56,6 @@ class RunOptions:
     data: tuple[Path, ...] = option(
         "--data",
         multiple=True,
-        required=True,
         type=READABLE,
         help="Folder of pictures (nested), tar shard, MNIST or CIFAR-10 file, or picture; may be given several times.",
     )
@@ -105,6 +104,12 @@ class SettingOptions:
             return with_settings(recipe, [*changes, *more, *self.settings])
         except (SettingError, ValueError) as error:
             raise click.UsageError(str(error)) from error
+
+
+def check_data(options: RunOptions) -> None:
+    """Raises click.MissingParameter without --data."""
+    if not options.data:
+        raise click.MissingParameter(param_type="option", param_hint="'--data'")
 
 
 def check_empty(out: Path) -> None:

@@ -11,7 +11,7 @@ import click
 
 from vqcodec.cli.common.option_groups import option, takes
 from vqcodec.cli.common.options import READABLE_FOLDER
-from vqcodec.cli.train.running import RunOptions, SettingOptions, check_empty, train_and_log
+from vqcodec.cli.train.running import RunOptions, SettingOptions, check_data, check_empty, train_and_log
 from vqcodec.models.config import PARTS
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def stage1(context: click.Context, /, run: RunOptions, options: Stage1Options, s
 
     With torchrun, several processes share each batch: torchrun --nproc-per-node 4 -m vqcodec.cli.main train stage1 ...
     """
+    check_data(run)
     train_and_log(
         context,
         run,

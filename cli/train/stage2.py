@@ -11,7 +11,7 @@ import click
 from vqcodec.cards.finding import DEFAULT_MODEL, find_model
 from vqcodec.cli.common.option_groups import option, takes
 from vqcodec.cli.common.options import AT_LEAST_1, FILE, FOLDER, READABLE
-from vqcodec.cli.train.running import RunOptions, SettingOptions, check_empty, train_and_log
+from vqcodec.cli.train.running import RunOptions, SettingOptions, check_data, check_empty, train_and_log
 
 if TYPE_CHECKING:
     from vqcodec.cards.model_card import ModelFolder
@@ -56,6 +56,9 @@ class Stage2Options(TokenOptions):
     size: str | None = option("--size", help="Of the prior: tiny, small, base or paper.  [default: tiny]")
     levels: int | None = option("--levels", type=AT_LEAST_1, help="Predict the first so many levels.  [default: all]")
     order: str | None = option("--order", help="In which tokens are predicted.  [default: wavefront]")
+    tokens: str | None = option(
+        "--tokens", metavar="OUT", help="A dataset that `vqcodec tokenize` made, in the place of --data."
+    )
     init: Path | None = option(
         "--init", type=FOLDER, help="Start from the prior in this folder. [default: start from nothing]"
     )
@@ -69,8 +72,11 @@ class Stage2Options(TokenOptions):
 def stage2(context: click.Context, /, run: RunOptions, options: Stage2Options, settings: SettingOptions) -> None:
     """Train the prior, a transformer that predicts the tokens of a model.
 
-    --data takes a file of `vqcodec train tokens` too. With torchrun, several processes share each batch.
+    --data takes a file of `vqcodec train tokens` too, --tokens a dataset of
+    `vqcodec tokenize`. With torchrun, several processes share each batch.
     """
+    if not options.tokens:
+        check_data(run)
     train_and_log(
         context,
         run,
@@ -205,13 +211,22 @@ def _source(recipe: Stage2Recipe, condition: Condition | None, run: RunOptions, 
         "seed": training.seed,
         "share": slice(process_rank(), None, process_count()),
     }
+    model_id = find_model(options.model).card.model_id.hex()
+    if options.tokens:
+        if run.data:
+            raise click.UsageError(f"{options.tokens}: give --tokens or --data, not both")
+        if condition:
+            raise click.UsageError(f"{options.tokens}: a dataset of tokens has no {condition.kind}; give pictures")
+        from vqcodec.training.stage2.dataset_tokens import DatasetTokens
+
+        return DatasetTokens(options.tokens, model_id=model_id, **batches)
     stored = [path for path in run.data if path.suffix == _TOKENS_SUFFIX]
     if stored:
         if len(run.data) > 1:
             raise click.UsageError(f"{stored[0]}: give one file of tokens, or pictures, not both")
         if condition:
             raise click.UsageError(f"{stored[0]}: a file of tokens has no {condition.kind}; give pictures")
-        return StoredTokens(stored[0], model_id=find_model(options.model).card.model_id.hex(), **batches)
+        return StoredTokens(stored[0], model_id=model_id, **batches)
     codec = _codec(options.model, run.device)
     return PictureTokens(_pictures(run.data, options), codec, crop=training.crop, condition=condition, **batches)
 

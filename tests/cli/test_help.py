@@ -40,7 +40,7 @@ ALL = {context.command_path: context.command for context in commands(main, ROOT)
 def test_help_names_each_command_once_with_a_line_of_its_own() -> None:
     shown = vqcodec("--help").stdout
     titles = re.findall(r"^(\w+):$", shown, re.MULTILINE)
-    assert titles == ["Options", "Everyday", "Training", "Measuring"]
+    assert titles == ["Options", "Everyday", "Datasets", "Training", "Measuring"]
     top = [path.removeprefix("vqcodec ") for path in ALL if path.count(" ") == 1]
     lines = re.findall(r"^  ([a-z][a-z-]+)  +(\S.*)$", shown, re.MULTILINE)
     assert sorted(name for name, _ in lines) == sorted(top)

@@ -1,0 +1,69 @@
+"""One picture of a source as the plan has it, and what kinds of files pictures come in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Final, NamedTuple
+
+from vqcodec.dataset.spec import TokenSpec
+
+IMAGE_SUFFIXES: Final = frozenset(
+    {
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".jfif",
+        ".jp2",
+        ".jpeg",
+        ".jpg",
+        ".pbm",
+        ".pgm",
+        ".png",
+        ".ppm",
+        ".tga",
+        ".tif",
+        ".tiff",
+        ".webp",
+    }
+)
+TAR, PARQUET, ARROW, FILE = "tar", "parquet", "arrow", "file"
+CONTAINERS: Final = {".tar": TAR, ".parquet": PARQUET, ".arrow": ARROW}
+LISTS: Final = frozenset({".txt", ".csv", ".jsonl"})
+
+
+class Entry(NamedTuple):
+    """path: of the file, relative to the source, or whole. member: the name in an archive.
+
+    offset: the first byte in an archive, or the row in a table. length: bytes; -1 where they are not known.
+    label: a class's name or number. kept: the values of the columns that go with the tokens.
+    """
+
+    key: str
+    path: str
+    kind: str
+    member: str = ""
+    offset: int = 0
+    length: int = -1
+    label: Any = None
+    kept: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table, list or archive are wanted, by the spec."""
+
+    image: str | None
+    key: str | None
+    label: str | None
+    keep: tuple[str, ...]
+
+    @staticmethod
+    def of(spec: TokenSpec) -> Columns:
+        label = None if spec.labels == "folder" else spec.labels
+        return Columns(spec.image, None if spec.key == "path" else spec.key, label, spec.keep)
+
+
+def is_picture(path: str) -> bool:
+    """Whether a file's name is that of a picture."""
+    return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES

@@ -1,0 +1,80 @@
+"""manifest.parquet: the shards of a dataset that is complete, with their counts and the digest of their tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from vqcodec.dataset.columns import DIGEST, FAILED, PLANNED
+from vqcodec.dataset.errors import DatasetError
+from vqcodec.dataset.packages import pa, pq
+from vqcodec.dataset.plan import TokenPlan
+from vqcodec.dataset.shard import ERRORS, TOKENS, shard_name
+
+MANIFEST_FILE: Final = "manifest.parquet"
+
+
+@dataclass(frozen=True)
+class ShardFacts:
+    """What the file of a shard says of itself: pictures planned, of these failed, rows, bytes, sha256 of the tokens."""
+
+    shard: int
+    pictures: int
+    failed: int
+    rows: int
+    bytes: int
+    tokens_sha256: str
+
+
+def shard_facts(plan: TokenPlan, shard: int) -> ShardFacts:
+    """Read from the end of its file. Raises DatasetError for a file that is damaged."""
+    name = f"{TOKENS}/{shard_name(shard)}"
+    try:
+        with plan.store.open(name) as stream:
+            metadata = pq.ParquetFile(stream).metadata
+            said = metadata.metadata
+            facts = int(said[PLANNED]), int(said[FAILED]), metadata.num_rows
+            return ShardFacts(shard, *facts, plan.store.size(name), said[DIGEST].decode())
+    except (pa.ArrowInvalid, KeyError, TypeError) as error:
+        raise DatasetError(f"{plan.store.url}/{name}: is damaged; delete it and tokenize again") from error
+
+
+def all_facts(plan: TokenPlan) -> Iterator[ShardFacts]:
+    """Of the shards that are there, by number."""
+    there = set(plan.store.names(TOKENS))
+    return (shard_facts(plan, shard) for shard in range(plan.shards) if shard_name(shard) in there)
+
+
+def is_current(plan: TokenPlan) -> bool:
+    """Whether there is a manifest of as many shards as are planned."""
+    if not plan.store.exists(MANIFEST_FILE):
+        return False
+    with plan.store.open(MANIFEST_FILE) as stream:
+        return bool(pq.ParquetFile(stream).metadata.num_rows == plan.shards)
+
+
+def write_manifest(plan: TokenPlan) -> bool:
+    """Where all shards are there, unless it says the same already. Gives whether the dataset is complete."""
+    there = set(plan.store.names(TOKENS))
+    if any(shard_name(shard) not in there for shard in range(plan.shards)):
+        return False
+    facts = [vars(each) for each in all_facts(plan)]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(facts), sink, compression="zstd")
+    content = sink.getvalue().to_pybytes()
+    if not (plan.store.exists(MANIFEST_FILE) and plan.store.read(MANIFEST_FILE) == content):
+        plan.store.write(MANIFEST_FILE, content)
+    return True
+
+
+def count_failures(plan: TokenPlan, part: tuple[int, int] = (0, 1)) -> int:
+    """Failed pictures of the shards of a part that are there."""
+    index, count = part
+    chosen = {shard_name(shard) for shard in range(index, plan.shards, count)}
+    total = 0
+    for name in plan.store.names(ERRORS):
+        if name in chosen:
+            with plan.store.open(f"{ERRORS}/{name}") as stream:
+                total += pq.ParquetFile(stream).metadata.num_rows
+    return total
