@@ -28,7 +28,7 @@ from vqcodec.bitstream import (
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import DEFAULT_MODEL, find_model, find_model_by_id
 from vqcodec.pictures.conversion import from_pil
-from vqcodec.pictures.source import EXIF_PREFIX
+from vqcodec.pictures.exif import EXIF_PREFIX
 
 if TYPE_CHECKING:
     from vqcodec.codec import Codec
