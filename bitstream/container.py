@@ -115,6 +115,15 @@ class Stream:
     payload_bytes: tuple[int, ...]
     complete: bool
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know of it, a line each."""
+        if self.complete:
+            return ()
+        whole, all_levels = len(self.tokens), self.header.level_count
+        text = f"the stream is cut off: {whole} of {all_levels} levels are whole, and its checksum could not be checked"
+        return (text,)
+
 
 @dataclass(frozen=True)
 class _Parsed:

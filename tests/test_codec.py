@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqcodec.bitstream import CorruptStreamError, LimitExceededError, TruncatedStreamError, read_header
+from vqcodec.bitstream import Boxes, CorruptStreamError, LimitExceededError, TruncatedStreamError, read_header
 from vqcodec.codec import Codec
 from vqcodec.pictures.image import LoadedImage, from_tensor, to_tensor
 from vqcodec.pictures.source import TooManyPixelsError, UnreadableImageError
@@ -290,3 +290,34 @@ def test_a_halo_that_is_too_small_would_be_seen(tiny_model: Path, monkeypatch: p
     monkeypatch.setattr("vqcodec.pictures.tiling.TILE_TOKENS", 4)
     monkeypatch.setattr(codec._on_torch.tiled, "decoder_halo", 0)
     assert not torch.allclose(codec.detokenize(tokens), whole, rtol=0, atol=1e-4)
+
+
+# ---- where streams are ----
+
+
+def test_a_stream_may_be_bytes_a_path_or_a_file(codec: Codec, tmp_path: Path) -> None:
+    stream = codec.encode(picture(70, 50))
+    path = tmp_path / "a.vq"
+    path.write_bytes(stream)
+    expected = pixels(codec.decode(stream))
+    for source in (bytearray(stream), memoryview(stream), path, str(path), io.BytesIO(stream)):
+        assert np.array_equal(pixels(codec.decode(source)), expected)
+    with path.open("rb") as file:
+        assert codec.read(file).header.width == 70
+    with pytest.raises(FileNotFoundError):
+        codec.decode(tmp_path / "none.vq")
+
+
+def test_a_picture_over_the_limit_is_not_decoded(codec: Codec) -> None:
+    with pytest.raises(LimitExceededError, match="at most 100 are allowed"):
+        codec.decode(codec.encode(picture(70, 50)), max_pixels=100)
+
+
+def test_damaged_alpha_is_a_damaged_stream_and_told_before_the_networks_run(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = Boxes(alpha=b"\x09nonsense")
+    stream = codec.write(codec.tokenize(to_tensor(picture(32, 32), 16)), 32, 32, boxes=boxes)
+    monkeypatch.setattr(codec._engine, "paint", lambda *arguments: pytest.fail("the networks ran"))
+    with pytest.raises(CorruptStreamError, match="alpha"):
+        codec.decode(stream)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from PIL import Image
 from vqcodec.bitstream import (
     ENTROPY_IDS,
     Boxes,
+    CorruptStreamError,
     Stream,
     StreamModel,
     TokenGrid,
@@ -23,20 +24,20 @@ from vqcodec.bitstream import (
     stream_overhead,
     write_stream,
 )
+from vqcodec.bitstream.source import StreamLike, stream_bytes
 from vqcodec.cards.engines import load_core_engine, load_torch_engine
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import DEFAULT_MODEL, check_model_id, find_model
 from vqcodec.cards.model_card import ModelCard, ModelFolder
 from vqcodec.models.core_engine import CoreEngine
 from vqcodec.models.engine import Engine, Floats, TimedStep, Tokens
+from vqcodec.pictures.any_image import ImageLike, as_loaded
 from vqcodec.pictures.hidden import fill_hidden
 from vqcodec.pictures.image import (
     DEFAULT_MAX_PIXELS,
+    AlphaError,
     LoadedImage,
     checked_pixels,
-    from_array,
-    from_pil,
-    load_image,
     pack_alpha,
     to_pil,
     unpack_alpha,
@@ -51,8 +52,6 @@ if TYPE_CHECKING:
 
     from vqcodec.models.autoencoder import Analysis, Autoencoder
     from vqcodec.models.torch_engine import TorchEngine
-
-ImageLike: TypeAlias = "LoadedImage | Image.Image | NDArray[np.uint8] | str | Path | bytes | BinaryIO"
 
 #: codec, pixels (H, W, 3) and number of levels to what tokens are chosen from
 Refine: TypeAlias = "Callable[[Codec, NDArray[np.uint8], int], Analysis]"
@@ -187,7 +186,7 @@ class Codec(SharedOnHub):
         RateError for one that cannot be so small, ValueError for other arguments.
         """
         self.check_pictures()
-        loaded = _as_loaded(image, max_pixels)
+        loaded = as_loaded(image, max_pixels)
         entropy_id = self._entropy_id(entropy)  # what is wrong with the arguments is said before the networks run
         self._check_levels(levels)
         rate = Rate(levels, quality, max_bytes, bits_per_pixel, weight)
@@ -267,18 +266,26 @@ class Codec(SharedOnHub):
         model = self.model.stream_model
         return write_stream(tokens, model=model, width=width, height=height, entropy_id=entropy_id, boxes=boxes)
 
-    def decode(self, data: bytes, *, levels: int | None = None, allow_partial: bool = False) -> Image.Image:
+    def decode(
+        self,
+        stream: StreamLike,
+        *,
+        levels: int | None = None,
+        allow_partial: bool = False,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> Image.Image:
         """The picture in a stream, RGB or RGBA; its colour profile and metadata are in `info`.
 
-        levels: use the first so many only. allow_partial: take the whole levels of a stream that is cut off.
-        Raises a StreamError for a stream that cannot be decoded or was written with another model.
+        stream: its bytes, a path, or a binary file. levels: use the first so many only. allow_partial: take the whole
+        levels of a stream that is cut off. max_pixels: largest width x height. Raises a StreamError for a stream that
+        cannot be decoded or was written with another model, OSError for a file that cannot be read.
         """
-        image = self.decode_stream(data, levels=levels, allow_partial=allow_partial).image
+        image = self.decode_stream(stream, levels=levels, allow_partial=allow_partial, max_pixels=max_pixels).image
         return to_pil(image.rgb, image.alpha, image.icc, image.exif, image.xmp)
 
     def decode_stream(
         self,
-        data: bytes,
+        stream: StreamLike,
         *,
         levels: int | None = None,
         allow_partial: bool = False,
@@ -286,28 +293,32 @@ class Codec(SharedOnHub):
     ) -> DecodedStream:
         """Like `decode`, with the tokens and header beside the picture."""
         self.check_pictures()
-        stream = self.read(data, allow_partial=allow_partial, max_pixels=max_pixels)
-        header, boxes = stream.header, stream.boxes
-        present = len(stream.tokens)
+        read = self.read(stream, allow_partial=allow_partial, max_pixels=max_pixels)
+        header, boxes = read.header, read.boxes
+        present = len(read.tokens)
         used = present if levels is None else min(self._check_levels(levels), present)
-        tokens = [grid.indices for grid in stream.tokens.levels[:used]]
+        try:  # before the networks: damage is told at once
+            alpha = None if boxes.alpha is None else unpack_alpha(boxes.alpha, header.width, header.height)
+        except AlphaError as error:
+            raise CorruptStreamError(str(error)) from error
+        tokens = [grid.indices for grid in read.tokens.levels[:used]]
         loaded = LoadedImage(
             rgb=self._engine.paint(tokens, header.width, header.height),
-            alpha=None if boxes.alpha is None else unpack_alpha(boxes.alpha, header.width, header.height),
+            alpha=alpha,
             icc=boxes.icc,
             exif=boxes.exif,
             xmp=boxes.xmp,
-            warnings=_partial_warnings(stream),
+            warnings=read.warnings,
         )
-        return DecodedStream(loaded, stream, used)
+        return DecodedStream(loaded, read, used)
 
     def timed_steps(self) -> list[TimedStep]:
         """Of its networks, for measurements of speed: see `vqcodec.models.engine.Engine.timed_steps`."""
         return self._engine.timed_steps()
 
-    def read(self, data: bytes, *, allow_partial: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS) -> Stream:
-        """The tokens of a stream, without running the networks. Raises a StreamError."""
-        return read_stream(data, self._expect_model, allow_partial=allow_partial, max_pixels=max_pixels)
+    def read(self, stream: StreamLike, *, allow_partial: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS) -> Stream:
+        """The tokens of a stream, as `decode` takes it, without running the networks. Raises a StreamError."""
+        return read_stream(stream_bytes(stream), self._expect_model, allow_partial=allow_partial, max_pixels=max_pixels)
 
     @overload
     def tokenize(self, images: Tensor, *, levels: int | None = None) -> list[Tensor]: ...
@@ -387,22 +398,3 @@ class Codec(SharedOnHub):
         if not 1 <= levels <= most:
             raise ValueError(f"levels {levels}: model {self.card.name} has 1 to {most}")
         return levels
-
-
-def _as_loaded(image: ImageLike, max_pixels: int) -> LoadedImage:
-    if isinstance(image, LoadedImage):
-        return image
-    if isinstance(image, Image.Image):
-        return from_pil(image, max_pixels=max_pixels)
-    if isinstance(image, np.ndarray):
-        return from_array(image)
-    return load_image(image, max_pixels=max_pixels)
-
-
-def _partial_warnings(stream: Stream) -> tuple[str, ...]:
-    if stream.complete:
-        return ()
-    return (
-        f"the stream is cut off: {len(stream.tokens)} of {stream.header.level_count} levels are whole, "
-        "and its checksum could not be checked",
-    )

@@ -25,9 +25,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqcodec.codec import Codec, ImageLike, _as_loaded
+from vqcodec.codec import Codec
 from vqcodec.generation.picture_scores import Judge, Score, ScoreError, lpips_to
 from vqcodec.models.single_latent import VQAutoencoder
+from vqcodec.pictures.any_image import ImageLike, as_loaded
 from vqcodec.pictures.image import DEFAULT_MAX_PIXELS, to_tensor
 
 __all__ = ["GuidedPicture", "Report", "Score", "ScoreError", "Start", "lpips_to", "optimize_latents", "optimize_tokens"]
@@ -190,7 +191,7 @@ def _started(codec: Codec, start: Start, steps: int, levels: int | None, seed: i
         if start and all(isinstance(side, int) for side in start):
             return _from_size(codec, cast("tuple[int, int]", start), levels, seed)
         return _from_tokens(codec, cast("Sequence[Tensor]", start), levels)
-    rgb = _as_loaded(cast("ImageLike", start), DEFAULT_MAX_PIXELS).rgb
+    rgb = as_loaded(cast("ImageLike", start), DEFAULT_MAX_PIXELS).rgb
     images = to_tensor(rgb, codec.card.autoencoder.downsampling_factor)
     # cloned: autograd takes no tensors that were made in inference mode
     tokens = [grid.clone().to(codec.device) for grid in codec.tokenize(images, levels=levels)]

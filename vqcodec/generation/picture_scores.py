@@ -21,8 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vqcodec.codec import Codec, ImageLike, _as_loaded
+from vqcodec.codec import Codec
 from vqcodec.perceptual.networks import LPIPS
+from vqcodec.pictures.any_image import ImageLike, as_loaded
 from vqcodec.pictures.image import DEFAULT_MAX_PIXELS, to_tensor, to_unit_range
 
 Score: TypeAlias = Callable[[Tensor], Tensor]
@@ -49,7 +50,7 @@ def lpips_to(
     the score raises ValueError for pictures of another size. Sides of less than 31 pixels are too small for AlexNet.
     """
     networks = [LPIPS(weights_folder, backbone) for backbone in backbones]
-    return closeness(networks, _as_loaded(target, DEFAULT_MAX_PIXELS).rgb, squared_error=squared_error)
+    return closeness(networks, as_loaded(target, DEFAULT_MAX_PIXELS).rgb, squared_error=squared_error)
 
 
 def closeness(networks: Sequence[LPIPS], rgb: NDArray[np.uint8], *, squared_error: float = 5.0) -> Score:

@@ -1,0 +1,25 @@
+"""The bytes of a stream, wherever they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+from vqcodec.bitstream.errors import LimitExceededError
+from vqcodec.bitstream.limits import MAX_STREAM_BYTES
+
+#: bytes, a path, or a binary file, which is read from where it stands
+StreamLike: TypeAlias = "bytes | bytearray | memoryview | str | Path | BinaryIO"
+
+
+def stream_bytes(stream: StreamLike) -> bytes | bytearray | memoryview:
+    """Its bytes. Raises OSError for a file that cannot be read, LimitExceededError for more than a stream can have."""
+    if isinstance(stream, bytes | bytearray | memoryview):
+        return stream
+    if isinstance(stream, str | Path):
+        with open(stream, "rb") as file:
+            return stream_bytes(file)
+    data = stream.read(MAX_STREAM_BYTES + 1)
+    if len(data) > MAX_STREAM_BYTES:
+        raise LimitExceededError(f"the stream has more than {MAX_STREAM_BYTES} bytes, the most there can be")
+    return data
