@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from werkzeug.serving import make_server
 
 from vqcodec.benchmarks.dataset.making import crops, run, start, tell
 from vqcodec.dataset.packages import needed, pq
@@ -52,7 +51,9 @@ class Server:
 
     def begin(self) -> None:
         """Listen."""
-        self._server = make_server("127.0.0.1", self.port, self._answer, threaded=True)
+        self._server = needed("werkzeug.serving", "dataset").make_server(
+            "127.0.0.1", self.port, self._answer, threaded=True
+        )
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def end(self) -> None:

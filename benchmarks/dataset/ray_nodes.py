@@ -65,7 +65,7 @@ def show(source: str, folder: Path, pictures: int, s3: bool) -> None:
     def lose_node(plan: TokenPlan) -> None:
         _wait_for_shards(plan, 3)
         cluster.remove_node(second, allow_graceful=False)
-        tell(what="a node is gone", processors=ray.cluster_resources().get("CPU"))
+        tell(what="a node is gone", shards_before=len(plan.store.names(TOKENS)))
 
     made("a node lost", lose_node)
     ray.shutdown()
@@ -74,11 +74,28 @@ def show(source: str, folder: Path, pictures: int, s3: bool) -> None:
 
 def _kill_actor(plan: TokenPlan) -> None:
     _wait_for_shards(plan, 3)
-    states = needed("ray.util.state", "ray")
-    alive = states.list_actors(filters=[("state", "=", "ALIVE")])
-    processes = [actor.pid for actor in alive if actor.pid]
-    os.kill(processes[0], 9)
-    tell(what="an actor is gone", of=len(processes))
+    actors = [process for process in _descendants() if b"MapWorker" in _read(process, "cmdline")]
+    os.kill(actors[0], 9)
+    tell(what="an actor is gone", of=len(actors))
+
+
+def _descendants() -> list[int]:
+    """The processes that this one started, and those that they started: the nodes and their workers."""
+    parents = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal() and (stat := _read(int(entry), "stat")):
+            parents[int(entry)] = int(stat.rsplit(b")", 1)[1].split()[1])
+    found = {os.getpid()}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sorted(found - {os.getpid()})
+
+
+def _read(process: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{process}/{name}").read_bytes()
+    except OSError:
+        return b""
 
 
 def _wait_for_shards(plan: TokenPlan, count: int) -> None:
