@@ -99,7 +99,7 @@ class Codec(SharedOnHub):
         dtype: torch.dtype | None = None,
         tile: bool = False,
     ) -> Codec:
-        """Load a model by name, by folder, by its id in hexadecimal, or from hf://OWNER/REPO[/FOLDER][@REVISION].
+        """Load a model by name, by folder, by its id in hexadecimal, or from `hf://OWNER/REPO@REVISION`.
 
         device: auto, cpu, cuda or mps. On the CPU the core in C computes where it was built and knows the networks: the
         same tokens and pixels on every machine, without torch (`VQCODEC_CORE`, see `vqcodec.native.library`). Otherwise

@@ -22,7 +22,7 @@ _CHECKPOINT = "checkpoint"
 
 @click.group(cls=_CheckpointOrCommand)
 def export() -> None:
-    """Make a model or a prior of a checkpoint, or graphs of a model.
+    """Make models of checkpoints, or graphs of models.
 
     `vqcodec export CHECKPOINT FOLDER` is short for `vqcodec export checkpoint CHECKPOINT FOLDER`.
     """

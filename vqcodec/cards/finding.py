@@ -59,7 +59,7 @@ def _pass_over(text: str) -> None:
 
 
 def find_model(name_or_path: str | Path) -> ModelFolder:
-    """A model by name, by the path of its folder, by its id (8 hexadecimal digits), or by hf://OWNER/REPO[@REVISION].
+    """A model by name, by the path of its folder, by its id (8 hexadecimal digits), or by `hf://OWNER/REPO@REVISION`.
 
     Raises ModelError, and HubError for a repository.
 
