@@ -38,8 +38,11 @@ def options_of(arguments: list[str]) -> dict[str, object]:
     names: list[str] = []
     context = click.Context(command)
     while isinstance(command, click.Group):
+        found = command.get_command(context, arguments[len(names)])
+        if found is None and names == ["export"]:  # what is no command of it is a checkpoint
+            command = command.commands["checkpoint"]
+            break
         names.append(arguments[len(names)])
-        found = command.get_command(context, names[-1])
         assert found, names
         command, context = found, click.Context(found, parent=context, info_name=names[-1])
     options, left, _ = command.make_parser(context).parse_args(arguments[len(names) :])

@@ -73,7 +73,7 @@ def test_a_failure_leaves_nothing_and_keeps_the_old_model(
 
     monkeypatch.setattr(training_export, "_static_frequencies", interrupted)
     result = export(checkpoint, folder, data)
-    assert result.exit_code == 1
+    assert result.exit_code == 130
     assert "Aborted!" in result.stderr
     assert not folder.exists()
     assert names_in(folder.parent) == []
@@ -81,7 +81,7 @@ def test_a_failure_leaves_nothing_and_keeps_the_old_model(
     assert export(checkpoint, folder, data).exit_code == 0
     before = {name: (folder / name).read_bytes() for name in names_in(folder)}
     monkeypatch.setattr(training_export, "_static_frequencies", interrupted)
-    assert export(checkpoint, folder, data, "-f").exit_code == 1
+    assert export(checkpoint, folder, data, "-f").exit_code == 130
     assert {name: (folder / name).read_bytes() for name in names_in(folder)} == before
 
 
@@ -121,7 +121,7 @@ def test_a_prior_needs_none_and_is_whole_or_not_there(tmp_path: Path, monkeypatc
         raise KeyboardInterrupt
 
     monkeypatch.setattr(PriorCard, "save", interrupted)
-    assert vqcodec(*words).exit_code == 1
+    assert vqcodec(*words).exit_code == 130
     assert names_in(tmp_path) == ["run/checkpoint-00000007.pt"]
     monkeypatch.undo()
     result = vqcodec(*words)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 def check_field_types(made: Any) -> None:
@@ -34,8 +33,10 @@ def _fits(value: Any, hint: Any, name: str) -> bool:
             return False
         kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
         return all(_fits(item, kind, name) for item, kind in zip(value, kinds, strict=True))
-    if origin is dict:
-        return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+    if origin is Literal:
+        return value in inner
+    if origin is not None:  # of what is in a mapping or a sequence nothing is said
+        return isinstance(value, origin)
     if not isinstance(value, hint):
         return hint is float and type(value) is int
     if isinstance(value, bool):

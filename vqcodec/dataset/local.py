@@ -16,6 +16,7 @@ from vqcodec.dataset.manifest import is_current, write_manifest
 from vqcodec.dataset.plan import TokenPlan
 from vqcodec.dataset.progress import Progress
 from vqcodec.dataset.shard import ERRORS, TOKENS, ShardResult, make_tokenizer, shard_name, tokenize_shard
+from vqcodec.native.library import use_threads
 
 #: seconds between two reports of a worker, and between two looks whether its parent lives
 _TELL_SECONDS: Final = 0.5
@@ -190,6 +191,7 @@ class _one_thread:
 def _work(connection: Connection, out: str, device: str) -> None:
     """A worker: gets numbers of shards, sends lists of what it did meanwhile and then the result, or what was wrong."""
     _end_with(os.getppid())
+    use_threads(1)
     notes: dict[str, list[float]] = {}
     last = time.monotonic()
 

@@ -20,7 +20,7 @@ from vqcodec.compute.choice import is_cpu
 from vqcodec.dataset.errors import DatasetError
 from vqcodec.models.core_networks import core_computes
 from vqcodec.models.engine import Tokens
-from vqcodec.native.library import core, use_threads
+from vqcodec.native.library import core
 from vqcodec.pictures.arrays import Pixels
 
 #: crops that torch computes at once
@@ -48,7 +48,7 @@ def numeric_profile(model: ModelFolder, device: str, *, fast: bool) -> dict[str,
 
 
 class Tokenizer:
-    """One model, ready in this process, with one thread.
+    """One model, ready in this process.
 
     profile: as `numeric_profile` gives it. size: of all pictures, or None for pictures of any size. Raises DatasetError
     where this process cannot compute so, ModelError.
@@ -59,7 +59,6 @@ class Tokenizer:
     ) -> None:
         self.levels = levels
         self.codebook_sizes = model.card.autoencoder.quantizer.codebook_sizes[:levels]
-        use_threads(1)
         if profile["arithmetic"] == "native":
             self._codec = Codec.load(model.path, device="cpu")
         else:
