@@ -41,6 +41,7 @@ def options_of(arguments: list[str]) -> dict[str, object]:
         found = command.get_command(context, arguments[len(names)])
         if found is None and names == ["export"]:  # what is no command of it is a checkpoint
             command = command.commands["checkpoint"]
+            context = click.Context(command, parent=context)
             break
         names.append(arguments[len(names)])
         assert found, names

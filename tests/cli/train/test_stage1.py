@@ -260,7 +260,7 @@ def test_wrong_usage(train: Any) -> None:
     for options, said in (
         (["--set", "training.stepz=1"], "there is no stepz"),
         (["--factor", 3], "take 1, 2, 4, 8, 16 or 32"),
-        (["--codebook-size", 1], "2 to 65536"),
+        (["--codebook-size", 1], "2 to 262144"),
         (["--preset", "magic"], "preset magic: there are"),
         (["--decoder-only"], "(--hold, --decoder-only): give --init"),
         (["--hold", "codebooks"], "(--hold, --decoder-only): give --init"),
