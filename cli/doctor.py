@@ -36,7 +36,7 @@ def doctor(debug: bool) -> None:
     for name, text in _devices():
         _row(name, text)
     _row("nearest codes", _kernels())
-    _row("range coder", "constriction, on the CPU")
+    _row("range coder", _range_coder())
     _row("formats", _formats())
     models = list(installed_models())
     if not models:
@@ -90,8 +90,24 @@ def _devices() -> list[tuple[str, str]]:
         )
     rows.append(("mps", "available" if torch.backends.mps.is_available() else "not available"))
     chosen = choose_device("auto")
-    rows.append(("chosen", f"{chosen.type}, {str(fast_dtype(chosen)).removeprefix('torch.')}"))
+    on_torch = f"torch in {str(fast_dtype(chosen)).removeprefix('torch.')}"
+    rows.append(
+        (
+            "chosen",
+            f"{chosen.type}, the core where it knows the model, else {on_torch}"
+            if _uses_core(chosen.type)
+            else f"{chosen.type}, {on_torch}",
+        )
+    )
     return rows
+
+
+def _uses_core(device: str) -> bool:
+    return device == "cpu" and core() is not None
+
+
+def _range_coder() -> str:
+    return "the core's for the prior, constriction for tables" if core() is not None else "constriction"
 
 
 def _kernels() -> str:
