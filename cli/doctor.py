@@ -91,23 +91,22 @@ def _devices() -> list[tuple[str, str]]:
     rows.append(("mps", "available" if torch.backends.mps.is_available() else "not available"))
     chosen = choose_device("auto")
     on_torch = f"torch in {str(fast_dtype(chosen)).removeprefix('torch.')}"
-    rows.append(
-        (
-            "chosen",
-            f"{chosen.type}, the core where it knows the model, else {on_torch}"
-            if _uses_core(chosen.type)
-            else f"{chosen.type}, {on_torch}",
-        )
-    )
+    if chosen.type == "cpu" and _has_core():
+        on_torch = f"the core where it knows the model, else {on_torch}"
+    rows.append(("chosen", f"{chosen.type}, {on_torch}"))
     return rows
 
 
-def _uses_core(device: str) -> bool:
-    return device == "cpu" and core() is not None
+def _has_core() -> bool:
+    """Whether it is used; what is wrong with it has a row of its own."""
+    try:
+        return library.core() is not None
+    except library.CoreError:
+        return False
 
 
 def _range_coder() -> str:
-    return "the core's for the prior, constriction for tables" if core() is not None else "constriction"
+    return "the core's for the prior, constriction for tables" if _has_core() else "constriction"
 
 
 def _kernels() -> str:
