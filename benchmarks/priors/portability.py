@@ -52,9 +52,9 @@ def _core(unit: str, threads: int, tile: int) -> Case:
 
 
 def core_cases() -> dict[str, Case]:
-    """Every unit of this processor, with 1, 2 and 4 threads and tiles of 96, 7 and 4 tokens; none without a core."""
+    """Every unit of this processor, with 1, 2 and 4 threads and tiles of 96, 24 and 11 tokens; none without a core."""
     library = core()
-    counts = ((1, 96), (2, 7), (4, 4))
+    counts = ((1, 96), (2, 24), (4, 11))
     names = units(library) if library else []
     return {f"core, {unit}, threads: {count}": _core(unit, count, tile) for unit in names for count, tile in counts}
 
