@@ -266,7 +266,7 @@ def decode_level(
     Raises `CorruptStreamError` for a payload that no encoder writes. Most damage shows only in the checksum of the
     stream. Raises `ValueError` if the entropy model breaks its protocol.
     """
-    _check_payload(payload, level, shape)
+    _check_payload(payload, level, shape, codebook_size)
     whole = _whole_levels(model, [*(grid.shape for grid in coarser), shape], [*_sizes(coarser), codebook_size])
     if whole is not None and level == len(coarser):
         return _decoded_whole(whole, [payload], coarser, [codebook_size])[0]
@@ -285,7 +285,7 @@ def decode_levels(
     levels: tuple[TokenGrid, ...] = ()
     if whole is not None:
         for level, payload in enumerate(payloads):
-            _check_payload(payload, level, shapes[level])
+            _check_payload(payload, level, shapes[level], codebook_sizes[level])
         return _decoded_whole(whole, payloads, levels, codebook_sizes)
     for level, payload in enumerate(payloads):
         levels += (
@@ -308,9 +308,11 @@ def _decoded_whole(
     return tuple(TokenGrid(tokens, size) for tokens, size in zip(found, codebook_sizes, strict=True))
 
 
-def _check_payload(payload: bytes | memoryview, level: int, shape: tuple[int, int]) -> None:
+def _check_payload(payload: bytes | memoryview, level: int, shape: tuple[int, int], codebook_size: int) -> None:
     """Raise `CorruptStreamError` for a payload that is longer than any is, or ends in a zero byte."""
     rows, cols = shape
+    if codebook_size == 1 and len(payload) > 0:
+        raise CorruptStreamError(f"level {level} has one code and {len(payload)} payload bytes; the file is damaged")
     if len(payload) > rows * cols * MAX_PAYLOAD_BYTES_PER_TOKEN + PAYLOAD_SLACK_BYTES:
         raise CorruptStreamError(
             f"level {level} has {len(payload)} payload bytes for {rows * cols} tokens, more than they can cost; "

@@ -264,3 +264,10 @@ def test_another_range_coder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(RangeCoderError, match="install version"):
         encode_level(TokenGrid([[0, 1]], 2), UniformModel(), level=0, coarser=())
     check_range_coder.cache_clear()
+
+
+def test_a_level_of_one_code_has_no_payload() -> None:
+    arguments = {"level": 0, "shape": (2, 3), "codebook_size": 1, "coarser": ()}
+    assert decode_level(b"", UniformModel(), **arguments) == TokenGrid(np.zeros((2, 3), int), 1)  # type: ignore[arg-type]
+    with pytest.raises(CorruptStreamError, match="one code and 1 payload bytes"):
+        decode_level(b"\x80", UniformModel(), **arguments)  # type: ignore[arg-type]
