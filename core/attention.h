@@ -120,8 +120,9 @@ INLINE int32_t raise(const Prior *prior, const float *logits, float largest, int
     return sum;
 }
 
-/* Channels of values that are added up in registers. */
+/* Channels of values that are added up in registers: most of them, and what is left over, as heads are BLOCKs wide. */
 #define MIXED_VECTORS (LANES == 1 ? 8 : 32 / LANES)
+#define LEFT_VECTORS (LANES == 1 ? 8 : VECTORS)
 
 INLINE void mix(const Pair *pairs, int32_t count, int32_t channel, float scale, Small *to, const int vectors) {
     Ints sums[MIXED_VECTORS];
@@ -163,6 +164,7 @@ static void attend(const LevelAtWork *at, const Window *window, const PriorBlock
         }
         for (; channel + MIXED_VECTORS * LANES <= channels; channel += MIXED_VECTORS * LANES)
             mix(pairs, used, channel, scale, to + channel, MIXED_VECTORS);
-        for (; channel < channels; channel += BLOCK) mix(pairs, used, channel, scale, to + channel, VECTORS);
+        for (; channel < channels; channel += LEFT_VECTORS * LANES)
+            mix(pairs, used, channel, scale, to + channel, LEFT_VECTORS);
     }
 }
