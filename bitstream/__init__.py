@@ -17,11 +17,8 @@ Examples:
 
 from vqcodec.bitstream.boxes import Boxes, BoxType
 from vqcodec.bitstream.container import (
-    GridSpec,
     Stream,
     StreamInfo,
-    StreamModel,
-    expect_model,
     read_boxes,
     read_header,
     read_stream,
@@ -55,6 +52,7 @@ from vqcodec.bitstream.errors import (
 )
 from vqcodec.bitstream.frequencies import FREQUENCY_BITS, FREQUENCY_TOTAL, quantise_frequencies
 from vqcodec.bitstream.header import FORMAT_VERSION, MAGIC, MODEL_ID_BYTES, Header
+from vqcodec.bitstream.model import GridSpec, StreamModel, expect_model
 from vqcodec.bitstream.tokens import TokenGrid, TokenPyramid
 
 __all__ = [

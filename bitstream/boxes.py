@@ -18,7 +18,7 @@ _ZSTD_LEVEL: Final = 19
 
 
 class BoxType(IntEnum):
-    """The types of format version 1. TILE_INDEX is reserved: version 1 neither writes nor reads it."""
+    """The types of format version 1. TILE_INDEX is no side data: `vqcodec.bitstream.regions` makes and reads it."""
 
     ICC = 1
     EXIF = 2
@@ -28,7 +28,8 @@ class BoxType(IntEnum):
 
 
 _COMPRESSED: Final = (BoxType.ICC, BoxType.EXIF, BoxType.XMP)
-_READABLE: Final = (*_COMPRESSED, BoxType.ALPHA)
+_SIDE_DATA: Final = (*_COMPRESSED, BoxType.ALPHA)
+_READABLE: Final = tuple(BoxType)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Boxes:
     alpha: bytes | None = None
 
     def __post_init__(self) -> None:
-        for kind in _READABLE:
+        for kind in _SIDE_DATA:
             if self.content(kind) == b"":
                 raise ValueError(f"an empty {kind.name} box is not stored: pass None")
 
@@ -59,28 +60,36 @@ class Boxes:
         return content
 
     def __bool__(self) -> bool:
-        return any(self.content(kind) is not None for kind in _READABLE)
+        return any(self.content(kind) is not None for kind in _SIDE_DATA)
 
 
-def encode_boxes(boxes: Boxes) -> bytes:
+def encode_boxes(boxes: Boxes, tile_index: bytes | None = None) -> bytes:
     """The box section: its length as varint, then the boxes. Empty if there are none. Raises `LimitExceededError`."""
-    section = bytearray()
-    for kind in _READABLE:
+    stored: dict[int, bytes] = {}
+    for kind in _SIDE_DATA:
         content = boxes.content(kind)
-        if content is None:
-            continue
-        if kind in _COMPRESSED:
+        if content is not None and kind in _COMPRESSED:
             if len(content) > MAX_METADATA_BYTES:
                 raise LimitExceededError(
                     f"the {kind.name} data has {len(content)} bytes; at most {MAX_METADATA_BYTES} are allowed: drop it"
                 )
             content = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(content)
-        if len(section) + len(content) > MAX_BOX_SECTION_BYTES:
-            raise _section_too_large(len(section) + len(content))
-        section += bytes([kind]) + encode_varint(len(content)) + content
+        if content is not None:
+            stored[kind] = content
+    if tile_index is not None:
+        stored[BoxType.TILE_INDEX] = tile_index
+    return box_section(stored)
+
+
+def box_section(stored: Mapping[int, bytes | memoryview]) -> bytes:
+    """Boxes by type, ascending, with their content as it is stored. Empty for none. Raises `LimitExceededError`."""
+    size = sum(len(content) for content in stored.values())  # at once: what is too large is not put together first
+    if size > MAX_BOX_SECTION_BYTES:
+        raise _section_too_large(size)
+    section = b"".join(bytes([kind]) + encode_varint(len(content)) + content for kind, content in stored.items())
     if len(section) > MAX_BOX_SECTION_BYTES:
         raise _section_too_large(len(section))
-    return encode_varint(len(section)) + bytes(section) if section else b""
+    return encode_varint(len(section)) + section if section else b""
 
 
 def split_boxes(reader: Reader) -> Mapping[int, memoryview]:
@@ -113,7 +122,7 @@ def split_boxes(reader: Reader) -> Mapping[int, memoryview]:
 def decode_boxes(stored: Mapping[int, memoryview]) -> Boxes:
     """The content of the boxes; ancillary types that this reader does not have are left out. Raises a `StreamError`."""
     content: dict[str, bytes] = {}
-    for kind in _READABLE:
+    for kind in _SIDE_DATA:
         if kind in stored:
             raw = bytes(stored[kind])
             content[kind.name.lower()] = _decompress(raw, kind) if kind in _COMPRESSED else raw

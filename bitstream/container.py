@@ -7,25 +7,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from vqcodec.bitstream.boxes import Boxes, decode_boxes, encode_boxes, split_boxes
+from vqcodec.bitstream.boxes import Boxes, BoxType, box_section, decode_boxes, encode_boxes, split_boxes
 from vqcodec.bitstream.coder import decode_levels, encode_levels
-from vqcodec.bitstream.entropy_models import EntropyModel
 from vqcodec.bitstream.errors import (
     CorruptStreamError,
     LimitExceededError,
     TrailingDataError,
     TruncatedStreamError,
     UnsupportedVersionError,
-    WrongModelError,
 )
-from vqcodec.bitstream.header import MODEL_ID_BYTES, Header, check_picture_size, read_header_fields
-from vqcodec.bitstream.limits import (
-    MAX_CODEBOOK_SIZE,
-    MAX_LEVELS,
-    MAX_PIXELS,
-    MAX_SIDE_PIXELS,
-    MAX_STREAM_BYTES,
-    MAX_TOKENS,
+from vqcodec.bitstream.header import Header, check_picture_size, read_header_fields
+from vqcodec.bitstream.limits import MAX_PIXELS, MAX_STREAM_BYTES, MAX_TOKENS
+from vqcodec.bitstream.model import StreamModel, expect_model
+from vqcodec.bitstream.regions import (
+    Part,
+    RegionIndex,
+    check_side,
+    decode_regions,
+    encode_regions,
+    read_index,
+    region_checksums,
+    tokens_checksum,
 )
 from vqcodec.bitstream.tokens import TokenGrid, TokenPyramid
 from vqcodec.bitstream.wire import Reader, encode_varint
@@ -34,68 +36,12 @@ StreamBytes: TypeAlias = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True)
-class GridSpec:
-    """One level of a model. Raises `ValueError` for values outside the format.
-
-    ``downsampling_factor``: pixels a token, each way, 1 to ``2**20``. ``codebook_size``: 1 to ``2**18``.
-
-    Examples:
-        >>> GridSpec(16, 1024)
-        GridSpec(downsampling_factor=16, codebook_size=1024)
-    """
-
-    downsampling_factor: int
-    codebook_size: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.downsampling_factor <= MAX_SIDE_PIXELS or not 1 <= self.codebook_size <= MAX_CODEBOOK_SIZE:
-            raise ValueError(f"f = {self.downsampling_factor} with K = {self.codebook_size} is outside the format")
-
-
-@dataclass(frozen=True)
-class StreamModel:
-    """What the container must know of a model: no network. Raises `ValueError` for values outside the format.
-
-    ``model_id``: 4 bytes. ``name``: for messages. ``grids``: 1 to 16 levels, coarse to fine. ``entropy_models``: by
-    entropy id.
-
-    Examples:
-        >>> from vqcodec.bitstream import UniformModel
-        >>> model = StreamModel(bytes(4), "toy", (GridSpec(32, 4), GridSpec(16, 4)), {0: UniformModel()})
-        >>> model.grid_shape(1, width=40, height=16)
-        (1, 3)
-    """
-
-    model_id: bytes
-    name: str
-    grids: tuple[GridSpec, ...]
-    entropy_models: Mapping[int, EntropyModel]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "grids", tuple(self.grids))
-        object.__setattr__(self, "entropy_models", dict(self.entropy_models))
-        if len(self.model_id) != MODEL_ID_BYTES:
-            raise ValueError(f"a model id has {MODEL_ID_BYTES} bytes, not {len(self.model_id)}")
-        if not 1 <= len(self.grids) <= MAX_LEVELS:
-            raise ValueError(f"a model has 1 to {MAX_LEVELS} levels, not {len(self.grids)}")
-        for entropy_id, entropy_model in self.entropy_models.items():
-            if entropy_id != entropy_model.entropy_id:
-                raise ValueError(
-                    f"entropy model {entropy_model.name} has id {entropy_model.entropy_id}, not {entropy_id}"
-                )
-
-    def grid_shape(self, level: int, width: int, height: int) -> tuple[int, int]:
-        """(rows, cols) of one level for a picture of ``width`` x ``height`` pixels: each side over f, rounded up."""
-        factor = self.grids[level].downsampling_factor
-        return -(-height // factor), -(-width // factor)
-
-
-@dataclass(frozen=True)
 class StreamInfo:
     """What a stream says without its model. Sizes in bytes.
 
     ``box_bytes``: stored size by box type. ``payload_bytes``: of each whole level. ``total_bytes``: of all bytes given.
-    ``complete``: False if the stream is cut off after the levels listed.
+    ``complete``: False if the stream is cut off after the levels listed. ``region_side``: in pixels, of the regions
+    that are coded by themselves; 0 if the picture is coded as a whole.
     """
 
     header: Header
@@ -103,6 +49,7 @@ class StreamInfo:
     payload_bytes: tuple[int, ...]
     total_bytes: int
     complete: bool
+    region_side: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,16 +81,7 @@ class _Parsed:
     stored_boxes: Mapping[int, memoryview]
     payloads: tuple[memoryview, ...]
     complete: bool
-
-
-def expect_model(model_id: bytes, model: StreamModel) -> StreamModel:
-    """``model`` if the stream was written with it. Raises `WrongModelError`, naming both, if not."""
-    if model_id != model.model_id:
-        raise WrongModelError(
-            f"the stream was written with model {model_id.hex()}, not with {model.name} ({model.model_id.hex()}): "
-            "decode it with the model that it names"
-        )
-    return model
+    index: RegionIndex | None
 
 
 def write_stream(
@@ -154,11 +92,14 @@ def write_stream(
     height: int,
     entropy_id: int,
     boxes: Boxes | None = None,
+    region_side: int = 0,
 ) -> bytes:
     """The stream of a picture of ``width`` x ``height`` pixels.
 
     ``tokens`` holds the first levels of ``model``, each of the shape and codebook size that the model gives it.
-    Raises `ValueError` if it does not, `LimitExceededError` if a size is over a limit of the format.
+    ``region_side``: code squares of so many pixels by themselves, where the picture is larger; 0 for a picture coded as
+    a whole. Raises `ValueError` for other tokens and sides, `LimitExceededError` if a size is over a limit of the
+    format.
 
     Examples:
         >>> from vqcodec.bitstream import UniformModel
@@ -167,7 +108,8 @@ def write_stream(
         >>> write_stream(tokens, model=model, width=1, height=1, entropy_id=0).hex()  # the example of docs/format.md
         'f55601601de251000000fe4ebab90180'
     """
-    header = Header(model.model_id, width, height, len(tokens), entropy_id, has_boxes=bool(boxes))
+    has_regions = 0 < region_side < max(width, height)
+    header = Header(model.model_id, width, height, len(tokens), entropy_id, has_boxes=bool(boxes) or has_regions)
     check_picture_size(width, height)
     if len(tokens) > len(model.grids):
         raise ValueError(f"model {model.name} has {len(model.grids)} levels; {len(tokens)} were given")
@@ -178,17 +120,28 @@ def write_stream(
                 f"level {level} of model {model.name} is {shape} with K = {codebook_size} for this picture; "
                 f"{grid.shape} with K = {grid.codebook_size} was given"
             )
+    factors = [grid.downsampling_factor for grid in model.grids[: len(tokens)]]
+    if region_side:
+        check_side(region_side, factors)
     _check_token_count(model, header)
     entropy_model = model.entropy_models.get(entropy_id)
     if entropy_model is None:
         raise ValueError(f"model {model.name} has no entropy model {entropy_id}")
+    if not has_regions:
+        section = encode_boxes(boxes or Boxes())
+        return _joined(header, section, tokens.levels, encode_levels(tokens.levels, entropy_model))
+    index, payloads = encode_regions(tokens.levels, factors, width, height, region_side, entropy_model)
+    return _joined(header, encode_boxes(boxes or Boxes(), index.to_bytes()), tokens.levels, payloads)
 
-    box_section = encode_boxes(boxes) if boxes is not None else b""
-    header = replace(header, checksum=_checksum(header, box_section, tokens.levels))
-    parts = [header.to_bytes(), box_section]
-    for payload in encode_levels(tokens.levels, entropy_model):
-        parts += [encode_varint(len(payload)), payload]
-    stream = b"".join(parts)
+
+def _joined(
+    header: Header, section: bytes, levels: Sequence[TokenGrid], payloads: Sequence[bytes | memoryview]
+) -> bytes:
+    """The stream of these parts, with its checksum."""
+    header = replace(header, checksum=_checksum(header, section, levels))
+    stream = b"".join(
+        [header.to_bytes(), section, *(part for each in payloads for part in (encode_varint(len(each)), each))]
+    )
     _check_stream_size(len(stream))
     return stream
 
@@ -209,11 +162,23 @@ def truncated_sizes(data: StreamBytes, *, allow_partial: bool = False) -> tuple[
         (16,)
     """
     parsed = _parse(data, allow_partial=allow_partial)
-    around = parsed.header.size_bytes + len(parsed.box_section)
     return tuple(
-        around + sum(len(encode_varint(len(payload))) + len(payload) for payload in parsed.payloads[:count])
+        parsed.header.size_bytes
+        + len(_section_of_levels(parsed, count))
+        + sum(len(encode_varint(len(payload))) + len(payload) for payload in parsed.payloads[:count])
         for count in range(1, len(parsed.payloads) + 1)
     )
+
+
+def _section_of_levels(parsed: _Parsed, count: int, checksums: tuple[int, ...] = ()) -> bytes:
+    """The box section of the stream of the first levels: as it is stored, but that an index is of these alone.
+
+    checksums: of the regions' tokens on these levels; where only the size matters, none.
+    """
+    if parsed.index is None:
+        return bytes(parsed.box_section)
+    index = RegionIndex(parsed.index.side, checksums or parsed.index.checksums, parsed.index.lengths[:count])
+    return box_section({**parsed.stored_boxes, BoxType.TILE_INDEX: index.to_bytes()})
 
 
 def truncated_stream(
@@ -243,12 +208,13 @@ def truncated_stream(
     stream = read_stream(data, find_model, allow_partial=allow_partial, max_pixels=max_pixels)
     parsed = _parse(data, allow_partial=allow_partial)
     kept = stream.tokens.levels[:levels]
-    header = replace(stream.header, level_count=len(kept))
-    header = replace(header, checksum=_checksum(header, parsed.box_section, kept))
-    parts = [header.to_bytes(), bytes(parsed.box_section)]
-    for payload in parsed.payloads[: len(kept)]:
-        parts += [encode_varint(len(payload)), bytes(payload)]
-    return b"".join(parts)
+    header = stream.header
+    checksums: tuple[int, ...] = ()
+    if parsed.index is not None:
+        factors = [grid.downsampling_factor for grid in find_model(header.model_id).grids[: len(kept)]]
+        checksums = region_checksums(kept, factors, header.width, header.height, parsed.index.side)
+    section = _section_of_levels(parsed, len(kept), checksums)
+    return _joined(replace(header, level_count=len(kept)), section, kept, parsed.payloads[: len(kept)])
 
 
 def read_header(data: StreamBytes, *, allow_partial: bool = True) -> StreamInfo:
@@ -269,6 +235,7 @@ def read_header(data: StreamBytes, *, allow_partial: bool = True) -> StreamInfo:
         payload_bytes=tuple(len(payload) for payload in parsed.payloads),
         total_bytes=memoryview(data).nbytes,
         complete=parsed.complete,
+        region_side=parsed.index.side if parsed.index else 0,
     )
 
 
@@ -290,12 +257,15 @@ def read_stream(
     *,
     allow_partial: bool = False,
     max_pixels: int = MAX_PIXELS,
+    wanted: Part | None = None,
 ) -> Stream:
     """Decode a stream. The same bytes give the same tokens, or an error, everywhere.
 
     ``find_model`` maps the model id (4 bytes) to the model and raises `UnknownModelError` if there is none. With
     ``allow_partial`` a stream that is cut off gives the levels that are whole, at least one. A picture of more than
-    ``max_pixels`` pixels is refused. Raises a `StreamError` for every stream that cannot be decoded.
+    ``max_pixels`` pixels is refused. ``wanted``: rows and columns of pixels; of a stream with regions only those that
+    have some of them are read, tokens elsewhere are 0, and the checksums of these regions are compared in the place of
+    that of the stream. Raises a `StreamError` for every stream that cannot be decoded.
 
     Examples:
         >>> from vqcodec.bitstream import UniformModel
@@ -323,14 +293,24 @@ def read_stream(
     _check_token_count(model, header)
 
     boxes = decode_boxes(parsed.stored_boxes)
-    coded = range(len(parsed.payloads))
-    levels = decode_levels(
-        parsed.payloads,
-        entropy_model,
-        shapes=[model.grid_shape(level, header.width, header.height) for level in coded],
-        codebook_sizes=[model.grids[level].codebook_size for level in coded],
-    )
-    if parsed.complete and _checksum(header, parsed.box_section, levels) != header.checksum:
+    grids = model.grids[: len(parsed.payloads)]
+    shapes = [model.grid_shape(level, header.width, header.height) for level in range(len(grids))]
+    codebook_sizes = [grid.codebook_size for grid in grids]
+    if parsed.index is None:
+        levels = decode_levels(parsed.payloads, entropy_model, shapes=shapes, codebook_sizes=codebook_sizes)
+    else:
+        levels = decode_regions(
+            parsed.payloads,
+            parsed.index,
+            shapes=shapes,
+            codebook_sizes=codebook_sizes,
+            factors=[grid.downsampling_factor for grid in grids],
+            size=(header.width, header.height),
+            wanted=wanted,
+            model=entropy_model,
+        )
+    is_whole = parsed.index is None or wanted is None
+    if parsed.complete and is_whole and _checksum(header, parsed.box_section, levels) != header.checksum:
         raise CorruptStreamError(
             f"the checksum does not match: the file is damaged, or model {model.name} is not the one that wrote it"
         )
@@ -351,7 +331,7 @@ def _parse(data: StreamBytes, *, allow_partial: bool, max_pixels: int = MAX_PIXE
     check_picture_size(header.width, header.height, max_pixels)
     start = reader.position
     stored_boxes = split_boxes(reader) if header.has_boxes else {}
-    box_section = reader.read_since(start)
+    section = reader.read_since(start)
     payloads: list[memoryview] = []
     complete = True
     try:
@@ -366,7 +346,9 @@ def _parse(data: StreamBytes, *, allow_partial: bool, max_pixels: int = MAX_PIXE
         raise TrailingDataError(
             f"{reader.remaining} bytes follow the end of the stream at byte {reader.position}: cut them off"
         )
-    return _Parsed(header, box_section, stored_boxes, tuple(payloads), complete)
+    index = stored_boxes.get(BoxType.TILE_INDEX)
+    regions = index and read_index(index, header.width, header.height, header.level_count)
+    return _Parsed(header, section, stored_boxes, tuple(payloads), complete, regions or None)
 
 
 def _check_token_count(model: StreamModel, header: Header) -> None:
@@ -387,9 +369,6 @@ def _check_stream_size(size: int) -> None:
         raise LimitExceededError(f"the stream has {size} bytes; at most {MAX_STREAM_BYTES} are allowed")
 
 
-def _checksum(header: Header, box_section: bytes | memoryview, levels: Sequence[TokenGrid]) -> int:
+def _checksum(header: Header, section: bytes | memoryview, levels: Sequence[TokenGrid]) -> int:
     """CRC-32 of the header without its checksum, the box section, and all tokens as little-endian uint32."""
-    checksum = zlib.crc32(box_section, zlib.crc32(header.checked_bytes()))
-    for grid in levels:
-        checksum = zlib.crc32(grid.indices.astype("<u4").tobytes(), checksum)
-    return checksum
+    return tokens_checksum(levels, zlib.crc32(section, zlib.crc32(header.checked_bytes())))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -12,12 +14,18 @@ from vqcodec.bitstream.limits import MAX_STREAM_BYTES
 StreamLike: TypeAlias = "bytes | bytearray | memoryview | str | Path | BinaryIO"
 
 
-def stream_bytes(stream: StreamLike) -> bytes | bytearray | memoryview:
-    """Its bytes. Raises OSError for a file that cannot be read, LimitExceededError for more than a stream can have."""
+def stream_bytes(stream: StreamLike, *, mapped: bool = False) -> bytes | bytearray | memoryview:
+    """Its bytes. Raises OSError for a file that cannot be read, LimitExceededError for more than a stream can have.
+
+    mapped: of a path, read only what is looked at, when it is looked at.
+    """
     if isinstance(stream, bytes | bytearray | memoryview):
         return stream
     if isinstance(stream, str | Path):
         with open(stream, "rb") as file:
+            size = os.fstat(file.fileno()).st_size if mapped else 0
+            if 0 < size <= MAX_STREAM_BYTES:
+                return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
             return stream_bytes(file)
     data = stream.read(MAX_STREAM_BYTES + 1)
     if len(data) > MAX_STREAM_BYTES:

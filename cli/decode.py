@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from vqcodec.cards.finding import find_model, find_model_by_id
 from vqcodec.cli.common import options
 from vqcodec.cli.common.batch import Outcome, run
+from vqcodec.cli.common.failures import printable
 from vqcodec.cli.common.files import (
     FileError,
     Task,
@@ -19,6 +22,7 @@ from vqcodec.cli.common.files import (
     is_done,
     picture_type,
     read_stream_file,
+    stream_output,
     write_output,
 )
 from vqcodec.cli.common.loading import Codecs
@@ -27,10 +31,29 @@ from vqcodec.cli.common.planning import plan
 
 if TYPE_CHECKING:
     from vqcodec.bitstream import StreamInfo
+    from vqcodec.decoding import Crop, PictureBands
+    from vqcodec.pictures.arrays import Pixels
+    from vqcodec.pictures.image import LoadedImage
 
 
-#: pixels of a picture that is decoded again after it was written; of larger ones only the size is looked at
-_MOST_READ_BACK = 1 << 24
+#: pixels of a large picture: a PNG file of it is written while it is decoded, and once it is written only its size is
+#: looked at, where smaller ones are decoded again
+_LARGE = 1 << 24
+#: and of one before which a line says that it will take long
+_SLOW = 1 << 26
+
+
+def _crop(context: click.Context, parameter: click.Parameter, value: str | None) -> Crop | None:
+    """A callback: four whole numbers."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is not X,Y,W,H, four whole numbers such as 0,0,640,480")
+    left, top, width, height = map(int, found.groups())
+    if not width or not height:
+        raise click.BadParameter(f"{value!r} has no pixels: its last two numbers are width and height")
+    return left, top, width, height
 
 
 @click.command()
@@ -44,6 +67,12 @@ _MOST_READ_BACK = 1 << 24
 )
 @click.option("--quality", type=click.IntRange(1, 100), help="Of JPEG, WebP and AVIF files. [default: 95, 95, 90]")
 @click.option("--levels", type=options.AT_LEAST_1, help="Use the first so many levels only. [default: all]")
+@click.option(
+    "--crop",
+    metavar="X,Y,W,H",
+    callback=_crop,
+    help="Only these pixels: left, top, width, height. Of streams made with --regions little more is read.",
+)
 @click.option("--partial", is_flag=True, help="Take the whole levels of a stream that is cut off.")
 @click.option(
     "--model",
@@ -58,6 +87,7 @@ def decode(
     format_: str | None,
     quality: int | None,
     levels: int | None,
+    crop: Crop | None,
     partial: bool,
     model: str | None,
     folders: options.FolderOptions,
@@ -76,8 +106,7 @@ def decode(
     codecs = Codecs(batch.device, tile=batch.tile)
 
     from vqcodec.bitstream import read_header
-    from vqcodec.pictures.image import check_output_size, load_image, save_image
-    from vqcodec.pictures.reading import stated_size
+    from vqcodec.pictures.image import check_output_size
 
     def work(task: Task) -> Outcome:
         if folders.skip_existing and is_done(task, is_whole=bool):
@@ -86,41 +115,43 @@ def decode(
         data = read_stream_file(task.source)
         stream = read_header(data)
         header = stream.header
-        _check(stream, partial=partial, max_pixels=batch.max_pixels)
-        check_output_size(task.target_name, kinds[task], header.width, header.height)
+        _check(stream, partial=partial, crop=crop, max_pixels=batch.max_pixels)
+        width, height = crop[2:] if crop else (header.width, header.height)
+        check_output_size(task.target_name, kinds[task], width, height)
         model_folder = named_model or find_model_by_id(header.model_id)
         options.check_levels(levels, model_folder)
         codec = codecs.get(model_folder)
+        if width * height > _SLOW:
+            megapixels = round(width * height / 1e6)
+            click.echo(f"{printable(task.source_name)}: {megapixels} megapixels, which take a while", err=True)
         started = time.perf_counter()
-        decoded = codec.decode_stream(data, levels=levels, allow_partial=partial, max_pixels=batch.max_pixels)
-        seconds = time.perf_counter() - started
-        buffer = BytesIO()
-        lost = save_image(buffer, decoded.image, kinds[task], quality=quality)
-
-        def check(written: bytes) -> None:
-            if header.width * header.height > _MOST_READ_BACK:
-                width, height = stated_size(written, max_pixels=batch.max_pixels)
-            else:
-                height, width = load_image(written, max_pixels=batch.max_pixels).rgb.shape[:2]
-            if (width, height) != (header.width, header.height):
-                raise FileError(f"reads back as {width} x {height}, not {header.width} x {header.height}")
-
-        write_output(task, buffer.getvalue(), force=overwrite, check=check, keep_dates=folders.preserve_dates)
-        warnings = (*decoded.image.warnings, *lost)
+        bands = codec.decode_in_bands(
+            data, levels=levels, crop=crop, allow_partial=partial, max_pixels=batch.max_pixels
+        )
+        if kinds[task] == "PNG" and width * height > _LARGE:
+            lost = _write_while_decoding(task, bands, force=overwrite, keep_dates=folders.preserve_dates)
+            seconds = time.perf_counter() - started
+        else:
+            decoded = bands.whole()
+            seconds = time.perf_counter() - started
+            lost = _write_at_once(
+                task, decoded.image, kinds[task], quality, force=overwrite, keep_dates=folders.preserve_dates
+            )
+        warnings = (*bands.stream.warnings, *lost)
         values = {
             "input": task.source,
             "output": task.target,
             "bytes": len(data),
-            "width": header.width,
-            "height": header.height,
-            "levels": decoded.levels,
+            "width": width,
+            "height": height,
+            "levels": bands.levels,
             "model": codec.card.name,
-            "complete": decoded.stream.complete,
+            "complete": bands.stream.complete,
             "seconds": round(seconds, 4),
             "warnings": list(warnings),
         }
         line = (
-            f"{task.target_name}: {header.width} x {header.height}, {decoded.levels} of {header.level_count} "
+            f"{task.target_name}: {width} x {height}, {bands.levels} of {header.level_count} "
             f"level{'s' if header.level_count > 1 else ''}, {seconds:.2f} s"
         )
         return Outcome(line, values, warnings)
@@ -128,7 +159,72 @@ def decode(
     run(tasks, work, jobs=batch.jobs, as_json=batch.as_json, debug=batch.debug)
 
 
-def _check(stream: StreamInfo, *, partial: bool, max_pixels: int) -> None:
+def _write_at_once(
+    task: Task, image: LoadedImage, kind: str, quality: int | None, *, force: bool, keep_dates: bool
+) -> tuple[str, ...]:
+    """Returns what the file does not hold."""
+    from vqcodec.pictures.image import load_image, save_image
+    from vqcodec.pictures.reading import stated_size
+
+    buffer = BytesIO()
+    lost = save_image(buffer, image, kind, quality=quality)
+    width, height = image.width, image.height
+
+    def check(written: bytes) -> None:
+        if width * height > _LARGE:
+            _check_size(stated_size(written, max_pixels=width * height), (width, height))
+        else:
+            rows, columns = load_image(written, max_pixels=width * height).rgb.shape[:2]
+            _check_size((columns, rows), (width, height))
+
+    write_output(task, buffer.getvalue(), force=force, check=check, keep_dates=keep_dates)
+    return lost
+
+
+def _write_while_decoding(task: Task, bands: PictureBands, *, force: bool, keep_dates: bool) -> tuple[str, ...]:
+    """Returns what the file does not hold."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from vqcodec.pictures.files import save_png_rows
+    from vqcodec.pictures.image import LoadedImage
+    from vqcodec.pictures.reading import stated_size
+
+    width, height = bands.area.width, bands.area.height
+    boxes, pixel = bands.boxes, np.zeros((1, 1), np.uint8)
+    like = LoadedImage(
+        rgb=np.zeros((1, 1, 3), np.uint8),
+        alpha=None if bands.alpha is None else pixel,
+        icc=boxes.icc,
+        exif=boxes.exif,
+        xmp=boxes.xmp,
+    )
+    lost: tuple[str, ...] = ()
+
+    def write(file: BinaryIO) -> None:
+        nonlocal lost
+        with tqdm(total=height, unit="row", desc="decoding", leave=False, delay=1, disable=None) as bar:
+
+            def told() -> Iterator[Pixels]:
+                for band in bands:
+                    yield band
+                    bar.update(len(band))
+
+            lost = save_png_rows(file, told(), width, height, like)
+
+    def check(written: Path) -> None:
+        _check_size(stated_size(written, max_pixels=width * height), (width, height))
+
+    stream_output(task, write, force=force, check=check, keep_dates=keep_dates)
+    return lost
+
+
+def _check_size(found: tuple[int, int], expected: tuple[int, int]) -> None:
+    if found != expected:
+        raise FileError(f"reads back as {found[0]} x {found[1]}, not {expected[0]} x {expected[1]}")
+
+
+def _check(stream: StreamInfo, *, partial: bool, crop: Crop | None, max_pixels: int) -> None:
     """Raises FileError for what an option would permit, naming it."""
     header, whole = stream.header, len(stream.payload_bytes)
     pixels = header.width * header.height
@@ -142,6 +238,8 @@ def _check(stream: StreamInfo, *, partial: bool, max_pixels: int) -> None:
             f"cut off: {whole} of {header.level_count} levels are whole; get the whole file again, or take them with "
             "--partial"
         )
+    if crop and (crop[0] + crop[2] > header.width or crop[1] + crop[3] > header.height):
+        raise FileError(f"--crop reaches beyond its {header.width} x {header.height} pixels")
 
 
 def _suffix(format_: str | None) -> str:

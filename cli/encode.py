@@ -72,6 +72,13 @@ class CodingOptions:
         "more than 0.15 is worse than a level less.  [default: 0]",
     )
     entropy: str | None = shared(options.entropy)
+    region_side: int | None = option(
+        "--regions",
+        type=options.AT_LEAST_1,
+        metavar="SIDE",
+        help="Code squares of so many pixels by themselves, such as 1024, so that `decode --crop` need not read all: "
+        "some bytes more a square.  [default: the picture as a whole]",
+    )
     refine_steps: int | None = option(
         "--refine",
         type=options.AT_LEAST_1,
@@ -97,6 +104,8 @@ class CodingOptions:
             raise click.UsageError(
                 "--lambda changes nothing with --entropy uniform, where every token takes the same bits"
             )
+        if self.region_side and (self.max_bytes is not None or self.bits_per_pixel is not None):
+            raise click.UsageError("--regions goes with --levels, --quality or --lambda, not with a size of the file")
         if (self.refine_steps is None) != (self.perceptual_weights is None):
             raise click.UsageError("--refine and --perceptual-weights go together: how long to search, and by what")
 
@@ -198,7 +207,9 @@ def encode(
         codec = codecs.get(model_folder)
         entropy = coding.entropy or codec.default_entropy
         started = time.perf_counter()
-        stream = codec.encode(image, **coding.rate(), entropy=entropy, refine=refiner)
+        stream = codec.encode(
+            image, **coding.rate(), entropy=entropy, refine=refiner, region_side=coding.region_side or 0
+        )
         seconds = time.perf_counter() - started
 
         def check(data: bytes) -> None:

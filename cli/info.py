@@ -56,6 +56,7 @@ def describe_stream(data: bytes) -> dict[str, Any]:
         "entropy": entropy_name(header.entropy_id),
         "model": model,
         "model_id": header.model_id.hex(),
+        "region_side": stream.region_side,
         "boxes": {_box_name(kind): size for kind, size in stream.box_bytes.items()},
     }
 
@@ -73,6 +74,8 @@ def _as_text(values: dict[str, Any]) -> str:
         ("entropy model", values["entropy"]),
         ("levels", f"{values['levels']}: {', '.join(map(str, values['level_bytes'])) or 0} bytes"),
     ]
+    if values["region_side"]:
+        rows.append(("coded in", f"regions of {values['region_side']} pixels (vqcodec decode --crop)"))
     if values["boxes"]:
         rows.append(("boxes", ", ".join(f"{name} {size} bytes" for name, size in values["boxes"].items())))
     if not values["complete"]:

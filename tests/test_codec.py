@@ -318,6 +318,6 @@ def test_damaged_alpha_is_a_damaged_stream_and_told_before_the_networks_run(
 ) -> None:
     boxes = Boxes(alpha=b"\x09nonsense")
     stream = codec.write(codec.tokenize(to_tensor(picture(32, 32), 16)), 32, 32, boxes=boxes)
-    monkeypatch.setattr(codec._engine, "paint", lambda *arguments: pytest.fail("the networks ran"))
+    monkeypatch.setattr(codec._engine, "bands", lambda *arguments: pytest.fail("the networks ran"))
     with pytest.raises(CorruptStreamError, match="alpha"):
         codec.decode(stream)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from vqcodec.cards.errors import ModelError
     from vqcodec.cards.finding import find_model, installed_models
     from vqcodec.cards.model_card import ModelCard
-    from vqcodec.codec import Codec, DecodedStream
+    from vqcodec.codec import Codec
+    from vqcodec.decoding import DecodedStream, PictureBands
     from vqcodec.generation.config import SamplingConfig, Series
     from vqcodec.generation.sampler import SampledPicture, Sampler
 
@@ -25,9 +26,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Codec": "vqcodec.codec",
-    "DecodedStream": "vqcodec.codec",
+    "DecodedStream": "vqcodec.decoding",
     "ModelCard": "vqcodec.cards.model_card",
     "ModelError": "vqcodec.cards.errors",
+    "PictureBands": "vqcodec.decoding",
     "SampledPicture": "vqcodec.generation.sampler",
     "Sampler": "vqcodec.generation.sampler",
     "SamplingConfig": "vqcodec.generation.config",
@@ -41,6 +43,7 @@ __all__ = [
     "DecodedStream",
     "ModelCard",
     "ModelError",
+    "PictureBands",
     "SampledPicture",
     "Sampler",
     "SamplingConfig",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -15,7 +15,6 @@ from PIL import Image
 from vqcodec.bitstream import (
     ENTROPY_IDS,
     Boxes,
-    CorruptStreamError,
     Stream,
     StreamModel,
     TokenGrid,
@@ -24,23 +23,22 @@ from vqcodec.bitstream import (
     stream_overhead,
     write_stream,
 )
+from vqcodec.bitstream.regions import check_side
 from vqcodec.bitstream.source import StreamLike, stream_bytes
 from vqcodec.cards.engines import load_core_engine, load_torch_engine
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import DEFAULT_MODEL, check_model_id, find_model
 from vqcodec.cards.model_card import ModelCard, ModelFolder
+from vqcodec.decoding import Crop, DecodedStream, PictureBands, area_of, bands_of
 from vqcodec.models.core_engine import CoreEngine
 from vqcodec.models.engine import Engine, Floats, TimedStep, Tokens
 from vqcodec.pictures.any_image import ImageLike, as_loaded
 from vqcodec.pictures.hidden import fill_hidden
 from vqcodec.pictures.image import (
     DEFAULT_MAX_PIXELS,
-    AlphaError,
-    LoadedImage,
     checked_pixels,
     pack_alpha,
     to_pil,
-    unpack_alpha,
 )
 from vqcodec.rates.rate import OperatingPoint, Rate, RateError
 from vqcodec.rates.token_choice import TokenChooser
@@ -55,23 +53,6 @@ if TYPE_CHECKING:
 
 #: codec, pixels (H, W, 3) and number of levels to what tokens are chosen from
 Refine: TypeAlias = "Callable[[Codec, NDArray[np.uint8], int], Analysis]"
-
-
-@dataclass(frozen=True)
-class DecodedStream:
-    """image: the picture with its alpha, profile and metadata. stream: header, tokens and sizes.
-
-    levels: how many levels the picture was made from. image.warnings says what could not be had.
-
-    Examples:
-        >>> stream = Codec.load().encode(np.zeros((32, 48, 3), np.uint8), levels=2)
-        >>> Codec.load().decode_stream(stream).levels
-        2
-    """
-
-    image: LoadedImage
-    stream: Stream
-    levels: int
 
 
 class Codec(SharedOnHub):
@@ -172,6 +153,7 @@ class Codec(SharedOnHub):
         weight: float = 0.0,
         entropy: str | None = None,
         refine: Refine | None = None,
+        region_side: int = 0,
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> bytes:
         """A picture as a stream.
@@ -182,14 +164,16 @@ class Codec(SharedOnHub):
         and has up to `levels` levels. weight: of a bit against distortion, see `vqcodec.rates.token_choice`. entropy:
         prior, static (a table of frequencies, larger and faster) or uniform; the first of these that the model has.
         refine: such as `vqcodec.generation.refinement.Refiner`, finds better latents than the Encoder's, in minutes;
-        the number of levels is decided with the Encoder's. Raises ImageError for a picture that cannot be read,
-        RateError for one that cannot be so small, ValueError for other arguments.
+        the number of levels is decided with the Encoder's. region_side: code squares of so many pixels by themselves,
+        such as 1024, so that `decode` can read a part; not together with a size of the stream. Raises ImageError for a
+        picture that cannot be read, RateError for one that cannot be so small, ValueError for other arguments.
         """
         self.check_pictures()
         loaded = as_loaded(image, max_pixels)
         entropy_id = self._entropy_id(entropy)  # what is wrong with the arguments is said before the networks run
         self._check_levels(levels)
         rate = Rate(levels, quality, max_bytes, bits_per_pixel, weight)
+        self._check_regions(region_side, max_bytes, bits_per_pixel)
         pixels = fill_hidden(checked_pixels(loaded.rgb), loaded.alpha)
         boxes = Boxes(
             icc=loaded.icc,
@@ -201,7 +185,14 @@ class Codec(SharedOnHub):
             tokens = self._as_pyramid(self.tokenize_pixels(pixels, levels=levels))
         else:
             tokens = self._tokens_at(rate, pixels, entropy_id, boxes, refine)
-        return self._write(tokens, loaded.width, loaded.height, entropy_id, boxes)
+        return self._write(tokens, loaded.width, loaded.height, entropy_id, boxes, region_side)
+
+    def _check_regions(self, side: int, *sizes: float | None) -> None:
+        """Raises ValueError for regions that the model or the wanted size of the stream does not allow."""
+        if side and any(size is not None for size in sizes):
+            raise ValueError("a stream with regions cannot be made of a wanted size: give levels, quality or weight")
+        if side:
+            check_side(side, [grid.downsampling_factor for grid in self.model.stream_model.grids])
 
     def _tokens_at(
         self, rate: Rate, pixels: NDArray[np.uint8], entropy_id: int, boxes: Boxes, refine: Refine | None
@@ -262,25 +253,39 @@ class Codec(SharedOnHub):
         pyramid = self._as_pyramid([np.asarray(grid[0]) for grid in tokens])
         return self._write(pyramid, width, height, self._entropy_id(entropy), boxes)
 
-    def _write(self, tokens: TokenPyramid, width: int, height: int, entropy_id: int, boxes: Boxes | None) -> bytes:
-        model = self.model.stream_model
-        return write_stream(tokens, model=model, width=width, height=height, entropy_id=entropy_id, boxes=boxes)
+    def _write(
+        self, tokens: TokenPyramid, width: int, height: int, entropy_id: int, boxes: Boxes | None, region_side: int = 0
+    ) -> bytes:
+        return write_stream(
+            tokens,
+            model=self.model.stream_model,
+            width=width,
+            height=height,
+            entropy_id=entropy_id,
+            boxes=boxes,
+            region_side=region_side,
+        )
 
     def decode(
         self,
         stream: StreamLike,
         *,
         levels: int | None = None,
+        crop: Crop | None = None,
         allow_partial: bool = False,
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> Image.Image:
         """The picture in a stream, RGB or RGBA; its colour profile and metadata are in `info`.
 
-        stream: its bytes, a path, or a binary file. levels: use the first so many only. allow_partial: take the whole
-        levels of a stream that is cut off. max_pixels: largest width x height. Raises a StreamError for a stream that
-        cannot be decoded or was written with another model, OSError for a file that cannot be read.
+        stream: its bytes, a path, or a binary file. levels: use the first so many only. crop: (left, top, width,
+        height) in pixels: this part alone, the same pixels as of the whole picture; of a stream with regions only those
+        are read that are looked at. allow_partial: take the whole levels of a stream that is cut off. max_pixels:
+        largest width x height of the whole picture. Raises a StreamError for a stream that cannot be decoded or was
+        written with another model, ValueError for a crop beyond the picture, OSError for a file that cannot be read.
         """
-        image = self.decode_stream(stream, levels=levels, allow_partial=allow_partial, max_pixels=max_pixels).image
+        image = self.decode_stream(
+            stream, levels=levels, crop=crop, allow_partial=allow_partial, max_pixels=max_pixels
+        ).image
         return to_pil(image.rgb, image.alpha, image.icc, image.exif, image.xmp)
 
     def decode_stream(
@@ -288,29 +293,31 @@ class Codec(SharedOnHub):
         stream: StreamLike,
         *,
         levels: int | None = None,
+        crop: Crop | None = None,
         allow_partial: bool = False,
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> DecodedStream:
-        """Like `decode`, with the tokens and header beside the picture."""
-        self.check_pictures()
-        read = self.read(stream, allow_partial=allow_partial, max_pixels=max_pixels)
-        header, boxes = read.header, read.boxes
-        present = len(read.tokens)
-        used = present if levels is None else min(self._check_levels(levels), present)
-        try:  # before the networks: damage is told at once
-            alpha = None if boxes.alpha is None else unpack_alpha(boxes.alpha, header.width, header.height)
-        except AlphaError as error:
-            raise CorruptStreamError(str(error)) from error
-        tokens = [grid.indices for grid in read.tokens.levels[:used]]
-        loaded = LoadedImage(
-            rgb=self._engine.paint(tokens, header.width, header.height),
-            alpha=alpha,
-            icc=boxes.icc,
-            exif=boxes.exif,
-            xmp=boxes.xmp,
-            warnings=read.warnings,
+        """Like `decode`, with the tokens and header beside the picture. With a crop, tokens far from it may be 0."""
+        bands = self.decode_in_bands(
+            stream, levels=levels, crop=crop, allow_partial=allow_partial, max_pixels=max_pixels
         )
-        return DecodedStream(loaded, read, used)
+        return bands.whole()
+
+    def decode_in_bands(
+        self,
+        stream: StreamLike,
+        *,
+        levels: int | None = None,
+        crop: Crop | None = None,
+        allow_partial: bool = False,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> PictureBands:
+        """Like `decode_stream`, for pictures that are too large for memory: tokens are read, pixels not yet painted."""
+        self.check_pictures()
+        used = self._check_levels(levels)
+        data = stream_bytes(stream, mapped=crop is not None)
+        read = partial(read_stream, data, self._expect_model, allow_partial=allow_partial, max_pixels=max_pixels)
+        return bands_of(read, self._engine, used, crop and area_of(data, crop))
 
     def timed_steps(self) -> list[TimedStep]:
         """Of its networks, for measurements of speed: see `vqcodec.models.engine.Engine.timed_steps`."""

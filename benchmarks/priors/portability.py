@@ -15,8 +15,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from vqcodec.benchmarks.priors import webassembly
 from vqcodec.benchmarks.speed.processes import ProcessError
 from vqcodec.native.library import core, units
 from vqcodec.prior.config import PriorConfig
@@ -36,6 +38,9 @@ from vqcodec.training.stage2.integer_export import integer_arrays
 _AVX_512, _FMA = "X86_V4 AVX512_ICL AVX512_SPR AVX512F AVX512CD AVX512_SKX", "X86_V3 FMA3 AVX2"
 
 
+_PLAIN: Final = ("-std=c11", "-O0", "-DVQ_SCALAR", "-ffp-contract=off", "-fPIC", "-shared", "-pthread")
+
+
 @dataclass(frozen=True)
 class Case:
     """environment: variables of the process. at_once: tokens in one pass of a writer in numpy. settings: run before all
@@ -45,6 +50,7 @@ class Case:
     at_once: int = 192
     settings: str = ""
     tile: int = 96
+    core: str = ""
 
 
 def _core(unit: str, threads: int, tile: int) -> Case:
@@ -57,6 +63,29 @@ def core_cases() -> dict[str, Case]:
     counts = ((1, 96), (2, 24), (4, 11))
     names = units(library) if library else []
     return {f"core, {unit}, threads: {count}": _core(unit, count, tile) for unit in names for count, tile in counts}
+
+
+def other_builds(folder: Path) -> dict[str, Case]:
+    """The core compiled without vectors and without optimising, and for WebAssembly. Raises ProcessError where the
+    sources, gcc, clang, wasm-ld or wasmtime are missing."""
+    sources = Path(__file__).parents[2] / "core"
+    if not sources.is_dir():
+        raise ProcessError(
+            "other builds of the core need its sources: install vqcodec from a checkout, pip install -e ."
+        )
+    if find_spec("wasmtime") is None:
+        raise ProcessError("the core as WebAssembly runs in wasmtime: pip install wasmtime")
+    plain, module = folder / "scalar.so", folder / "core.wasm"
+    command = ["gcc", *_PLAIN, *map(str, sorted(sources.glob("*.c"))), "-o", str(plain)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ProcessError(f"gcc could not compile the core: {done.stderr.strip()}")
+    webassembly.build(sources, module)
+    native = {"VQCODEC_CORE": "native"}
+    return {
+        "core, scalar, gcc -O0": Case(native | {"VQCODEC_THREADS": "2"}, tile=40, core=str(plain)),
+        "core, WebAssembly": Case(native | {"VQCODEC_THREADS": "1"}, tile=24, core=str(module)),
+    }
 
 
 #: of numpy and torch
@@ -143,17 +172,24 @@ class PixelPortability:
 
 
 def measure_pixels(
-    pictures: int, model: str, *, cases: Mapping[str, Case], seed: int = 0, progress: Callable[[int], Any] = int
+    pictures: int | Sequence[Path],
+    model: str,
+    *,
+    cases: Mapping[str, Case],
+    seed: int = 0,
+    progress: Callable[[int], Any] = int,
 ) -> PixelPortability:
-    """So many random pictures to streams and back by a model, in every case. Raises ProcessError."""
+    """Files, or so many random pictures, to streams and back by a model, in every case. Raises ProcessError."""
+    given = pictures if isinstance(pictures, int) else [str(path) for path in pictures]
+    count = given if isinstance(given, int) else len(given)
     with tempfile.TemporaryDirectory() as name:
         for number, (label, case) in enumerate(cases.items()):
-            _run(label, case, f"code({name!r}, {number}, {pictures}, {model!r}, {seed}, {case.tile})")
-            progress(pictures)
+            _run(label, case, f"code({name!r}, {number}, {given!r}, {model!r}, {seed}, {case.tile}, {case.core!r})")
+            progress(count)
         made = [json.loads((Path(name) / f"pixels {number}.json").read_text()) for number in range(len(cases))]
     hashes = [each["hashes"] for each in made]
     differing = tuple(n for n, each in enumerate(zip(*hashes, strict=True)) if len(set(each)) > 1)
-    return PixelPortability(pictures, made[0]["tokens"], differing)
+    return PixelPortability(count, made[0]["tokens"], differing)
 
 
 def _run(label: str, case: Case, call: str) -> None:

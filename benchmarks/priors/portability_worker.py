@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+import vqcodec.native.library
 import vqcodec.pictures.tiling
 import vqcodec.prior.integer
 from vqcodec.bitstream import TokenGrid
@@ -64,14 +65,28 @@ def read(folder: str, case: int, cases: int, streams: int, models: int, seed: in
     (Path(folder) / f"read {case}.txt").write_text("".join(lines))
 
 
-def code(folder: str, case: int, pictures: int, model: str, seed: int, tile: int) -> None:
-    """The hashes of the streams and pixels of random pictures, in tiles of so many tokens, into a file."""
+def code(
+    folder: str, case: int, pictures: int | list[str], model: str, seed: int, tile: int, other_core: str = ""
+) -> None:
+    """The hashes of the streams and pixels of pictures, in tiles of so many tokens, into a file.
+
+    pictures: files, which are coded with the best entropy model, or how many random ones, with none. other_core: file
+    of a core to use.
+    """
     from vqcodec.codec import Codec
 
+    if other_core.endswith(".wasm"):
+        from vqcodec.benchmarks.priors import webassembly
+
+        webassembly.use(Path(other_core))
+    elif other_core:
+        setattr(vqcodec.native.library, "_FILE", Path(other_core))  # noqa: B010 - a constant elsewhere
     setattr(vqcodec.pictures.tiling, "TILE_TOKENS", tile)  # noqa: B010 - a constant elsewhere
     codec, hashes, tokens = Codec.load(model, device="cpu"), [], 0
-    for number in range(pictures):
-        stream = codec.encode(_picture(number, seed), entropy="uniform")
+    for picture in range(pictures) if isinstance(pictures, int) else pictures:
+        is_random = isinstance(picture, int)
+        given = _picture(picture, seed) if is_random else picture
+        stream = codec.encode(given, entropy="uniform" if is_random else None)
         decoded = codec.decode_stream(stream)
         tokens += decoded.stream.tokens.token_count
         hashes.append(hashlib.sha256(stream + decoded.image.rgb.tobytes()).hexdigest())

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
 import stat
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, cast
 
 import click
 
@@ -20,6 +24,7 @@ STANDARD = "-"
 #: read at a time to compare
 _PIECE_BYTES = 1 << 20
 
+_OTHER_BYTES = "reads back other bytes than were written; is the disk full or failing?"
 _PICTURE_STARTS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WebP", b"GIF8": "GIF", b"BM": "BMP"}
 
 
@@ -144,12 +149,73 @@ def write_output(
     with _file_errors(task.target), replacing(_with_folder(task.target)) as temporary:
         temporary.write_bytes(data)
         if not _holds(temporary, data):
-            raise FileError(f"{task.target}: reads back other bytes than were written; is the disk full or failing?")
+            raise FileError(f"{task.target}: {_OTHER_BYTES}")
         check(data)
-        if keep_dates and os.path.isfile(task.source):
-            dates = os.stat(task.source)
-            os.utime(temporary, ns=(dates.st_atime_ns, dates.st_mtime_ns))
-        check_target(task, force=force)  # it may have come into being meanwhile
+        _finish(task, temporary, force=force, keep_dates=keep_dates)
+
+
+def stream_output(
+    task: Task,
+    write: Callable[[BinaryIO], object],
+    *,
+    force: bool,
+    check: Callable[[Path], object],
+    keep_dates: bool = False,
+) -> None:
+    """As `write_output`, for what is too large to be in memory: `write` puts it into a file bit by bit."""
+    if task.target == STANDARD:
+        with TemporaryDirectory() as folder:
+            spooled = Path(folder) / "output"
+            with _file_errors(str(spooled)):
+                _write_checked(spooled, task.target_name, write)
+            check(spooled)
+            try:
+                with spooled.open("rb") as file:
+                    shutil.copyfileobj(file, sys.stdout.buffer, _PIECE_BYTES)
+                sys.stdout.buffer.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise FileError(f"stdout: cannot be written ({error.strerror})") from error
+        return
+    with _file_errors(task.target), replacing(_with_folder(task.target)) as temporary:
+        _write_checked(temporary, task.target, write)
+        check(temporary)
+        _finish(task, temporary, force=force, keep_dates=keep_dates)
+
+
+def _finish(task: Task, temporary: Path, *, force: bool, keep_dates: bool) -> None:
+    if keep_dates and os.path.isfile(task.source):
+        dates = os.stat(task.source)
+        os.utime(temporary, ns=(dates.st_atime_ns, dates.st_mtime_ns))
+    check_target(task, force=force)  # it may have come into being meanwhile
+
+
+class _Summed(io.RawIOBase):
+    """Writes to a file, and knows the CRC-32 of all that went through."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.checksum = file, 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.checksum = zlib.crc32(data, self.checksum)
+        return self._file.write(data)
+
+
+def _write_checked(path: Path, name: str, write: Callable[[BinaryIO], object]) -> None:
+    """Raises FileError where the file holds other bytes afterwards than were written."""
+    with path.open("wb") as file:
+        summed = _Summed(file)
+        write(cast("BinaryIO", summed))
+    found = 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            found = zlib.crc32(piece, found)
+    if found != summed.checksum:
+        raise FileError(f"{name}: {_OTHER_BYTES}")
 
 
 def _holds(path: Path, data: bytes) -> bool:

@@ -46,6 +46,7 @@ def make(
     boxes: Boxes | None = None,
     tokens: list[Any] | None = None,
     extra_box: bytes = b"",
+    region_side: int = 0,
     seed: int = 0,
 ) -> None:
     """Write one stream and its record."""
@@ -60,7 +61,15 @@ def make(
         drawn = rng.choice(codebook_size, size=shape, p=chances) if tokens is None else np.array(tokens[level])
         levels.append(TokenGrid(drawn.reshape(shape), codebook_size))
     pyramid = TokenPyramid(tuple(levels))
-    data = write_stream(pyramid, model=model, width=width, height=height, entropy_id=entropy_id, boxes=boxes)
+    data = write_stream(
+        pyramid,
+        model=model,
+        width=width,
+        height=height,
+        entropy_id=entropy_id,
+        boxes=boxes,
+        region_side=region_side,
+    )
     if extra_box:
         data = with_extra_box(data, extra_box, pyramid)
     record = {

@@ -1,13 +1,15 @@
 """A second decoder of ``.vq`` streams, written from docs/format.md alone: pure Python, slow, no constriction.
 
 It imports nothing of vqcodec. That it agrees with the package on the golden streams shows that docs/format.md is enough
-to write a decoder. It does not look into the boxes. The prior is in `reference_prior`, pixels in `reference_pixels`.
+to write a decoder. Of the boxes it looks into the index of regions alone. The prior is in `reference_prior`, pixels in
+`reference_pixels`.
 """
 
 from __future__ import annotations
 
 import zlib
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
@@ -111,27 +113,76 @@ def decode_stream(
     level_count, entropy_id = (coding & 15) + 1, coding >> 4
     checksum = zlib.crc32(data[: cursor.position])
     stored_checksum = int.from_bytes(cursor.take(4), "little")
+    index = None
     if version & 0x80:
         start = cursor.position
-        cursor.take(cursor.varint())
+        section = Cursor(cursor.take(cursor.varint()))
         checksum = zlib.crc32(data[start : cursor.position], checksum)
-    levels = []
-    for level in range(level_count):
-        factor, codebook_size = grids[level]
-        rows, cols = (height + factor - 1) // factor, (width + factor - 1) // factor
-        payload = cursor.take(cursor.varint())
-        if entropy_id == 2:
-            assert prior is not None
-            tokens = prior.decode_level(level, rows, cols, levels, RangeDecoder(payload))
-        elif entropy_id == 1:
-            assert static_tables is not None
-            tokens = decode_payload(payload, static_tables[level], rows * cols)
-        else:
-            assert entropy_id == 0
-            tokens = decode_payload(payload, uniform_table(codebook_size), rows * cols)
-        for token in tokens:
-            checksum = zlib.crc32(token.to_bytes(4, "little"), checksum)
-        levels.append([tokens[row * cols : (row + 1) * cols] for row in range(rows)])
+        while section.position < len(section.data):
+            kind, content = section.take(1)[0], section.take(section.varint())
+            index = content if kind == 5 else index
+    payloads = [cursor.take(cursor.varint()) for _ in range(level_count)]
     assert cursor.position == len(data)
-    assert checksum == stored_checksum
+    tables = static_tables if entropy_id == 1 else [uniform_table(size) for _, size in grids]
+
+    def decode_picture(width: int, height: int, payloads: list[bytes]) -> list[list[list[int]]]:
+        """5: the levels of a picture, or of a region."""
+        levels: list[list[list[int]]] = []
+        for level, payload in enumerate(payloads):
+            factor = grids[level][0]
+            rows, cols = (height + factor - 1) // factor, (width + factor - 1) // factor
+            if entropy_id == 2:
+                assert prior is not None
+                tokens = prior.decode_level(level, rows, cols, levels, RangeDecoder(payload))
+            else:
+                assert tables is not None
+                tokens = decode_payload(payload, tables[level], rows * cols)
+            levels.append([tokens[row * cols : (row + 1) * cols] for row in range(rows)])
+        return levels
+
+    if index is None:
+        levels = decode_picture(width, height, payloads)
+    else:
+        levels = decode_regions(index, width, height, payloads, [factor for factor, _ in grids], decode_picture)
+    assert tokens_checksum(levels, checksum) == stored_checksum
     return ReferenceStream(model_id, width, height, entropy_id, levels)
+
+
+def tokens_checksum(levels: list[list[list[int]]], checksum: int = 0) -> int:
+    """4: of tokens, coarse to fine, row by row."""
+    for token in (token for level in levels for row in level for token in row):
+        checksum = zlib.crc32(token.to_bytes(4, "little"), checksum)
+    return checksum
+
+
+def decode_regions(
+    index: bytes,
+    width: int,
+    height: int,
+    payloads: list[bytes],
+    factors: list[int],
+    decode_picture: Callable[[int, int, list[bytes]], list[list[list[int]]]],
+) -> list[list[list[int]]]:
+    """3.1: the levels of a picture in regions."""
+    box, places = Cursor(index), [Cursor(payload) for payload in payloads]
+    side = box.varint()
+    corners = [(top, left) for top in range(0, height, side) for left in range(0, width, side)]
+    assert len(corners) > 1
+    checksums = [int.from_bytes(box.take(4), "little") for _ in corners]
+    lengths = [[box.varint() for _ in corners] for _ in payloads]
+    assert box.position == len(index)
+    levels: list[list[list[int]]] = [
+        [[-1] * ((width + factor - 1) // factor) for _ in range((height + factor - 1) // factor)]
+        for factor, _ in zip(factors, payloads, strict=False)
+    ]
+    for number, (top, left) in enumerate(corners):
+        parts = [place.take(lengths[level][number]) for level, place in enumerate(places)]
+        region = decode_picture(min(side, width - left), min(side, height - top), parts)
+        assert tokens_checksum(region) == checksums[number]
+        for level, rows in enumerate(region):
+            assert side % factors[level] == 0
+            for row, tokens in enumerate(rows, top // factors[level]):
+                column = left // factors[level]
+                levels[level][row][column : column + len(tokens)] = tokens
+    assert all(place.position == len(place.data) for place in places)
+    return levels

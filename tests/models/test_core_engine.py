@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,10 +17,11 @@ from vqcodec.models.building import build_autoencoder
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, HierarchicalConfig, QuantizerConfig
 from vqcodec.models.core_engine import CoreEngine
 from vqcodec.models.core_networks import core_computes, receptive_radius
-from vqcodec.models.engine import LevelInput, Tokens
+from vqcodec.models.engine import Engine, LevelInput, Tokens
 from vqcodec.models.torch_engine import TorchEngine
 from vqcodec.native.library import core, use_threads
 from vqcodec.native.networks import WeightsError
+from vqcodec.pictures.tiling import Area, joined
 
 LIBRARY = core()
 if LIBRARY is None:
@@ -51,6 +53,11 @@ CONFIGS = {
         replace(_HIERARCHICAL, laps=(8, 4)), QuantizerConfig((40, 33, 20), 6, level_strides=(2, 2, 1))
     ),
 }
+
+
+def painted_by(engine: Engine, tokens: Sequence[Tokens], width: int, height: int) -> np.ndarray:
+    area = Area(0, 0, width, height)
+    return joined(engine.bands(tokens, area), area)
 
 
 def engines(name: str) -> tuple[CoreEngine, TorchEngine]:
@@ -95,8 +102,8 @@ def test_it_gives_what_torch_gives(name: str, size: tuple[int, int]) -> None:
         assert np.mean(tokens[0] == expected[0]) > 0.97
         made = native.detokenize([grid[None] for grid in expected])
         np.testing.assert_allclose(made, reference.detokenize([g[None] for g in expected]), rtol=0, atol=1e-4)
-        painted = native.paint(expected, *size).astype(int)
-        assert np.abs(painted - reference.paint(expected, *size)).max() <= 1
+        painted = painted_by(native, expected, *size).astype(int)
+        assert np.abs(painted - painted_by(reference, expected, *size)).max() <= 1
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -110,7 +117,7 @@ def test_it_gives_the_bits_of_a_decoder_and_an_encoder_written_from_the_format(n
             expected = reference_pixels.encode(weights, config.to_dict(), rgb, levels)
             assert all(np.array_equal(ours, theirs) for ours, theirs in zip(tokens, expected, strict=True))
             painted = reference_pixels.decode(weights, config.to_dict(), expected, size)
-            assert np.array_equal(native.paint(tokens, *size), painted)
+            assert np.array_equal(painted_by(native, tokens, *size), painted)
 
 
 @pytest.mark.parametrize("name", ["compact", "strides", "hierarchical", "hierarchical, two coarse"])
@@ -120,12 +127,12 @@ def test_how_a_picture_is_cut_changes_no_bit(name: str, tile: int, monkeypatch: 
     rgb = picture(16 * 23 + 5, 16 * 17 - 3)
     levels = CONFIGS[name].levels
     tokens = native.tokenize_pixels(rgb, levels)
-    pixels = native.paint(tokens, rgb.shape[1], rgb.shape[0])
+    pixels = painted_by(native, tokens, rgb.shape[1], rgb.shape[0])
     analysis = native.analyse(rgb)
     monkeypatch.setattr("vqcodec.pictures.tiling.TILE_TOKENS", tile)
     for ours, whole in zip(native.tokenize_pixels(rgb, levels), tokens, strict=True):
         assert np.array_equal(ours, whole)
-    assert np.array_equal(native.paint(tokens, rgb.shape[1], rgb.shape[0]), pixels)
+    assert np.array_equal(painted_by(native, tokens, rgb.shape[1], rgb.shape[0]), pixels)
     for ours, whole in zip(native.analyse(rgb), analysis, strict=True):
         assert np.array_equal(ours, whole)
 
@@ -155,9 +162,9 @@ def test_any_size(width: int, height: int, name: str) -> None:
     rgb = picture(width, height, seed=width)
     tokens = native.tokenize_pixels(rgb, CONFIGS[name].levels)
     assert [g.shape for g in tokens] == [g.shape for g in reference.tokenize_pixels(rgb, CONFIGS[name].levels)]
-    painted = native.paint(tokens, width, height)
+    painted = painted_by(native, tokens, width, height)
     assert painted.shape == rgb.shape
-    assert np.abs(painted.astype(int) - reference.paint(tokens, width, height)).max() <= 1
+    assert np.abs(painted.astype(int) - painted_by(reference, tokens, width, height)).max() <= 1
 
 
 @pytest.mark.parametrize("name", ["compact", "strides", "hierarchical"])
@@ -215,3 +222,22 @@ def test_what_the_core_does_not_know() -> None:
     assert core_computes(compact)
     assert not core_computes(replace(compact, quantizer=replace(_CODES, codebook="gumbel")))
     assert not core_computes(AutoencoderConfig(_COMPACT, _CODES, label_map="edges"))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_an_area_is_a_part_of_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = CONFIGS[name]
+    native, reference = engines(name)
+    random = np.random.default_rng(4)
+    factor, width, height = config.downsampling_factor, 230, 171
+    rows, cols = -(-height // factor), -(-width // factor)
+    tokens = [
+        random.integers(size, size=(-(-rows // stride), -(-cols // stride))).astype(np.int32)
+        for size, stride in zip(config.quantizer.codebook_sizes, config.quantizer.strides, strict=True)
+    ]
+    whole = painted_by(native, tokens, width, height)
+    monkeypatch.setattr("vqcodec.pictures.tiling.TILE_TOKENS", 3)
+    for area in (Area(0, 0, 1, 1), Area(229, 170, 1, 1), Area(17, 33, 100, 64), Area(0, 60, 230, 9)):
+        part = joined(native.bands(tokens, area), area)
+        assert np.array_equal(part, whole[area.rows, area.columns])
+        assert np.abs(part.astype(int) - joined(reference.bands(tokens, area), area)).max() <= 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vqcodec.pictures.tiling import TILE_TOKENS, scaled, spans, tiles
+from vqcodec.pictures.tiling import TILE_TOKENS, Area, Span, Tiling, joined, scaled, spans, tiles
 
 
 @settings(max_examples=200, deadline=None)
@@ -54,3 +54,21 @@ def test_a_picture_is_cut_only_when_it_is_large(length: int, count: int) -> None
 
 def test_scaled_is_in_pixels() -> None:
     assert scaled(slice(3, 5), 16) == slice(48, 80)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data(), st.integers(1, 300), st.integers(1, 300), st.sampled_from([1, 2, 4]), st.sampled_from([1, 3, 16]))
+def test_bands_are_the_pixels_of_an_area(data: st.DataObject, width: int, height: int, align: int, tile: int) -> None:
+    factor = data.draw(st.sampled_from([4, 16]))
+    left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    area = Area(left, top, data.draw(st.integers(1, width - left)), data.draw(st.integers(1, height - top)))
+    rows, cols = -(-height // factor), -(-width // factor)
+    picture = np.random.default_rng(0).integers(0, 256, (rows * factor, cols * factor, 3), np.uint8)
+
+    def paint(row: Span, col: Span, kept: tuple[int, int], target: np.ndarray) -> None:
+        outer = picture[scaled(row.outer, factor), scaled(col.outer, factor)]
+        target[:] = outer[kept[0] : kept[0] + target.shape[0], kept[1] : kept[1] + target.shape[1]]
+
+    bands = list(Tiling(rows, cols, factor, 1, tile, align).bands(area, paint))
+    assert all(len(band) for band in bands)
+    assert np.array_equal(joined(bands, area), picture[area.rows, area.columns])

@@ -24,7 +24,7 @@ from vqcodec.native.library import Library
 from vqcodec.native.networks import Floats, as_grid, stride_of
 from vqcodec.pictures import tiling
 from vqcodec.pictures.arrays import Pixels
-from vqcodec.pictures.tiling import Span, reduced, scaled, tiles
+from vqcodec.pictures.tiling import Area, Span, Tiling, reduced, scaled, tiles
 
 #: rows and columns of pixels of the latent that tiles of TILE_TOKENS are meant for
 _USUAL_FACTOR: Final = 16
@@ -39,8 +39,9 @@ class CoreEngine:
         self._library = library
         self._model: CoreModel = core_model(library, weights, config)
         self._factor, self._strides = config.downsampling_factor, config.quantizer.strides
-        encoder, decoder = receptive_radius(config.networks)
-        self._encoder_halo, self._decoder_halo = -(-encoder // self._factor), -(-decoder // self._factor)
+        self._align = 2 * max(self._strides)
+        encoder, self.decoder_radius = receptive_radius(config.networks)
+        self._encoder_halo, self._decoder_halo = -(-encoder // self._factor), -(-self.decoder_radius // self._factor)
 
     def tokenize(self, images: Floats, levels: int) -> list[Tokens]:
         check_images(images.shape, 3, self._factor)
@@ -61,16 +62,15 @@ class CoreEngine:
                 image[scaled(row.inner, self._factor), scaled(col.inner, self._factor)] = kept
         return images.transpose(0, 3, 1, 2)
 
-    def paint(self, tokens: Sequence[NDArray[np.integer[Any]]], width: int, height: int) -> Pixels:
+    def bands(self, tokens: Sequence[NDArray[np.integer[Any]]], area: Area) -> Iterator[Pixels]:
         _, rows, cols = latent_shape([(1, *grid.shape) for grid in tokens], self._strides[: len(tokens)])
-        picture = np.empty((height, width, 3), np.uint8)
-        for row, col, decoded in self._decoded(tokens, rows, cols):
-            top, left = row.inner.start * self._factor, col.inner.start * self._factor
-            bottom, right = min(height, row.inner.stop * self._factor), min(width, col.inner.stop * self._factor)
-            if top < bottom and left < right:
-                kept = row.kept.start * self._factor, col.kept.start * self._factor
-                self._to_pixels(decoded, kept, picture[top:bottom, left:right])
-        return picture
+        tiling = Tiling(rows, cols, self._factor, self._decoder_halo, self._tile, self._align)
+
+        def paint(row: Span, col: Span, kept: tuple[int, int], target: Pixels) -> None:
+            self._to_pixels(self._decode_tile(tokens, row, col), kept, target)
+
+        yield from tiling.bands(area, paint)
+        self._release(rows, cols)
 
     def analyse(self, pixels: Pixels) -> list[Floats]:
         rows, cols = self._latent_size(*pixels.shape[:2])
@@ -132,20 +132,27 @@ class CoreEngine:
     def _decoded(
         self, tokens: Sequence[NDArray[np.integer[Any]]], rows: int, cols: int
     ) -> Iterator[tuple[Span, Span, Floats]]:
-        strides = self._strides[: len(tokens)]
         for row, col in self._tiles(rows, cols, self._decoder_halo):
-            parts = [
-                np.ascontiguousarray(grid[reduced(row.outer, s), reduced(col.outer, s)], np.int32)
-                for grid, s in zip(tokens, strides, strict=True)
-            ]
-            size = [span.outer.stop - span.outer.start for span in (row, col)]
-            yield row, col, self._model.decode(parts, *size)
+            yield row, col, self._decode_tile(tokens, row, col)
+
+    def _decode_tile(self, tokens: Sequence[NDArray[np.integer[Any]]], row: Span, col: Span) -> Floats:
+        parts = [
+            np.ascontiguousarray(grid[reduced(row.outer, s), reduced(col.outer, s)], np.int32)
+            for grid, s in zip(tokens, self._strides, strict=False)
+        ]
+        return self._model.decode(parts, *(span.outer.stop - span.outer.start for span in (row, col)))
 
     def _tiles(self, rows: int, cols: int, halo: int) -> Iterator[tuple[Span, Span]]:
-        side = max(1, tiling.TILE_TOKENS * _USUAL_FACTOR // self._factor)
-        parts = list(tiles(rows, cols, halo, side, align=2 * max(self._strides)))
-        yield from parts
-        if len(parts) > 1:
+        yield from tiles(rows, cols, halo, self._tile, align=self._align)
+        self._release(rows, cols)
+
+    @property
+    def _tile(self) -> int:
+        return max(1, tiling.TILE_TOKENS * _USUAL_FACTOR // self._factor)
+
+    def _release(self, rows: int, cols: int) -> None:
+        """After a picture that was cut: the networks' memory."""
+        if max(rows, cols) > self._tile:
             for network in self._model.networks:
                 network.release()
 

@@ -9,13 +9,14 @@ of the latent, K codes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vqcodec.pictures.arrays import Pixels
+from vqcodec.pictures.tiling import Area
 
 Floats: TypeAlias = NDArray[np.float32]
 Tokens: TypeAlias = NDArray[np.integer[Any]]
@@ -47,6 +48,10 @@ Choose: TypeAlias = Callable[[int, LevelInput], Tokens]
 class Engine(Protocol):
     """Networks of one model, ready to run; calls from several threads are safe."""
 
+    @property
+    def decoder_radius(self) -> int | None:
+        """Pixels that a token reaches beyond its own when decoded; None where it reaches them all."""
+
     def tokenize(self, images: Floats, levels: int) -> Sequence[Tokens]:
         """Images (B, C, H, W) as the Encoder takes them, sides multiples of f, to tokens (B, ceil(h / s), ceil(w / s))
         of the first levels. Raises ValueError for other shapes."""
@@ -60,8 +65,9 @@ class Engine(Protocol):
         h and w are those of the finest level given, times its stride. Raises ValueError for shapes that do not go
         together."""
 
-    def paint(self, tokens: Sequence[Tokens], width: int, height: int) -> Pixels:
-        """Tokens (ceil(h / s), ceil(w / s)) of the first levels to the left upper pixels (height, width, 3)."""
+    def bands(self, tokens: Sequence[Tokens], area: Area) -> Iterator[Pixels]:
+        """Tokens (ceil(h / s), ceil(w / s)) of the first levels to the pixels of an area of the picture, a few rows
+        (n, area.width, 3) at a time, from the top. What lies far from the area is not computed."""
 
     def analyse(self, pixels: Pixels) -> Any:
         """What `choose_tokens` chooses from, of pixels (H, W, 3)."""

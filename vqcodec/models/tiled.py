@@ -16,7 +16,9 @@ from torch import Tensor
 from vqcodec.compute.devices import to_channels_last
 from vqcodec.models.autoencoder import Analysis, Autoencoder
 from vqcodec.pictures import tiling
-from vqcodec.pictures.tiling import Span, reduced, scaled, tiles
+from vqcodec.pictures.arrays import Pixels
+from vqcodec.pictures.image import from_tensor
+from vqcodec.pictures.tiling import Area, Span, Tiling, reduced, scaled, tiles
 
 #: downsampling factor that the size of tiles is meant for
 _USUAL_FACTOR = 16
@@ -99,11 +101,34 @@ class TiledAutoencoder:
         factor = self._factor
         images = torch.empty((batch, self._channels, rows * factor, cols * factor), memory_format=torch.channels_last)
         for row, col in self._tiles(rows, cols, self.decoder_halo):
-            parts = [g[:, reduced(row.outer, s), reduced(col.outer, s)] for g, s in zip(tokens, strides, strict=True)]
-            decoded = self.network.detokenize([part.to(self.device) for part in parts])
+            decoded = self._decode_tile(tokens, row, col)
             kept = decoded[:, :, scaled(row.kept, factor), scaled(col.kept, factor)]
             images[:, :, scaled(row.inner, factor), scaled(col.inner, factor)] = kept.cpu()
         return images
+
+    @torch.inference_mode()
+    def bands(self, tokens: list[Tensor], area: Area) -> Iterator[Pixels]:
+        """Tokens of one picture, as `detokenize` takes them, to the pixels of an area of it, a few rows (n, area.width,
+        3) at a time, from the top. Raises as `detokenize` does."""
+        _, rows, cols = _check_grids(tokens, self._strides[: len(tokens)])
+        self._check_whole(rows, cols, self.decoder_halo)
+        tiling = Tiling(rows, cols, self._factor, self.decoder_halo, self._tile, self._strides[0])
+
+        def paint(row: Span, col: Span, kept: tuple[int, int], target: Pixels) -> None:
+            height, width = target.shape[:2]
+            decoded = self._decode_tile(tokens, row, col)[:, :, kept[0] :, kept[1] :].expand(-1, 3, -1, -1)
+            target[:] = from_tensor(decoded, width, height)
+
+        yield from tiling.bands(area, paint)
+
+    def _decode_tile(self, tokens: list[Tensor], row: Span, col: Span) -> Tensor:
+        """What the Decoder makes of the outer part of a tile, on the device."""
+        return self.network.detokenize(
+            [
+                grid[:, reduced(row.outer, s), reduced(col.outer, s)].to(self.device)
+                for grid, s in zip(tokens, self._strides, strict=False)
+            ]
+        )
 
     def _analysed(self, images: Tensor) -> Iterator[tuple[Span, Span, Analysis]]:
         """Tile by tile, with the rows and columns of the latent that it is of."""
@@ -114,14 +139,20 @@ class TiledAutoencoder:
             yield row, col, self.network.analyse(ready)
 
     def _tiles(self, rows: int, cols: int, halo: int | None) -> Iterator[tuple[Span, Span]]:
+        self._check_whole(rows, cols, halo)
+        return tiles(rows, cols, halo, self._tile, align=self._strides[0])
+
+    def _check_whole(self, rows: int, cols: int, halo: int | None) -> None:
         if halo is None and rows * cols * self._factor**2 > LARGEST_WHOLE:
             raise WholePictureError(
                 f"a picture of {cols * self._factor} x {rows * self._factor} pixels: this model looks at the whole "
                 f"picture, and takes {LARGEST_WHOLE} pixels at most; give --tile to cut it into tiles, whose borders "
                 "may show, or make it smaller"
             )
-        side = max(1, tiling.TILE_TOKENS * _USUAL_FACTOR // self._factor)
-        return tiles(rows, cols, halo, side, align=self._strides[0])
+
+    @property
+    def _tile(self) -> int:
+        return max(1, tiling.TILE_TOKENS * _USUAL_FACTOR // self._factor)
 
     def _latent_shape(self, images: Tensor) -> tuple[int, int, int]:
         """(B, h, w). Raises ValueError for images of other shapes than `tokenize` takes."""

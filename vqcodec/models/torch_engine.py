@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,8 @@ from vqcodec.models.level import Level
 from vqcodec.models.quantizer import as_vectors, nearest
 from vqcodec.models.tiled import TiledAutoencoder
 from vqcodec.pictures.arrays import Pixels
-from vqcodec.pictures.image import from_tensor, to_tensor
+from vqcodec.pictures.image import to_tensor
+from vqcodec.pictures.tiling import Area
 
 #: of red, green and blue (ITU-R BT.601): the gray that a model of one channel takes of a picture
 LUMA: Final = (0.299, 0.587, 0.114)
@@ -30,6 +31,8 @@ class TorchEngine:
     def __init__(self, network: Autoencoder, device: torch.device, dtype: torch.dtype, *, tile: bool = False) -> None:
         self.tiled = TiledAutoencoder(network, device, dtype, tile=tile)
         self._factor = network.config.downsampling_factor
+        radii = network.receptive_radius()
+        self.decoder_radius = radii[1] if radii else None
 
     def tokenize(self, images: Floats, levels: int) -> list[Tokens]:
         return [grid.numpy() for grid in self.tiled.tokenize(_as_tensor(images), levels)]
@@ -41,9 +44,8 @@ class TorchEngine:
         made: Floats = self.tiled.detokenize([_as_tensor(grid) for grid in tokens]).numpy()
         return made
 
-    def paint(self, tokens: Sequence[Tokens], width: int, height: int) -> Pixels:
-        images = self.tiled.detokenize([_as_tensor(grid[None]) for grid in tokens])
-        return from_tensor(images.expand(-1, 3, -1, -1), width, height)
+    def bands(self, tokens: Sequence[Tokens], area: Area) -> Iterator[Pixels]:
+        return self.tiled.bands([_as_tensor(grid[None]) for grid in tokens], area)
 
     def _picture(self, pixels: Pixels) -> Tensor:
         """Pixels (H, W, 3) as the Encoder takes them, (1, 3, f h, f w), or their luma where it takes one channel."""
@@ -63,7 +65,7 @@ class TorchEngine:
             (network, "choose_tokens", "quantisation", None),
             (network, "detokenize", "Decoder", None),
             *((quantizer, "latent", "look-up", "Decoder") for quantizer in network.quantizers),
-            (here, "from_tensor", "pixel conversion", None),
+            (sys.modules[TiledAutoencoder.__module__], "from_tensor", "pixel conversion", None),
         ]
 
     def analysis_of(self, found: Analysis) -> Analysis:

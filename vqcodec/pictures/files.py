@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,9 +11,11 @@ from typing import Any, BinaryIO
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from vqcodec.pictures.arrays import Pixels
 from vqcodec.pictures.conversion import LoadedImage, from_pil, icc_to_srgb, to_pil
 from vqcodec.pictures.errors import ImageError
 from vqcodec.pictures.exif import EXIF_PREFIX, DamagedExifError, checked_exif, exif_resolution, tiff_with_exif
+from vqcodec.pictures.png_rows import ancillary_chunks, write_png
 from vqcodec.whole_files import write_whole
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
     "check_output_type",
     "output_extensions",
     "save_image",
+    "save_png_rows",
 ]
 
 _TIFF_XMP = 700  # the tag that holds an XMP packet
@@ -119,6 +123,24 @@ def save_image(
     except Exception as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
         raise ImageWriteError(f"{name}: cannot be written ({reason})") from error
+    return tuple(notes)
+
+
+def save_png_rows(
+    target: BinaryIO, bands: Iterable[Pixels], width: int, height: int, like: LoadedImage
+) -> tuple[str, ...]:
+    """Write a PNG file of rows (n, width, 3 or 4), `height` in all, that are never together in memory.
+
+    like: any picture with the same channels, and with the profile and metadata of the file. Returns, and raises, what
+    `save_image` does.
+    """
+    notes: list[str] = []
+    bare, options, _ = _prepare(to_pil(like.rgb, like.alpha, like.icc, like.exif, like.xmp), "PNG", notes)
+    try:
+        write_png(target, bands, width, height, ancillary_chunks(bare, **options))
+    except OSError as error:
+        name = getattr(target, "name", "output")
+        raise ImageWriteError(f"{name}: cannot be written ({error.strerror or error})") from error
     return tuple(notes)
 
 

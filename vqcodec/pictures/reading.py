@@ -220,11 +220,11 @@ def _in_memory(name: str, stream: BinaryIO, max_pixels: int) -> BinaryIO:
     return io.BytesIO(data)
 
 
-def stated_size(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
+def stated_size(source: bytes | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
     """(width, height) that a file of a type of Pillow's says of itself; nothing is decoded. Raises ImageError."""
     with pillow_rules(max_pixels):
         try:
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
                 return image.width, image.height
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise UnreadableImageError(f"no picture that can be read ({error})") from error
