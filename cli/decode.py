@@ -194,7 +194,7 @@ def _write_while_decoding(task: Task, bands: PictureBands, *, force: bool, keep_
     boxes, pixel = bands.boxes, np.zeros((1, 1), np.uint8)
     like = LoadedImage(
         rgb=np.zeros((1, 1, 3), np.uint8),
-        alpha=None if bands.alpha is None else pixel,
+        alpha=None if bands.alpha_rows is None else pixel,
         icc=boxes.icc,
         exif=boxes.exif,
         xmp=boxes.xmp,

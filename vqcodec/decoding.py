@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from vqcodec.bitstream import Boxes, CorruptStreamError, Stream, read_header
 from vqcodec.models.engine import Engine
+from vqcodec.pictures.alpha import AlphaError, AlphaRows
 from vqcodec.pictures.arrays import Pixels
-from vqcodec.pictures.image import AlphaError, LoadedImage, unpack_alpha
+from vqcodec.pictures.image import LoadedImage
 from vqcodec.pictures.tiling import Area, joined
 
 #: left, top, width and height of a part of a picture, in pixels
@@ -38,9 +39,9 @@ class DecodedStream:
 
 @dataclass(frozen=True)
 class PictureBands:
-    """A picture, or an area of one, painted while it is iterated over: never whole in memory, but for its alpha.
+    """A picture, or an area of one, painted while it is iterated over: never whole in memory.
 
-    stream, levels: as in `DecodedStream`. alpha: (area.height, area.width) uint8, or None.
+    stream, levels: as in `DecodedStream`.
 
     Examples:
         >>> from vqcodec import Codec
@@ -52,41 +53,59 @@ class PictureBands:
     stream: Stream
     levels: int
     area: Area
-    alpha: Pixels | None
     rgb: Iterator[Pixels]
+    alpha_rows: AlphaRows | None
 
     @property
     def boxes(self) -> Boxes:
         """Colour profile and metadata."""
         return self.stream.boxes
 
-    @property
-    def channels(self) -> int:
-        """3, or 4 with alpha."""
-        return 3 if self.alpha is None else 4
-
     def __iter__(self) -> Iterator[Pixels]:
-        """Rows (n, area.width, channels) uint8 from the top."""
-        row = 0
+        """Rows (n, area.width, 3 or 4) uint8 from the top, the fourth channel being alpha."""
+        if self.alpha_rows is None:
+            yield from self.rgb
+            return
+        alpha = _Rows(self.alpha_rows)
+        alpha.skip(self.area.top)
         for band in self.rgb:
-            if self.alpha is None:
-                yield band
-            else:
-                yield np.dstack([band, self.alpha[row : row + len(band)]])
-            row += len(band)
+            yield np.dstack([band, alpha.take(len(band))[:, self.area.columns]])
 
     def whole(self) -> DecodedStream:
         """All of it."""
-        boxes = self.stream.boxes
+        boxes, pixels = self.stream.boxes, joined(self, self.area)
         image = LoadedImage(
-            rgb=joined(self.rgb, self.area),
-            alpha=self.alpha,
+            rgb=np.ascontiguousarray(pixels[:, :, :3]),
+            alpha=None if self.alpha_rows is None else np.ascontiguousarray(pixels[:, :, 3]),
             icc=boxes.icc,
             exif=boxes.exif,
             xmp=boxes.xmp,
             warnings=self.stream.warnings,
         )
         return DecodedStream(image, self.stream, self.levels)
+
+
+class _Rows:
+    """Rows (n, width) that come as many at a time as one likes."""
+
+    def __init__(self, bands: Iterable[Pixels]) -> None:
+        self._bands, self._left = iter(bands), np.empty((0, 0), np.uint8)
+
+    def take(self, count: int) -> Pixels:
+        taken = []
+        while count:
+            if not len(self._left):
+                self._left = next(self._bands)
+            taken.append(self._left[:count])
+            self._left = self._left[count:]
+            count -= len(taken[-1])
+        return np.concatenate(taken)
+
+    def skip(self, count: int) -> None:
+        while count > len(self._left):
+            count -= len(self._left)
+            self._left = next(self._bands)
+        self._left = self._left[count:]
 
 
 def area_of(data: bytes | bytearray | memoryview, crop: Crop) -> Area:
@@ -106,9 +125,10 @@ def bands_of(read: Callable[..., Stream], engine: Engine, levels: int, area: Are
     header, boxes = stream.header, stream.boxes
     area = area or Area(0, 0, header.width, header.height)
     try:  # before the networks: damage is told at once
-        alpha = None if boxes.alpha is None else unpack_alpha(boxes.alpha, header.width, header.height)
+        alpha = None if boxes.alpha is None else AlphaRows(boxes.alpha, header.width, header.height)
+        if alpha is not None:
+            alpha.check()
     except AlphaError as error:
         raise CorruptStreamError(str(error)) from error
     tokens = [grid.indices for grid in stream.tokens.levels[:levels]]
-    shown = None if alpha is None else alpha[area.rows, area.columns]
-    return PictureBands(stream, len(tokens), area, shown, engine.bands(tokens, area))
+    return PictureBands(stream, len(tokens), area, engine.bands(tokens, area), alpha)

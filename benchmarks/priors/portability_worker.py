@@ -83,10 +83,9 @@ def code(
         setattr(vqcodec.native.library, "_FILE", Path(other_core))  # noqa: B010 - a constant elsewhere
     setattr(vqcodec.pictures.tiling, "TILE_TOKENS", tile)  # noqa: B010 - a constant elsewhere
     codec, hashes, tokens = Codec.load(model, device="cpu"), [], 0
-    for picture in range(pictures) if isinstance(pictures, int) else pictures:
-        is_random = isinstance(picture, int)
-        given = _picture(picture, seed) if is_random else picture
-        stream = codec.encode(given, entropy="uniform" if is_random else None)
+    is_random = isinstance(pictures, int)
+    for picture in (_picture(number, seed) for number in range(pictures)) if isinstance(pictures, int) else pictures:
+        stream = codec.encode(picture, entropy="uniform" if is_random else None)
         decoded = codec.decode_stream(stream)
         tokens += decoded.stream.tokens.token_count
         hashes.append(hashlib.sha256(stream + decoded.image.rgb.tobytes()).hexdigest())

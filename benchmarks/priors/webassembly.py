@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import c_uint32, c_void_p
 from functools import partial
@@ -333,7 +333,7 @@ class WebAssemblyCore:
             parts["below"] = lambda: self._all(below, _LINEAR, lambda linear: {})
         return parts
 
-    def _all(self, structures: Sequence[Any], kind: Any, parts: Callable[[Any], dict[str, Callable[[], int]]]) -> int:
+    def _all(self, structures: Any, kind: Any, parts: Callable[[Any], dict[str, Callable[[], int]]]) -> int:
         return self._put((kind * len(structures))(*(self._filled(each, kind, **parts(each)) for each in structures)))
 
     def _copied(self, structure: Any, kind: Any, **parts: Callable[[], int]) -> int:

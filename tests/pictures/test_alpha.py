@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_helpers import ALPHA, COLOURS
 
+from vqcodec.pictures import alpha as alpha_module
+from vqcodec.pictures.alpha import AlphaRows
 from vqcodec.pictures.image import AlphaError, ImageError, pack_alpha, unpack_alpha
 
 
@@ -127,3 +130,33 @@ def test_pack_alpha_refuses_other_arrays() -> None:
     for array in (COLOURS, ALPHA.astype(float), ALPHA[:0]):
         with pytest.raises(ImageError, match="expected"):
             pack_alpha(array)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 5), st.integers(0, 999), st.integers(1, 9))
+def test_rows_in_small_pieces_are_the_whole(width: int, height: int, method: int, seed: int, piece: int) -> None:
+    random = np.random.default_rng(seed)
+    alpha = random.integers(0, 256, (height, width), np.uint8)
+    if method >= 4:
+        alpha = np.repeat(random.random((height, -(-width // 4))) < 0.5, 4, axis=1)[:, :width] * np.uint8(255)
+    packed = pack_alpha(alpha)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alpha_module, "_PIECE_BYTES", piece)
+        patch.setattr(alpha_module, "_BAND_PIXELS", 5 * piece)
+        rows = list(AlphaRows(packed, width, height))
+    assert np.array_equal(np.concatenate(rows), alpha)
+    assert len(rows) == 1 or len(rows[0]) <= max(1, 5 * piece // width)
+
+
+def test_alpha_of_a_huge_picture_takes_little_memory() -> None:
+    mask = np.zeros((64, 1 << 14), np.uint8)
+    mask[::2, 5::10] = 255
+    packed = pack_alpha(mask)
+    zeros = pack_alpha(np.zeros((1 << 13, 1 << 14), np.uint8))
+    tracemalloc.start()
+    try:
+        AlphaRows(zeros, 1 << 14, 1 << 13).check()
+        AlphaRows(packed, 1 << 14, 64).check()
+        assert tracemalloc.get_traced_memory()[1] < 24 << 20  # 128 MB as a whole
+    finally:
+        tracemalloc.stop()

@@ -150,9 +150,11 @@ class Tiling:
 
 
 def joined(bands: Iterable[Pixels], area: Area) -> Pixels:
-    """The pixels (area.height, area.width, 3) of all bands."""
-    whole, at = np.empty((area.height, area.width, 3), np.uint8), 0
+    """The pixels (area.height, area.width, channels) of all bands."""
+    whole, at = np.empty((area.height, area.width, 0), np.uint8), 0
     for band in bands:
+        if not at:
+            whole = np.empty((area.height, area.width, band.shape[2]), np.uint8)
         whole[at : at + len(band)] = band
         at += len(band)
     return whole
