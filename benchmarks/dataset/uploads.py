@@ -30,7 +30,14 @@ def broken_off(server: Server, files: Any, bucket: str, pictures: list[bytes], f
 
     pictures: encoded ones, any number. folder: an empty one for the source and an undisturbed run on the disk.
     """
-    words = ("tokenize", _source(folder / "pictures.parquet", pictures), "--shard-size", _ROWS, "--workers", 1)
+    words: tuple[object, ...] = (
+        "tokenize",
+        _source(folder / "pictures.parquet", pictures),
+        "--shard-size",
+        _ROWS,
+        "--workers",
+        1,
+    )
     words = (*words, "--size", 32, "--image", "image", "--key", "id", "--keep", "ballast", "--max-failures", "100%")
     undisturbed = run(*words, "-o", folder / "whole")[0]
     assert undisturbed.returncode == 0, undisturbed.stderr
