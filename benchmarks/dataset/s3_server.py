@@ -16,16 +16,16 @@ from typing import Any, Final
 from vqcodec.dataset.packages import needed
 
 #: bytes that a slow server takes at once, and the seconds that it waits after each
-_PIECE: Final = 16 << 10
+_PIECE: Final = 256 << 10
 _PAUSE: Final = 0.02
-#: of a slow server's sockets, so that a client cannot leave a whole upload to the kernel
-_BUFFER: Final = 8 << 10
+#: of a slow server's sockets, so that a client cannot leave much of an upload to the kernel
+_BUFFER: Final = 256 << 10
 
 
 class Server:
     """moto's S3 in threads of this process.
 
-    slow: part of the paths whose uploads are taken 16 kB at a time, 0.8 MB/s. fails: answer everything by 503. cut_at:
+    slow: part of the paths whose uploads are taken 256 kB at a time, 13 MB/s. fails: answer everything by 503. cut_at:
     bytes of a slow upload after which its connection is cut; None for never. uploading: bytes that came and bytes that
     were stated of each slow upload that goes on, by its number. short: slow uploads of which not all came.
     """

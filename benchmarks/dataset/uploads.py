@@ -16,12 +16,13 @@ from vqcodec.benchmarks.dataset.making import run, start, tell
 from vqcodec.benchmarks.dataset.s3_server import Server
 from vqcodec.dataset.packages import pa, pq
 
-_SHARDS: Final = 12
-_ROWS: Final = 8
-#: bytes of a kept column in each row, so that a shard is large and its pictures need not be
-_BALLAST: Final = 50_000
-#: seconds in which a job must come to its first upload
-_PATIENCE: Final = 120.0
+_SHARDS: Final = 8
+_ROWS: Final = 4
+#: bytes of a kept column in each row, so that a shard is larger than what kernels hold of an upload, some 4 MB, and its
+#: pictures need not be
+_BALLAST: Final = 3_000_000
+#: seconds in which a job must come to its first upload, or end
+_PATIENCE: Final = 300.0
 
 
 def broken_off(server: Server, files: Any, bucket: str, pictures: list[bytes], folder: Path, count: int) -> None:
@@ -74,7 +75,7 @@ def broken_off(server: Server, files: Any, bucket: str, pictures: list[bytes], f
 def _break(server: Server, how: str, rng: np.random.Generator, words: tuple[object, ...]) -> bool:
     """Run the job and break it off at a random moment of an upload; whether it was in one."""
     before = server.short
-    calm = {"VQCODEC_STORAGE_PATIENCE": "0", "AWS_MAX_ATTEMPTS": "1"}
+    calm = {"VQCODEC_STORAGE_PATIENCE": "0", "AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "1"}
     if how == "connection cut":
         server.cut_at = int(rng.integers(1, _ROWS * _BALLAST))
         code = _ended(start(*words, **calm))
@@ -84,7 +85,7 @@ def _break(server: Server, how: str, rng: np.random.Generator, words: tuple[obje
     ends = time.monotonic() + _PATIENCE
     while not server.uploading and process.poll() is None and time.monotonic() < ends:
         time.sleep(0.002)
-    time.sleep(float(rng.uniform(0, 0.5)))
+    time.sleep(float(rng.uniform(0, 0.7)))
     if process.poll() is not None:
         return False
     inside = bool(server.uploading)
