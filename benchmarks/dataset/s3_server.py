@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -59,7 +60,7 @@ class Server:
         self._server = needed("werkzeug.serving", "dataset").make_server(
             "127.0.0.1", self.port, self._answer, threaded=True
         )
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line a request
+        logging.getLogger("werkzeug").setLevel(logging.CRITICAL)  # else a line a request, and what is left of cut ones
         if self.slow:
             self._server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -87,14 +88,17 @@ class Server:
             while content.tell() < stated:
                 self.uploading[number] = content.tell(), stated
                 if self.cut_at is not None and content.tell() >= self.cut_at:
-                    environment["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-                    break
+                    # whoever closes a socket that lingers for 0 s resets its connection
+                    environment["werkzeug.socket"].setsockopt(
+                        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                    )
+                    raise ConnectionAbortedError
                 piece = environment["wsgi.input"].read(min(_PIECE, stated - content.tell()))
                 if not piece:
                     break
                 content.write(piece)
                 time.sleep(_PAUSE)
-        except OSError:  # the client has ended and the kernel says so
+        except OSError:  # the connection is cut, or the client has ended and the kernel says so
             self.short += 1
             raise
         finally:
