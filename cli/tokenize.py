@@ -81,6 +81,13 @@ class SpecOptions:
     )
     fast: bool = option("--fast", is_flag=True, help="bfloat16: some tokens change; says which share.")
     max_pixels: int = shared(options.max_pixels)
+    decode: str = option(
+        "--decode",
+        type=click.Choice(["full", "scaled"]),
+        default="full",
+        show_default=True,
+        help="scaled: JPEG no larger than the crops need; faster, and some tokens change.",
+    )
 
     def spec(self) -> TokenSpec:
         """As the library takes them."""

@@ -37,7 +37,7 @@ def show(source: str, folder: Path, pictures: int, s3: bool) -> None:
     words = ("tokenize", folder / "pictures", "--shard-size", 10, "--workers", 2)
     run(*words, "-o", folder / "local")
     if s3:
-        from vqcodec.benchmarks.dataset.object_storage import Server
+        from vqcodec.benchmarks.dataset.s3_server import Server
 
         os.environ.update(Server().variables)
     ray, utilities = needed("ray", "ray"), needed("ray.cluster_utils", "ray")

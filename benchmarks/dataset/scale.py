@@ -116,7 +116,9 @@ def parts(source: str, folder: Path) -> None:
     spec, codec = TokenSpec(), Codec.load(device="cpu")
     use_threads(1)
     before = time.process_time()
-    pixels = [crops_of(load_image(content, alpha="drop").rgb, spec, "")[0].pixels for content in some]
+    pixels = [
+        crops_of(load_image(content, alpha="drop", look_for_damage=False).rgb, spec, "")[0].pixels for content in some
+    ]
     decoding = len(some) / (time.process_time() - before)
     before = time.process_time()
     for crop in pixels:

@@ -68,11 +68,13 @@ def test_planning_alone_then_parts_then_more(tmp_path: Path, tiny_model: Path) -
 def test_options_reach_the_tokens(tmp_path: Path, tiny_model: Path) -> None:
     source, out = make_tar(tmp_path / "x.tar", 4), tmp_path / "out"
     words = ("--levels", 1, "--crops", "random:2", "--labels", "cls", "--keep", "url,caption", "--key", "path")
+    words = (*words, "--decode", "scaled")
     assert tokenize(tiny_model, source, "-o", out, *words).exit_code == 0
     facts = json.loads(vqcodec("tokens", "info", out, "--json").stdout)
     assert (facts["levels"], facts["rows"], facts["classes"]) == (1, 8, 3)
     spec = json.loads((out / "dataset.json").read_text())["spec"]
     assert (spec["keep"], spec["key"], spec["labels"]) == (["url", "caption"], "path", "cls")
+    assert spec["decode"] == "scaled"
 
 
 @pytest.mark.parametrize(
@@ -82,6 +84,7 @@ def test_options_reach_the_tokens(tmp_path: Path, tiny_model: Path) -> None:
         (("--part", "2/2"), "is not I/N"),
         (("--max-failures", "3"), "is not a share"),
         (("--crops", "five"), "take center, ten or random:N"),
+        (("--decode", "half"), "is not one of 'full', 'scaled'"),
     ],
 )
 def test_wrong_usage_ends_with_2(tmp_path: Path, tiny_model: Path, words: tuple[str, str], message: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vqcodec.dataset.crops import crops_of
+from vqcodec.dataset.crops import crops_of, least_side
 from vqcodec.dataset.spec import TokenSpec
 from vqcodec.pictures.arrays import Pixels
 
@@ -86,3 +86,28 @@ def test_native_pictures_are_not_cropped() -> None:
     [crop] = crops_of(pixels, TokenSpec(size=None), "key")
     assert np.array_equal(crop.pixels, pixels)
     assert (crop.left, crop.top, crop.width, crop.height, crop.flip) == (0, 0, 45, 37, False)
+
+
+def halved(pixels: Pixels) -> Pixels:
+    return np.asarray(Image.fromarray(pixels).reduce(2))
+
+
+@pytest.mark.parametrize(("crops", "side"), [("center", 32), ("ten", 35), ("random:3", 64)])
+def test_a_smaller_copy_is_as_large_as_the_crops_need(crops: str, side: int) -> None:
+    assert least_side(TokenSpec(size=32, crops=crops, decode="scaled")) == side
+    assert least_side(TokenSpec(size=32, crops=crops)) is None, "decoded in full"
+
+
+@pytest.mark.parametrize("crops", ["center", "ten", "random:8"])
+@pytest.mark.parametrize("size", [(301, 203), (202, 400), (140, 9100)])
+def test_crops_of_a_smaller_copy_show_the_same_places(crops: str, size: tuple[int, int]) -> None:
+    grid = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    pixels = np.asarray(Image.fromarray(grid).resize(size, Image.Resampling.BICUBIC))
+    spec = TokenSpec(size=32, crops=crops)
+    for whole, smaller in zip(
+        crops_of(pixels, spec, "key"), crops_of(halved(pixels), spec, "key", pixels.shape[:2]), strict=True
+    ):
+        assert smaller.pixels.shape == (32, 32, 3)
+        box, other = ((c.left, c.top, c.width, c.height, c.flip) for c in (whole, smaller))
+        assert np.abs(np.subtract(box, other)).max() <= 1 + min(size) / 32, "a pixel of the crop"
+        assert np.abs(whole.pixels.astype(int) - smaller.pixels).mean() < 10, "elsewhere it is about 60"

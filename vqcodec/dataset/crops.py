@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -21,6 +21,9 @@ _TEN_RANGE: Final = 1.1
 _LEAST_SHARE: Final = 0.5
 #: longer pictures are cut to this ratio of sides first: a line of pixels would become gigabytes
 _MOST_RATIO: Final = 64
+
+#: (height, width) of a picture, in pixels
+Size: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -37,43 +40,60 @@ class Crop:
     flip: bool
 
 
-def crops_of(pixels: Pixels, spec: TokenSpec, key: str) -> list[Crop]:
-    """Of a picture (H, W, 3), `spec.crops_per_picture` of them; random ones are a function of (seed, key, number)."""
-    height, width = pixels.shape[:2]
+def crops_of(pixels: Pixels, spec: TokenSpec, key: str, full: Size | None = None) -> list[Crop]:
+    """Of a picture (H, W, 3), `spec.crops_per_picture` of them; random ones are a function of (seed, key, number).
+
+    full: (height, width) of the picture where `pixels` are a smaller copy; what crops show is told in its pixels.
+    """
+    height, width = full = full or (pixels.shape[0], pixels.shape[1])
     if spec.size is None:
         return [Crop(pixels, 0, 0, width, height, False)]
     if spec.crops == "center":
-        return [_center(pixels, spec.size)]
+        return [_center(pixels, spec.size, full)]
     if spec.crops == "ten":
-        return _ten(pixels, spec.size)
-    return [_random(pixels, spec.size, spec.seed, key, number) for number in range(spec.crops_per_picture)]
+        return _ten(pixels, spec.size, full)
+    return [_random(pixels, spec.size, full, spec.seed, key, number) for number in range(spec.crops_per_picture)]
 
 
-def _resized(pixels: Pixels, size: int) -> tuple[Pixels, int, int, float]:
-    """The picture with its shorter side `size` as ADM resizes it, what was cut off first at the left and at the top,
-    and how many pixels of the picture one of these is."""
+def least_side(spec: TokenSpec) -> int | None:
+    """Pixels that the shorter side of a smaller copy needs, so that no crop is enlarged that would not be anyway.
+
+    None where pictures are decoded in full.
+    """
+    if spec.decode == "full" or spec.size is None:
+        return None
+    return {"center": spec.size, "ten": int(spec.size * _TEN_RANGE)}.get(spec.crops, int(spec.size / _LEAST_SHARE))
+
+
+def _cut(height: int, width: int) -> tuple[int, int]:
+    """What is cut off at the left and at the top."""
+    return max(0, width - _MOST_RATIO * height) // 2, max(0, height - _MOST_RATIO * width) // 2
+
+
+def _resized(pixels: Pixels, size: int, full: Size) -> tuple[Pixels, int, int, float]:
+    """The picture with its shorter side `size` as ADM resizes it; what was cut off first at the left and at the top,
+    and how many pixels one of these is, in pixels of the full picture."""
     height, width = pixels.shape[:2]
-    left = max(0, width - _MOST_RATIO * height) // 2
-    top = max(0, height - _MOST_RATIO * width) // 2
+    left, top = _cut(height, width)
     kept = pixels[top : height - top, left : width - left]
     image = Image.fromarray(np.ascontiguousarray(kept))
-    short = min(image.size)
     while min(image.size) >= 2 * size:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = size / min(image.size)
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
-    return np.asarray(image), left, top, short / size
+    left, top = _cut(*full)
+    return np.asarray(image), left, top, min(full[0] - 2 * top, full[1] - 2 * left) / size
 
 
-def _center(pixels: Pixels, size: int) -> Crop:
-    small, left, top, unit = _resized(pixels, size)
+def _center(pixels: Pixels, size: int, full: Size) -> Crop:
+    small, left, top, unit = _resized(pixels, size, full)
     row, col = (small.shape[0] - size) // 2, (small.shape[1] - size) // 2
     return _crop(small[row : row + size, col : col + size], (left, top), (row, col), unit, False)
 
 
-def _ten(pixels: Pixels, size: int) -> list[Crop]:
+def _ten(pixels: Pixels, size: int, full: Size) -> list[Crop]:
     """As torchvision's TenCrop orders them: the corners, the middle, and the same mirrored."""
-    large = _center(pixels, int(size * _TEN_RANGE))
+    large = _center(pixels, int(size * _TEN_RANGE), full)
     unit, far = large.width / large.pixels.shape[1], large.pixels.shape[0] - size
     middle = round(far / 2)
     made = []
@@ -86,17 +106,26 @@ def _ten(pixels: Pixels, size: int) -> list[Crop]:
     return made
 
 
-def _random(pixels: Pixels, size: int, seed: int, key: str, number: int) -> Crop:
+def _random(pixels: Pixels, size: int, full: Size, seed: int, key: str, number: int) -> Crop:
     """A square of half to all of the shorter side, anywhere; one of two is mirrored."""
     digest = hashlib.sha256(f"{seed} {number} {key}".encode()).digest()
     rng = np.random.default_rng(list(digest))
-    height, width = pixels.shape[:2]
+    height, width = full
     short = min(height, width)
     side = max(1, round(short * rng.uniform(_LEAST_SHARE, 1.0)))
     top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
     flip = bool(rng.random() < 0.5)
-    small = _resized(pixels[top : top + side, left : left + side], size)[0]
+    part = _square(pixels, top / height, left / width, side / short)
+    small = _resized(part, size, (side, side))[0]
     return Crop(np.ascontiguousarray(small[:, ::-1] if flip else small), left, top, side, side, flip)
+
+
+def _square(pixels: Pixels, top: float, left: float, side: float) -> Pixels:
+    """The square whose place is given in shares of height and width, and its side in shares of the shorter side."""
+    height, width = pixels.shape[:2]
+    length = max(1, round(side * min(height, width)))
+    row, col = min(round(top * height), height - length), min(round(left * width), width - length)
+    return pixels[row : row + length, col : col + length]
 
 
 def _crop(part: Pixels, corner: tuple[int, int], place: tuple[int, int], unit: float, flip: bool) -> Crop:

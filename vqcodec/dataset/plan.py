@@ -187,6 +187,7 @@ class TokenPlan:
         for what in ("model", "spec", "profile"):
             before, now = dict(self.about[what]), dict(about[what])
             if what == "spec":
+                before = self.spec.to_dict()  # with the fields that versions before did not have
                 before.pop("model"), now.pop("model")  # by whatever name: its fingerprint counts
             if what == "model":
                 before, now = ({"model": f"{m['name']} ({m['fingerprint'][:8]})"} for m in (before, now))

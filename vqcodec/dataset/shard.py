@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from vqcodec.dataset.columns import TokenRows, error_file, token_file, token_table
-from vqcodec.dataset.crops import Crop, crops_of
+from vqcodec.dataset.crops import Crop, crops_of, least_side
 from vqcodec.dataset.errors import DatasetError
 from vqcodec.dataset.files import Files
 from vqcodec.dataset.plan import ShardRows, TokenPlan, model_of
@@ -97,15 +97,18 @@ def tokenize_shard(plan: TokenPlan, shard: int, tokenizer: Tokenizer, note: Note
 
 
 def decoded(content: bytes | None, key: str, spec: TokenSpec) -> tuple[tuple[int, int], list[Crop]]:
-    """(height, width) and crops of an encoded picture. Raises ImageError, whose message begins with the key."""
+    """(height, width) of an encoded picture and its crops. Raises ImageError, whose message begins with the key."""
     if content is None:
         raise ImageError(f"{key}: the row has no bytes of a picture")
     try:
-        pixels = load_image(content, alpha="drop", max_pixels=spec.max_pixels).rgb
+        loaded = load_image(
+            content, alpha="drop", max_pixels=spec.max_pixels, look_for_damage=False, least_side=least_side(spec)
+        )
     except ImageError as error:
         message = str(error).removeprefix("image data: ")
         raise type(error)(_ADDRESS.sub("", f"{key}: {message}")) from error
-    return (pixels.shape[0], pixels.shape[1]), crops_of(pixels, spec, key)
+    size = loaded.full_size or (loaded.height, loaded.width)
+    return size, crops_of(loaded.rgb, spec, key, size)
 
 
 def failure_kind(error: ImageError, key: str) -> str:

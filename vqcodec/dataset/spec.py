@@ -11,6 +11,7 @@ from vqcodec.dataset.errors import DatasetError
 from vqcodec.pictures.image import DEFAULT_MAX_PIXELS
 
 _CROPS: Final = re.compile(r"center|ten|random:([1-9][0-9]{0,3})")
+_DECODINGS: Final = ("full", "scaled")
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class TokenSpec:
     tables and lists; for archives and folders, key "path" puts the archive's name before the key. keep: columns that
     go with the tokens. labels: None, "folder" (the first folder below the source), "cls" (KEY.cls in archives) or a
     column. shard_size: pictures a shard. fast: bfloat16 on torch, in place of exact tokens. max_pixels: larger pictures
-    fail. Raises DatasetError.
+    fail. decode: "full", or "scaled": JPEG files no larger than the crops need, which changes some tokens. Raises
+    DatasetError.
 
     Examples:
         >>> TokenSpec(levels=2, crops="random:4").crops_per_picture
@@ -45,6 +47,7 @@ class TokenSpec:
     shard_size: int = 1000
     fast: bool = False
     max_pixels: int = DEFAULT_MAX_PIXELS
+    decode: str = "full"
 
     def __post_init__(self) -> None:
         if not _CROPS.fullmatch(self.crops):
@@ -53,6 +56,10 @@ class TokenSpec:
             raise DatasetError(f"crops {self.crops!r} of pictures in their native size: give a size in pixels")
         if self.size is not None and self.size < 1:
             raise DatasetError(f"size {self.size}: take a side in pixels, or native")
+        if self.decode not in _DECODINGS:
+            raise DatasetError(f"decode {self.decode!r}: take full or scaled")
+        if self.size is None and self.decode != "full":
+            raise DatasetError(f"decode {self.decode!r} of pictures in their native size: give a size in pixels")
         if self.shard_size < 1:
             raise DatasetError(f"shards of {self.shard_size} pictures: take 1 or more")
 
@@ -69,7 +76,7 @@ class TokenSpec:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> TokenSpec:
-        """From `to_dict`. Raises TypeError or KeyError for what this version does not have."""
+        """From `to_dict`, also before there was `decode`. Raises TypeError or KeyError for what is unknown."""
         return TokenSpec(**values | {"keep": tuple(values["keep"])})
 
 

@@ -45,6 +45,7 @@ class LoadedImage:
         xmp: an XMP packet; its orientation is 1. Only with metadata="keep".
         warnings: one line for each thing that the conversion lost or had to guess.
         damage: those of the warnings that say that something in the file is broken.
+        full_size: (height, width) of the file's picture, upright, where `rgb` was decoded smaller; None where not.
     """
 
     rgb: UInt8
@@ -54,6 +55,7 @@ class LoadedImage:
     xmp: bytes | None = None
     warnings: tuple[str, ...] = ()
     damage: tuple[str, ...] = ()
+    full_size: tuple[int, int] | None = None
 
     @property
     def width(self) -> int:
@@ -175,6 +177,7 @@ def convert_source(source: Source, *, icc: IccPolicy, alpha: AlphaPolicy, metada
         xmp=source.xmp if keep else None,
         warnings=tuple(dict.fromkeys(notes)),
         damage=tuple(dict.fromkeys(source.damage)),
+        full_size=source.full_size,
     )
 
 

@@ -42,11 +42,13 @@ _BYTES_A_PIXEL: Final = 8  # RGBA with 16 bits a sample, not compressed
 
 @dataclass
 class _Opened:
-    """A file while it is read. look_for_damage: that Pillow does not see; damage: what was found and left out."""
+    """A file while it is read. look_for_damage: that Pillow does not see; least_side: as `load_image` has it; damage:
+    what was found and left out."""
 
     stream: BinaryIO
     kind: FileKind
     look_for_damage: bool = True
+    least_side: int | None = None
     damage: list[str] = field(default_factory=list)
 
     def decode(self, max_pixels: int) -> Source:
@@ -120,7 +122,7 @@ class _Opened:
                 raise UnreadableImageError("a .vq stream already: decode it, or give the picture that it is of")
             if image.format in _REFUSED_FORMATS:
                 raise UnreadableImageError(f"{image.format} files are not read: convert it to PNG or JPEG first")
-            decoded = read_source(image, max_pixels, self.kind.tiff)
+            decoded = read_source(image, max_pixels, self.kind.tiff, least_side=self.least_side)
         for line in as_lines(caught):
             decoded.warn_of_damage(line)
         return decoded
@@ -134,6 +136,7 @@ def load_image(
     metadata: MetadataPolicy = "drop",
     max_pixels: int = DEFAULT_MAX_PIXELS,
     look_for_damage: bool = True,
+    least_side: int | None = None,
 ) -> LoadedImage:
     """Read the first picture of a file, upright, as 8-bit sRGB. Safe to call from several threads.
 
@@ -144,6 +147,8 @@ def load_image(
         metadata: "keep" returns EXIF and XMP; "drop" keeps small streams small (orientation is applied either way).
         max_pixels: largest width * height, in pixels; checked before anything is decoded.
         look_for_damage: warn of JPEG data that decodes to wrong pixels; takes as long as decoding them thrice.
+        least_side: for small copies: JPEG files are decoded to the least of 1/1, 1/2, 1/4 and 1/8 of their sides that
+            leaves both so many pixels, which takes less work; others in full. None: all in full.
 
     Raises:
         UnreadableImageError: missing, a folder, not readable, empty, cut off, damaged, or no picture.
@@ -154,7 +159,7 @@ def load_image(
     check_policies(icc, alpha, metadata)
     name, stream = _open_source(source, max_pixels)
     with stream:
-        file = _Opened(stream, kind_of(stream), look_for_damage)
+        file = _Opened(stream, kind_of(stream), look_for_damage, least_side)
         try:
             decoded = file.decode(max_pixels)
             for line in file.damage:

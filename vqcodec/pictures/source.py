@@ -44,6 +44,8 @@ __all__ = [
 
 #: the warning of samples of which only the 8 highest bits are used
 REDUCED: Final = "more than 8 bits a sample: reduced to 8"
+#: formats whose decoder gives a half, a quarter or an eighth of the sides for less work
+_SCALED_FORMATS: Final = frozenset(("JPEG", "MPO"))
 _LEAST_DPI, _MOST_DPI = 2, 40_000  # readers say 1 where a file says nothing
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -54,6 +56,7 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_QUARTER_TURNS: Final = frozenset((5, 6, 7, 8))
 
 
 @dataclass
@@ -73,6 +76,7 @@ class Source:
     warnings: list[str] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)  # those of the warnings that are about damage
     sample_format: tuple[int, int] = (8, 1)  # of a TIFF file: bits, and 1 for unsigned, 2 for signed, 3 for floats
+    full_size: tuple[int, int] | None = None  # (height, width), upright, where the image was decoded smaller
 
     def warn_of_damage(self, line: str) -> None:
         """A warning that says that something in the file is broken."""
@@ -123,10 +127,18 @@ def too_many_pixels(pixels: int, max_pixels: int) -> TooManyPixelsError:
     )
 
 
-def read_source(image: Image.Image, max_pixels: int, tiff: TiffFile | None = None, *, turn: bool = True) -> Source:
+def read_source(
+    image: Image.Image,
+    max_pixels: int,
+    tiff: TiffFile | None = None,
+    *,
+    turn: bool = True,
+    least_side: int | None = None,
+) -> Source:
     """Check the size, decode, turn upright.
 
-    tiff: the directories of a TIFF file. turn: False where the reader has done it.
+    tiff: the directories of a TIFF file. turn: False where the reader has done it. least_side: decode JPEG as small as
+    leaves the shorter side so many pixels.
     Raises ImageError, or whatever Pillow raises on damaged data.
     """
     width, height = image.size
@@ -135,6 +147,10 @@ def read_source(image: Image.Image, max_pixels: int, tiff: TiffFile | None = Non
     if width * height > max_pixels:
         raise too_many_pixels(width * height, max_pixels)
     source = Source(image, format=image.format or "", icc=image.info.get("icc_profile") or None)
+    if least_side is not None and source.format in _SCALED_FORMATS:
+        image.draft(None, (least_side, least_side))
+        if image.size != (width, height):
+            source.full_size = height, width
     tiles = getattr(image, "tile", None)
     if tiles:
         arguments = tiles[0][3] if isinstance(tiles[0][3], tuple) else (tiles[0][3],)
@@ -162,6 +178,8 @@ def read_source(image: Image.Image, max_pixels: int, tiff: TiffFile | None = Non
         info = image.info
         source.image = source.image.transpose(_TRANSPOSE[source.orientation])
         source.image.info = info
+        if source.full_size and source.orientation in _QUARTER_TURNS:
+            source.full_size = source.full_size[1], source.full_size[0]
     return source
 
 
