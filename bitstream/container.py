@@ -121,8 +121,7 @@ def write_stream(
                 f"{grid.shape} with K = {grid.codebook_size} was given"
             )
     factors = [grid.downsampling_factor for grid in model.grids[: len(tokens)]]
-    if region_side:
-        check_side(region_side, factors)
+    check_side(region_side, factors)
     _check_token_count(model, header)
     entropy_model = model.entropy_models.get(entropy_id)
     if entropy_model is None:

@@ -73,8 +73,8 @@ def read_index(content: memoryview, width: int, height: int, levels: int) -> Reg
 
 
 def check_side(side: int, factors: Sequence[int]) -> None:
-    """Raises `ValueError` unless regions of ``side`` pixels hold whole tokens of all levels."""
-    if not 1 <= side <= MAX_SIDE_PIXELS or any(side % factor for factor in factors):
+    """Raises `ValueError` unless regions of ``side`` pixels, or none for 0, hold whole tokens of all levels."""
+    if not 0 <= side <= MAX_SIDE_PIXELS or any(side % factor for factor in factors):
         raise ValueError(f"regions of {side} pixels: their side is a multiple of {max(factors)}, such as 1024")
 
 

@@ -64,6 +64,7 @@ ROOMS = {
         "cards",
         "rates",
         "sharing",
+        "decoding",
         "codec",
         "pillow",
         "onnx_export",

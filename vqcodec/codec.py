@@ -173,7 +173,9 @@ class Codec(SharedOnHub):
         entropy_id = self._entropy_id(entropy)  # what is wrong with the arguments is said before the networks run
         self._check_levels(levels)
         rate = Rate(levels, quality, max_bytes, bits_per_pixel, weight)
-        self._check_regions(region_side, max_bytes, bits_per_pixel)
+        check_side(region_side, [grid.downsampling_factor for grid in self.model.stream_model.grids])
+        if region_side and (max_bytes is not None or bits_per_pixel is not None):
+            raise ValueError("a stream with regions cannot be made of a wanted size: give levels, quality or weight")
         pixels = fill_hidden(checked_pixels(loaded.rgb), loaded.alpha)
         boxes = Boxes(
             icc=loaded.icc,
@@ -186,13 +188,6 @@ class Codec(SharedOnHub):
         else:
             tokens = self._tokens_at(rate, pixels, entropy_id, boxes, refine)
         return self._write(tokens, loaded.width, loaded.height, entropy_id, boxes, region_side)
-
-    def _check_regions(self, side: int, *sizes: float | None) -> None:
-        """Raises ValueError for regions that the model or the wanted size of the stream does not allow."""
-        if side and any(size is not None for size in sizes):
-            raise ValueError("a stream with regions cannot be made of a wanted size: give levels, quality or weight")
-        if side:
-            check_side(side, [grid.downsampling_factor for grid in self.model.stream_model.grids])
 
     def _tokens_at(
         self, rate: Rate, pixels: NDArray[np.uint8], entropy_id: int, boxes: Boxes, refine: Refine | None

@@ -18,6 +18,7 @@ from vqcodec.checkpoints.errors import ForeignCheckpointError
 from vqcodec.checkpoints.pickled_data import Name, read_pickle
 from vqcodec.checkpoints.stored_tensors import ITEM_BYTES, Storage, checked_view
 
+_ZIP_START: Final = b"PK\x03\x04"
 _OLD_MAGIC: Final = 0x1950A86A20F9469CFC6C
 _OLD_PROTOCOL: Final = 1001
 _TYPES: Final = {
@@ -63,7 +64,7 @@ def read_torch_file(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            return _read_zip(file, path) if zipfile.is_zipfile(file) else _read_old(file, path)
+            return _read_zip(file, path) if file.read(4) == _ZIP_START else _read_old(file, path)
     except OSError as error:
         raise ForeignCheckpointError(f"{path}: cannot be read ({error.strerror})") from error
 
@@ -83,7 +84,9 @@ def _read_zip(file: IO[bytes], path: Path) -> Any:
             if f"{folder}byteorder" in members and archive.read(f"{folder}byteorder") != b"little":
                 raise ForeignCheckpointError(f"{path}: written on a big-endian machine, which is not supported")
             content = read_pickle(archive.read(pickles[0]), _reduce, _stated_storage, str(path))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except ForeignCheckpointError:
+        raise
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, struct.error) as error:
         raise ForeignCheckpointError(f"{path}: damaged ({error}); get it again") from error
 
     def find(stated: _Stated) -> Storage:
@@ -123,7 +126,7 @@ def _read_old(file: IO[bytes], path: Path) -> Any:
     size, places = path.stat().st_size, {}
     for key in keys:
         count_bytes = file.read(8)
-        if key not in stated or len(count_bytes) != 8:
+        if not isinstance(key, str) or key not in stated or len(count_bytes) != 8:
             raise ForeignCheckpointError(f"{path}: cut off; get it again")
         start, count = file.tell(), int.from_bytes(count_bytes, "little", signed=True)
         end = start + count * ITEM_BYTES[stated[key].dtype]

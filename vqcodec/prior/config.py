@@ -63,10 +63,10 @@ class PriorConfig:
             raise ValueError(f"{self.classes} classes, dropout {self.dropout}: take 0 or more, and 0 to less than 1")
         if unknown := set(self.orders) - set(ORDERS):
             raise ValueError(f"order {min(unknown)!r}: there are {', '.join(ORDERS)}")
-        if self.width % self.heads:
-            raise ValueError(f"a width of {self.width} is not a multiple of {self.heads} heads")
         if min(self.width, self.depth, self.heads, self.token_width, self.radius) < 1:
             raise ValueError("width, depth, heads, token_width and radius are 1 or more")
+        if self.width % self.heads:
+            raise ValueError(f"a width of {self.width} is not a multiple of {self.heads} heads")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PriorConfig:
