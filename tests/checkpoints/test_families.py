@@ -14,11 +14,13 @@ import torch.nn.functional as F
 from official_layouts import (
     CODES,
     State,
+    as_diffusers,
     diffusers,
     gumbel,
     llamagen,
     look_up_latents,
     make_network,
+    movq,
     networks_of,
     picture,
     rq_vae,
@@ -72,7 +74,7 @@ def family(
 ) -> None:
     def make() -> tuple[VQAutoencoder, State]:
         made = make_network(**network)
-        if name == "taming-gumbel":
+        if name in ("taming-gumbel", "movq"):
             look_up_latents(made)
         return made, layout(made)
 
@@ -100,6 +102,9 @@ family("diffusers", lambda made: diffusers(made, old_attention=True))
 family("diffusers", diffusers, AMUSED, pixel_range="unit", attention_resolutions=(), middle_attention=False)
 family("diffusers", diffusers, pixel_range="unit", attention_resolutions=(), middle_attention=False)
 family("taming-gumbel", gumbel, quantizer=replace(EUCLIDEAN, codebook="gumbel"), **INNER)
+family("movq", movq, spatial_norms=True, **INNER)
+family("movq", lambda made: as_diffusers(movq(made)), spatial_norms=True, **INNER)
+family("movq", movq, spatial_norms=True, attention_resolutions=(), middle_attention=False, **INNER)
 family("ibq", taming, OfficialConfig("src.IBQ.models.ibqgan.IBQ"), quantizer=replace(EUCLIDEAN, lookup="product"))
 
 
@@ -183,6 +188,22 @@ def test_projected_codes_of_vqgan_lc_are_folded(tmp_path: Path) -> None:
     codes = made.state["quantizer.levels.0.codebook.code_vectors"]
     torch.testing.assert_close(codes, F.linear(basis, weight, bias))
     assert (made.folded, made.left_out) == (("codebook_projection into the codes",), ("discriminator",))
+
+
+def test_the_norms_of_movq_follow_the_codes_at_each_position() -> None:
+    norm: Any = make_network(spatial_norms=True, **INNER).decoder.norm_out
+    x, codes = picture(32, 6, 8), picture(4, 3, 4)
+    near = codes.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    scale, shift = (F.conv2d(near, each.weight, each.bias) for each in (norm.conv_y, norm.conv_b))
+    normed = F.group_norm(x, 32, norm.norm_layer.weight, norm.norm_layer.bias, eps=1e-6)
+    torch.testing.assert_close(norm(x, codes), normed * scale + shift)
+    assert (x - norm(x, codes)).abs().amin() > 0
+
+
+@pytest.mark.parametrize("options", [{}, {**INNER, "tanh": True}, {**INNER, "pixel_range": "unit"}])
+def test_spatial_norms_that_cannot_be(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="spatial norms need"):
+        make_network(spatial_norms=True, **options)
 
 
 # ---- traps ----

@@ -57,6 +57,23 @@ FAMILIES: Final = (
         beside=("quantize.codebook_used", "loss."),
     ),
     Family(
+        "movq",
+        "MoVQ as VQModel of diffusers (Kandinsky 2)",
+        "https://github.com/huggingface/diffusers",
+        "Apache-2.0",
+        ("encoder.down_blocks.0.resnets.0.conv1.weight", "decoder.conv_norm_out.conv_y.weight", _CODES),
+        rename=official_names.DIFFUSERS,
+        quantizer="told",
+    ),
+    Family(
+        "movq",
+        "MoVQ under the names of taming-transformers",
+        "https://github.com/ai-forever/MoVQGAN",
+        "not stated",
+        (_TAMING_STAGE, "decoder.norm_out.conv_y.weight", _CODES),
+        quantizer="told",
+    ),
+    Family(
         "diffusers",
         "VQModel of diffusers",
         "https://github.com/huggingface/diffusers",

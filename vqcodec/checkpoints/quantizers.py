@@ -69,6 +69,12 @@ def gumbel(tensors: Tensors) -> Levels:
     return Levels(config, state, inner=True)
 
 
+def told(tensors: Tensors) -> Levels:
+    """MoVQ: the nearest of the codes, which the Decoder is told before and after `post_quant_conv`."""
+    made = _bare(tensors["quantize.embedding.weight"])
+    return Levels(made.config, made.state, inner=True)
+
+
 def residual(tensors: Tensors) -> Levels:
     """RQ-VAE: levels in the space of the codes, whose tables have one row more, for padding."""
     count = sum(name.startswith("quantizer.codebooks.") and name.endswith(".weight") for name in tensors)
@@ -137,6 +143,7 @@ QUANTIZERS: Final[dict[str, Callable[[Tensors], Levels]]] = {
     "product": product,
     "projected": projected,
     "gumbel": gumbel,
+    "told": told,
     "residual": residual,
     "bare": bare,
     "simvq": simvq,

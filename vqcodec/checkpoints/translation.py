@@ -185,6 +185,7 @@ def _networks(
         tanh=official.tanh,
         code_kernel=kernel,
         code_channels=levels.config.code_dimension if kernel else 0,
+        spatial_norms="decoder.norm_out.conv_y.weight" in shapes,
     )
 
 
