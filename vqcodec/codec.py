@@ -29,6 +29,7 @@ from vqcodec.cards.engines import load_core_engine, load_torch_engine
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import DEFAULT_MODEL, check_model_id, find_model
 from vqcodec.cards.model_card import ModelCard, ModelFolder
+from vqcodec.cards.taken_pictures import check_pictures, check_size
 from vqcodec.models.core_engine import CoreEngine
 from vqcodec.models.engine import Engine, Floats, TimedStep, Tokens
 from vqcodec.pictures.any_image import ImageLike, as_loaded
@@ -187,6 +188,7 @@ class Codec(SharedOnHub):
         """
         self.check_pictures()
         loaded = as_loaded(image, max_pixels)
+        check_size(self.card, loaded.width, loaded.height)
         entropy_id = self._entropy_id(entropy)  # what is wrong with the arguments is said before the networks run
         self._check_levels(levels)
         rate = Rate(levels, quality, max_bytes, bits_per_pixel, weight)
@@ -230,17 +232,7 @@ class Codec(SharedOnHub):
 
     def check_pictures(self) -> None:
         """Raises ModelError for a model of label maps."""
-        channels = self.card.autoencoder.channels
-        if not self.card.autoencoder.label_map and channels not in (1, 3):
-            raise ModelError(
-                f"model {self.card.name} takes maps of {channels} classes and no pictures; use another --model, or "
-                "`Codec.tokenize`"
-            )
-        if self.card.autoencoder.label_map:
-            raise ModelError(
-                f"model {self.card.name} is of {self.card.autoencoder.label_map}, as conditions of priors: it does not "
-                "code pictures; use another --model"
-            )
+        check_pictures(self.card)
 
     def write(
         self,
@@ -263,6 +255,7 @@ class Codec(SharedOnHub):
         return self._write(pyramid, width, height, self._entropy_id(entropy), boxes)
 
     def _write(self, tokens: TokenPyramid, width: int, height: int, entropy_id: int, boxes: Boxes | None) -> bytes:
+        check_size(self.card, width, height)
         model = self.model.stream_model
         return write_stream(tokens, model=model, width=width, height=height, entropy_id=entropy_id, boxes=boxes)
 
@@ -318,7 +311,9 @@ class Codec(SharedOnHub):
 
     def read(self, stream: StreamLike, *, allow_partial: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS) -> Stream:
         """The tokens of a stream, as `decode` takes it, without running the networks. Raises a StreamError."""
-        return read_stream(stream_bytes(stream), self._expect_model, allow_partial=allow_partial, max_pixels=max_pixels)
+        read = read_stream(stream_bytes(stream), self._expect_model, allow_partial=allow_partial, max_pixels=max_pixels)
+        check_size(self.card, read.header.width, read.header.height)
+        return read
 
     @overload
     def tokenize(self, images: Tensor, *, levels: int | None = None) -> list[Tensor]: ...
@@ -345,7 +340,9 @@ class Codec(SharedOnHub):
 
         Sides are padded to multiples of f. Raises ImageError for other arrays, ValueError for other levels.
         """
-        return self._engine.tokenize_pixels(checked_pixels(pixels), self._check_levels(levels))
+        checked = checked_pixels(pixels)
+        check_size(self.card, checked.shape[1], checked.shape[0])
+        return self._engine.tokenize_pixels(checked, self._check_levels(levels))
 
     def analyse(self, images: Tensor) -> Analysis:
         """Images as `tokenize` takes them to what tokens are chosen from, by torch and on its device."""

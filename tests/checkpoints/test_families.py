@@ -24,13 +24,16 @@ from official_layouts import (
     networks_of,
     picture,
     rq_vae,
+    scales_network,
     taming,
+    var,
     with_averages,
 )
 
 from vqcodec.checkpoints.errors import ForeignCheckpointError
 from vqcodec.checkpoints.families import recognise
 from vqcodec.checkpoints.official_config import OfficialConfig, official_config
+from vqcodec.checkpoints.quantizers import scales
 from vqcodec.checkpoints.reading import read_checkpoint
 from vqcodec.checkpoints.translation import Translated, translate
 from vqcodec.models.building import build_autoencoder
@@ -204,6 +207,42 @@ def test_the_norms_of_movq_follow_the_codes_at_each_position() -> None:
 def test_spatial_norms_that_cannot_be(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="spatial norms need"):
         make_network(spatial_norms=True, **options)
+
+
+def test_var_has_levels_in_grids_of_one_size(tmp_path: Path) -> None:
+    network = scales_network()
+    made = imported(var(network), tmp_path, official_config({"v_patch_nums": [1, 2, 3, 6]}, HERE))
+    assert (made.family.name, made.config.quantizer) == ("var", network.config.quantizer)
+    assert (made.config.picture_side, made.config.level_factors) == (24, (24, 12, 8, 4))
+    images = picture(3, 24, 24)
+    mine, theirs = network_of(made).tokenize(images), network.tokenize(images)
+    assert [grid.tolist() for grid in mine] == [grid.tolist() for grid in theirs]
+    assert [tuple(grid.shape) for grid in mine] == [(1, side, side) for side in (1, 2, 3, 6)]
+    for count in range(1, 5):
+        expected = network.detokenize(theirs[:count])
+        torch.testing.assert_close(network_of(made).detokenize(mine[:count]), expected, rtol=0, atol=1e-5)
+
+
+def test_the_scales_of_var_share_four_convolutions() -> None:
+    tensors = {"quantize.embedding.weight": torch.randn(CODES, 4)}
+    for number in range(4):
+        tensors[f"quantize.quant_resi.qresi_ls.{number}.weight"] = torch.full((4, 4, 3, 3), float(number))
+        tensors[f"quantize.quant_resi.qresi_ls.{number}.bias"] = torch.full((4,), float(number))
+    made = scales(tensors, (1, 2, 3, 4, 5, 6, 8, 10, 13, 16), 0.25)
+    used = [int(made.state[f"smoothings.{level}.bias"][0] / 0.25) for level in range(10)]
+    assert used == [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
+    weight = made.state["smoothings.9.weight"]
+    assert torch.equal(weight[0, :, 1, 1], torch.tensor([1.5, 0.75, 0.75, 0.75]))
+    assert torch.equal(weight[0, :, 0, 1], torch.full((4,), 0.75))
+
+
+def test_scales_of_var_that_no_tensor_tells(tmp_path: Path) -> None:
+    with pytest.raises(ForeignCheckpointError, match="4 scales: give --config with its v_patch_nums"):
+        imported(var(scales_network()), tmp_path)
+    with pytest.raises(ForeignCheckpointError, match=r"v_patch_nums \[\[1, 2\]\]: only whole numbers"):
+        official_config({"v_patch_nums": [[1, 2]]}, HERE)
+    with pytest.raises(ForeignCheckpointError, match=r"level grids \(1, 2, 6, 3\): .* is the largest"):
+        imported(var(scales_network()), tmp_path, official_config({"v_patch_nums": [1, 2, 6, 3]}, HERE))
 
 
 # ---- traps ----

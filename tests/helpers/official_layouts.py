@@ -103,7 +103,7 @@ def diffusers(network: VQAutoencoder, *, old_attention: bool = False) -> State:
 
 
 def as_diffusers(state: State, *, old_attention: bool = False) -> State:
-    """What has taming's names, under those of diffusers; attention's norms that are told the codes have one of their own."""
+    """What has taming's names, under those of diffusers; norms in attention that are told codes have their own."""
     attention_norm = "spatial_norm" if any(".conv_y." in name for name in state) else "group_norm"
     words = {"q": "query", "k": "key", "v": "value", "proj_out": "proj_attn"}
     words = words if old_attention else {"q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
@@ -135,6 +135,34 @@ def gumbel(network: VQAutoencoder) -> State:
         "quantize.proj.bias": level.logits.bias.clone(),
         "quantize.embed.weight": level.codebook.code_vectors.clone(),
     }
+
+
+def var(network: VQAutoencoder) -> State:
+    """VAR's: queries, keys and values of one convolution; four convolutions after the codes, half of which counts."""
+    made = {name: tensor for name, tensor in _outside(network).items() if not re.search(r"\.[qkv]\.", name)}
+    for name in [name for name in networks_of(network) if ".q." in name]:
+        parts = [network.state_dict()[name.replace(".q.", f".{part}.")] for part in "qkv"]
+        made[name.replace(".q.", ".qkv.")] = torch.cat(parts)
+    quantizer: Any = network.quantizer
+    for number, smoothing in enumerate(quantizer.smoothings):
+        unchanged = torch.zeros_like(smoothing.weight)
+        unchanged[:, :, 1, 1] = torch.eye(len(unchanged))
+        made[f"quantize.quant_resi.qresi_ls.{number}.weight"] = 2 * smoothing.weight - unchanged
+        made[f"quantize.quant_resi.qresi_ls.{number}.bias"] = 2 * smoothing.bias
+    codes = quantizer.levels[0].codebook.code_vectors.clone()
+    hits = torch.zeros(len(quantizer.levels), len(codes))
+    return {**made, "quantize.embedding.weight": codes, "quantize.ema_vocab_hit_SV": hits}
+
+
+def scales_network(grids: tuple[int, ...] = (1, 2, 3, 6)) -> VQAutoencoder:
+    """For pictures of 24 x 24 pixels, all of whose levels have the same codes."""
+    levels = QuantizerConfig((CODES,) * len(grids), 4, codebook="gradient", lookup="euclidean", level_grids=grids)
+    network = make_network(levels, code_kernel=3, code_channels=4)
+    look_up_latents(network)
+    first: Any = network.quantizer.levels[0]
+    for level in network.quantizer.each():
+        level.codebook.load_state_dict(first.codebook.state_dict())
+    return network
 
 
 def rq_vae(network: VQAutoencoder) -> State:

@@ -57,7 +57,8 @@ def model_page(card: ModelCard, examples: Sequence[Example], *, sheet: str = "")
 def _facts(card: ModelCard) -> list[tuple[str, str]]:
     shape = card.autoencoder
     sizes, factors = shape.quantizer.codebook_sizes, shape.level_factors
-    rates = [math.log2(size) / factor**2 for size, factor in zip(sizes, factors, strict=True)]
+    sides = [shape.downsampling_factor * float(stride) for stride in shape.quantizer.exact_strides]
+    rates = [math.log2(size) / side**2 for size, side in zip(sizes, sides, strict=True)]
     facts = [
         ("id", f"`{card.model_id.hex()}`"),
         ("pixels a token, each way", ", ".join(map(str, factors))),

@@ -109,6 +109,15 @@ FAMILIES: Final = (
         networks="magvit",
     ),
     Family(
+        "var",
+        "VAR's multi-scale VQVAE",
+        "https://github.com/FoundationVision/VAR",
+        "MIT",
+        (_TAMING_STAGE, "encoder.mid.attn_1.qkv.weight", "quantize.quant_resi.qresi_ls.0.weight", _CODES),
+        quantizer="scales",
+        beside=("loss.", "quantize.ema_vocab_hit_SV"),
+    ),
+    Family(
         "taming-gumbel",
         "GumbelVQ of taming-transformers",
         "https://github.com/CompVis/taming-transformers",

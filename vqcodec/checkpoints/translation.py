@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from vqcodec.checkpoints.errors import ForeignCheckpointError
 from vqcodec.checkpoints.families import IBQ, Family, Recognised
 from vqcodec.checkpoints.official_config import OfficialConfig
-from vqcodec.checkpoints.quantizers import QUANTIZERS, Levels
-from vqcodec.checkpoints.stored_tensors import StoredTensor, TensorsByName, Zeros
+from vqcodec.checkpoints.quantizers import QUANTIZERS, Levels, scales
+from vqcodec.checkpoints.stored_tensors import Part, StoredTensor, TensorsByName, Zeros
 from vqcodec.models.config import AutoencoderConfig, NetworksConfig
 from vqcodec.models.magvit_config import MagvitConfig
 from vqcodec.models.maskgit_config import MaskgitConfig
@@ -87,11 +87,12 @@ def translate(
     needed, left_out = _sort(chosen, family)
     stages = 1 + max((int(found[1]) for name in needed if (found := _STAGE.match(name))), default=0)
     renamed = _Renamed({family.rename(name, stages): tensor for name, tensor in needed.items()})
+    _split_attention(renamed)
     chosen_range = pixel_range or official.pixel_range or _range(family, renamed)
     if official.class_name.endswith(_MUSE):
         left_out = [*left_out, *_silence_single_attention(renamed)]
     try:
-        levels = QUANTIZERS[_quantizer(family, official)](renamed)
+        levels = _levels(family, official, renamed, own)
         networks = _networks(family, renamed, official, chosen_range, levels)
         config = AutoencoderConfig(networks, levels.config)
         state = _state(renamed, levels, config)
@@ -152,6 +153,27 @@ def _quantizer(family: Family, official: OfficialConfig) -> str:
     if family.quantizer == "cosine" and not official.l2_norm:
         return "nearest"
     return "bare" if family.networks == "maskgit" else family.quantizer
+
+
+def _levels(family: Family, official: OfficialConfig, renamed: _Renamed, own: Mapping[str, StoredTensor]) -> Levels:
+    if family.quantizer != "scales":
+        return QUANTIZERS[_quantizer(family, official)](renamed)
+    hits = own.get("quantize.ema_vocab_hit_SV")
+    if not official.grids and hits is not None and hits.shape[0] != len(_VAR_GRIDS):
+        raise ValueError(f"{hits.shape[0]} scales: give --config with its v_patch_nums")
+    return scales(renamed, official.grids or _VAR_GRIDS, official.mixing)
+
+
+def _split_attention(renamed: _Renamed) -> None:
+    """VAR's attention has queries, keys and values of one convolution; in place."""
+    for name in [name for name in renamed.stored if ".qkv." in name]:
+        whole = renamed.stored.pop(name)
+        for number, part in enumerate("qkv"):
+            renamed.stored[name.replace(".qkv.", f".{part}.")] = Part(whole, number, 3)
+
+
+#: of VAR at 256 x 256, where no configuration says it
+_VAR_GRIDS: Final = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 
 
 def _silence_single_attention(renamed: _Renamed) -> tuple[str, ...]:

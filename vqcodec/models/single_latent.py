@@ -21,6 +21,7 @@ from vqcodec.models.magvit_config import MagvitConfig
 from vqcodec.models.maskgit import MaskgitDecoder, MaskgitEncoder
 from vqcodec.models.maskgit_config import MaskgitConfig
 from vqcodec.models.movq import MovqDecoder
+from vqcodec.models.multi_scale import MultiScaleQuantizer
 from vqcodec.models.quantizer import Choice, ResidualQuantizer, nearest
 from vqcodec.models.taming import TamingDecoder, TamingEncoder, taming_config, taming_state
 from vqcodec.models.taming_config import TamingConfig
@@ -56,7 +57,8 @@ class VQAutoencoder(Autoencoder):
             raise ValueError("networks of several latents are those of another autoencoder")
         networks = config.networks
         channels = networks.quantized_channels if isinstance(networks, TamingConfig) else networks.latent_channels
-        self.quantizer = ResidualQuantizer(channels, config.quantizer)
+        kind = MultiScaleQuantizer if config.quantizer.level_grids else ResidualQuantizer
+        self.quantizer: ResidualQuantizer = kind(channels, config.quantizer)
         #: tells the Decoder how many levels it gets: one vector (C,) for each count of levels
         self.level_embedding = nn.Parameter(torch.zeros(config.levels, channels))
 

@@ -50,7 +50,7 @@ def export_onnx(codec: Codec, folder: Path) -> Differences:
     """
     codec.check_pictures()
     network = load_network(codec.model)  # not `codec.network`, which may have been rounded to bfloat16
-    if not isinstance(network, VQAutoencoder) or set(network.config.quantizer.strides) != {1}:
+    if not isinstance(network, VQAutoencoder) or network.config.quantizer.several_resolutions:
         raise OnnxError(f"model {codec.card.name} has levels of several resolutions, which cannot be exported")
     network.eval().requires_grad_(False)
     factor, levels = network.config.downsampling_factor, network.config.levels
