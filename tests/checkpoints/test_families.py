@@ -245,6 +245,13 @@ def test_scales_of_var_that_no_tensor_tells(tmp_path: Path) -> None:
         imported(var(scales_network()), tmp_path, official_config({"v_patch_nums": [1, 2, 6, 3]}, HERE))
 
 
+def test_codes_that_are_numbered_anew_are_told(tmp_path: Path) -> None:
+    state = taming(make_network(picture_channels=1))
+    made = imported(state | {"quantize.used": torch.tensor([2, 5, 11])}, tmp_path)
+    assert (made.used_codes, made.config.quantizer.codebook_sizes) == ((2, 5, 11), (CODES,))
+    assert imported(state, tmp_path).used_codes == ()
+
+
 # ---- traps ----
 
 

@@ -32,7 +32,10 @@ _NAMED: Final = 5
 
 @dataclass(frozen=True)
 class Translated:
-    """config, state: of `vqcodec.models.building.build_autoencoder`. The rest is for the card."""
+    """config, state: of `vqcodec.models.building.build_autoencoder`. The rest is for the card.
+
+    used_codes: which codes the project's priors know, in their order (taming's `remap`); () for all.
+    """
 
     family: Family
     config: AutoencoderConfig
@@ -40,6 +43,7 @@ class Translated:
     averaged: bool
     folded: tuple[str, ...]
     left_out: tuple[str, ...]
+    used_codes: tuple[int, ...] = ()
 
 
 class _Renamed(Mapping[str, "Tensor"]):
@@ -101,7 +105,8 @@ def translate(
             raise
         raise ForeignCheckpointError(f"{file}: {family.title}, but not as it should be: {_line(error)}") from error
     _check(state, config, file)
-    return Translated(family, config, state, is_averaged, levels.folded, tuple(left_out))
+    used = own["quantize.used"].read().flatten().tolist() if "quantize.used" in own else ()
+    return Translated(family, config, state, is_averaged, levels.folded, tuple(left_out), tuple(map(int, used)))
 
 
 _STAGE: Final = re.compile(r"encoder\.(?:down|down_blocks|conv_blocks)\.(\d+)\.")
