@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import click
@@ -28,7 +27,7 @@ def describe_model(model: ModelFolder) -> dict[str, Any]:
     """The facts about a model, by name. Rates are of fixed-length tokens, without header, on sides that f divides."""
     card, shape = model.card, model.card.autoencoder
     sizes = shape.quantizer.codebook_sizes
-    bits = [math.log2(size) / factor**2 for factor, size in zip(shape.level_factors, sizes, strict=True)]
+    bits = shape.level_rates
     return {
         "name": card.name,
         "model_id": card.model_id.hex(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final, TypeAlias
@@ -226,6 +227,13 @@ class AutoencoderConfig:
         if self.quantizer.level_grids:
             return tuple(-(-self.picture_side // side) for side in self.quantizer.level_grids)
         return tuple(self.downsampling_factor * stride for stride in self.quantizer.strides)
+
+    @property
+    def level_rates(self) -> tuple[float, ...]:
+        """Bits per pixel of each level at fixed length."""
+        sides = [self.downsampling_factor * stride for stride in self.quantizer.exact_strides]
+        sizes = self.quantizer.codebook_sizes
+        return tuple(math.log2(size) / float(side) ** 2 for size, side in zip(sizes, sides, strict=True))
 
     @property
     def picture_side(self) -> int:
