@@ -126,7 +126,7 @@ def compare_used(name: str, network: Any, expected: dict[str, Tensor], picture: 
     wanted = expected[f"indices.{picture}"]
     wrong = int((renumbered != wanted).sum())
     pixels = network.detokenize([torch.tensor(used)[wanted]]) - expected[f"decoded.{picture}"]
-    return _row(f"{name}, used codes", picture, 0.0, wrong, wanted.numel(), pixels.abs().max().item())
+    return _row(f"{name}, used codes", picture, None, wrong, wanted.numel(), pixels.abs().max().item())
 
 
 def compare_scales(name: str, network: Any, expected: dict[str, Tensor], picture: str, stated: dict[str, Any]) -> str:
@@ -170,9 +170,10 @@ def compare_picture(name: str, network: Any, expected: dict[str, Tensor], pictur
     return _row(name, picture + ema, apart, wrong, wanted.numel(), worst)
 
 
-def _row(name: str, picture: str, apart: float, wrong: int, count: int, worst: float) -> str:
-    verdict = "" if max(apart, worst) < 1e-4 and not wrong else " WRONG"
-    return f"| {name} | {picture} | {apart:.1e} | {wrong} of {count} | {worst:.1e}{verdict} |"
+def _row(name: str, picture: str, apart: float | None, wrong: int, count: int, worst: float) -> str:
+    verdict = "" if max(apart or 0.0, worst) < 1e-4 and not wrong else " WRONG"
+    latents = "" if apart is None else f"{apart:.1e}"
+    return f"| {name} | {picture} | {latents} | {wrong} of {count} | {worst:.1e}{verdict} |"
 
 
 def compare_prior(source: Path, recipe: dict[str, Any]) -> list[str]:

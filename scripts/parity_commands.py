@@ -178,7 +178,7 @@ def _line(
     apart = _apart(decoded / f"{case.name}.png", ((image + 1) * 127.5).clip(0, 255))
     verdict = " WRONG" if wrong or apart > 1 else ""
     if case.tokens is None or case.decoded is None:
-        return f"| {case.name} | {wrong} of {2 * count} | | {apart} | {verdict} |"
+        return f"| {case.name} | {wrong} of {2 * count} | | {apart}{verdict} | |"
     other = _unequal(encoded, case.tokens)
     from_reference = _apart(decoded / f"{case.name}_reference.png", case.decoded)
     verdict = verdict or (" WRONG" if from_reference > 1 else "")

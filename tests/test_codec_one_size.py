@@ -93,6 +93,7 @@ def test_a_stream_that_states_another_size_is_refused(codec: Codec) -> None:
 
 
 def test_commands(model: Path, tmp_path: Path) -> None:
+    assert "pictures    of 24 x 24 pixels only" in vqcodec("models", "add", model, "--out", tmp_path / "copy").stdout
     photo, stream, made = tmp_path / "a.png", tmp_path / "a.vq", tmp_path / "b.png"
     Image.fromarray(PICTURE).save(photo)
     assert vqcodec("encode", photo, stream, "--model", model).exit_code == 0

@@ -40,6 +40,7 @@ def describe_model(model: ModelFolder) -> dict[str, Any]:
         "data": card.training.get("data", "not stated"),
         "steps": card.training.get("steps"),
         "licence": card.licence or "not stated",
+        **({"picture_side": shape.picture_side} if shape.picture_side else {}),
     } | ({"origin": card.origin} if card.origin else {})
 
 
@@ -51,6 +52,11 @@ def as_text(values: dict[str, Any]) -> str:
         ("size", f"{values['bytes'] / 1e6:.1f} MB"),
         ("rates", f"{rates} bits per pixel with 1 to {len(values['bits_per_pixel'])} levels"),
         ("tokens", f"f = {values['downsampling_factor']}, K = {', '.join(map(str, values['codebook_sizes']))}"),
+        *(
+            [("pictures", "of {0} x {0} pixels only".format(values["picture_side"]))]
+            if "picture_side" in values
+            else []
+        ),
         ("trained on", values["data"] if values["steps"] is None else f"{values['data']}, {values['steps']} steps"),
         ("licence", values["licence"]),
         ("folder", values["folder"]),
