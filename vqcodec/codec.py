@@ -184,7 +184,8 @@ class Codec(SharedOnHub):
         prior, static (a table of frequencies, larger and faster) or uniform; the first of these that the model has.
         refine: such as `vqcodec.generation.refinement.Refiner`, finds better latents than the Encoder's, in minutes;
         the number of levels is decided with the Encoder's. Raises ImageError for a picture that cannot be read,
-        RateError for one that cannot be so small, ValueError for other arguments.
+        RateError for one that cannot be so small, ModelError for one that the model does not take, ValueError for other
+        arguments.
         """
         self.check_pictures()
         loaded = as_loaded(image, max_pixels)
@@ -310,7 +311,8 @@ class Codec(SharedOnHub):
         return self._engine.timed_steps()
 
     def read(self, stream: StreamLike, *, allow_partial: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS) -> Stream:
-        """The tokens of a stream, as `decode` takes it, without running the networks. Raises a StreamError."""
+        """The tokens of a stream, as `decode` takes it, without running the networks. Raises a StreamError or, for a
+        size that the model does not take, ModelError."""
         read = read_stream(stream_bytes(stream), self._expect_model, allow_partial=allow_partial, max_pixels=max_pixels)
         check_size(self.card, read.header.width, read.header.height)
         return read
