@@ -1,17 +1,17 @@
 """Hold imported models against what the official code makes of the same weights.
 
     python scripts/parity.py FOLDER                       # all families in FOLDER, a line each
+    python scripts/parity.py FOLDER --commands            # the same by the commands, from the files that are published
     python scripts/parity.py FOLDER --full photo.png      # two networks at full width: seconds and memory
 
 FOLDER holds a folder for each family, with the official configuration, names and shapes of the tensors (config.json)
 and what the official classes gave (expected.safetensors), and `recipe.py`, which makes weights from names and shapes.
-Every model goes the whole way: a .ckpt file is written, imported and loaded.
+Every model goes the whole way: the files that its project publishes are written, imported and loaded.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import runpy
 import sys
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from parity_layouts import write_published
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -45,11 +46,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("names", nargs="*", help="families, by the names of their folders; all by default")
     parser.add_argument("--full", type=Path, metavar="PICTURE", help="measure two networks at full width instead")
+    parser.add_argument("--commands", action="store_true", help="by `vqcodec models import`, `encode` and so on")
     arguments = parser.parse_args()
     recipe = runpy.run_path(str(arguments.folder / "recipe.py"))
     if arguments.full:
         measure_full(recipe, arguments.full)
         return
+    if arguments.commands:
+        sys.exit(by_commands(arguments.folder, arguments.names, recipe))
     failed = False
     print("| material | picture | latents | tokens that differ | decoded |\n|---|---|---|---|---|")
     for path in sorted(arguments.folder.glob("*/config.json")):
@@ -68,15 +72,27 @@ def main() -> None:
     sys.exit(failed)
 
 
-def write_checkpoint(source: Path, recipe: dict[str, Any], folder: Path) -> tuple[Path, dict[str, Any]]:
-    """model.ckpt and config.json as the project has them."""
-    stated = json.loads((source / "config.json").read_text())
-    state = {name: torch.from_numpy(values) for name, values in recipe["state"](stated).items()}
-    if (source / "kept.safetensors").exists():
-        state |= load_file(source / "kept.safetensors")
-    torch.save({"state_dict": state}, folder / "model.ckpt")
-    (folder / "config.json").write_text(json.dumps(stated["config"]))
-    return folder / "model.ckpt", stated
+def by_commands(folder: Path, names: list[str], recipe: dict[str, Any]) -> bool:
+    """The table by the commands; whether something is wrong."""
+    from parity_commands import HEADER, compare_commands, generate_with
+
+    print(HEADER)
+    failed = False
+    for path in sorted(folder.glob("*/config.json")):
+        source = path.parent
+        if names and source.name not in names:
+            continue
+        if source.name == "llamagen_gpt_c2i":
+            lines = generate_with(source, recipe, folder / "llamagen_vq")
+        else:
+            lines = compare_commands(source, recipe)
+        failed |= any("WRONG" in line for line in lines)
+        print("\n".join(lines), flush=True)
+    for checkpoint in [] if names else sorted((folder / "lightning_ckpt").glob("*.ckpt")):
+        lines = compare_commands(folder / "taming_tiny", recipe, checkpoint)
+        failed |= any("WRONG" in line for line in lines)
+        print("\n".join(lines), flush=True)
+    return failed
 
 
 def compare(source: Path, recipe: dict[str, Any]) -> list[str]:
@@ -85,13 +101,47 @@ def compare(source: Path, recipe: dict[str, Any]) -> list[str]:
         if averaged and not any("_ema." in name for name in expected):
             continue
         with tempfile.TemporaryDirectory() as name:
-            write_checkpoint(source, recipe, Path(name))
-            done = import_checkpoint(name, "m", averaged=averaged, folder=Path(name, "m"))
+            published = write_published(source, recipe, Path(name))
+            done = import_checkpoint(
+                str(published.path), "m", averaged=averaged, config=published.config, folder=Path(name, "m")
+            )
             network: Any = load_network(done.model).eval().requires_grad_(False)
         for picture in ("square", "wide", "odd"):
             if f"image.{picture}" in expected:
+                if network.config.picture_side:
+                    lines.append(compare_scales(source.name, network, expected, picture, published.stated))
+                    continue
                 lines.append(compare_picture(source.name, network, expected, picture, "_ema" if averaged else ""))
+                if f"indices_all.{picture}" in expected:
+                    used = done.model.card.origin["used_codes"]
+                    lines.append(compare_used(source.name, network, expected, picture, used))
     return lines
+
+
+def compare_used(name: str, network: Any, expected: dict[str, Tensor], picture: str, used: list[int]) -> str:
+    """The numbers that taming's priors know: of the codes that are used, and the first one for all others."""
+    numbers = {code: number for number, code in enumerate(used)}
+    tokens = network.tokenize(expected[f"image.{picture}"])[0]
+    renumbered = tokens.clone().apply_(lambda code: numbers.get(int(code), 0))
+    wanted = expected[f"indices.{picture}"]
+    wrong = int((renumbered != wanted).sum())
+    pixels = network.detokenize([torch.tensor(used)[wanted]]) - expected[f"decoded.{picture}"]
+    return _row(f"{name}, used codes", picture, None, wrong, wanted.numel(), pixels.abs().max().item())
+
+
+def compare_scales(name: str, network: Any, expected: dict[str, Tensor], picture: str, stated: dict[str, Any]) -> str:
+    """VAR: the tokens of all scales lie in a row. Its code takes other grids, too, which our models do not state."""
+    grids = stated["about"][f"grids_{picture}"]
+    network.quantizer.grids = [(side, side) if isinstance(side, int) else tuple(side) for side in grids]
+    analysis = network.analyse(expected[f"image.{picture}"])
+    tokens = network.choose_tokens(analysis, network.config.levels)
+    wanted = expected[f"indices.{picture}"]
+    parts = wanted.split([rows * cols for rows, cols in network.quantizer.grids], dim=1)
+    made = network.detokenize([part.view(grid.shape) for part, grid in zip(parts, tokens, strict=True)])
+    wrong = int((torch.cat([grid.flatten(1) for grid in tokens], dim=1) != wanted).sum())
+    apart = (analysis.tensors[0] - expected[f"prequant.{picture}"]).abs().max().item()
+    worst = (made - expected[f"decoded.{picture}"]).abs().max().item()
+    return _row(name, picture, apart, wrong, wanted.numel(), worst)
 
 
 def compare_picture(name: str, network: Any, expected: dict[str, Tensor], picture: str, ema: str) -> str:
@@ -117,15 +167,21 @@ def compare_picture(name: str, network: Any, expected: dict[str, Tensor], pictur
     wrong = int((tokens != wanted).sum())
     pixels = ((made + 1) / 2 if is_unit else made) - expected[f"{decoded}{ema}.{picture}"]
     worst = pixels.abs().max().item()
-    verdict = "" if max(apart, worst) < 1e-4 and not wrong else " WRONG"
-    return f"| {name} | {picture}{ema} | {apart:.1e} | {wrong} of {wanted.numel()} | {worst:.1e}{verdict} |"
+    return _row(name, picture + ema, apart, wrong, wanted.numel(), worst)
+
+
+def _row(name: str, picture: str, apart: float | None, wrong: int, count: int, worst: float) -> str:
+    verdict = "" if max(apart or 0.0, worst) < 1e-4 and not wrong else " WRONG"
+    latents = "" if apart is None else f"{apart:.1e}"
+    return f"| {name} | {picture} | {latents} | {wrong} of {count} | {worst:.1e}{verdict} |"
 
 
 def compare_prior(source: Path, recipe: dict[str, Any]) -> list[str]:
     expected = load_file(source / "expected.safetensors")
     with tempfile.TemporaryDirectory() as name:
-        path, stated = write_checkpoint(source, recipe, Path(name))
-        made = STAGE_2[source.name](read_checkpoint(path).tensors, stated["config"], 4, path)
+        published = write_published(source, recipe, Path(name))
+        tensors, stated = read_checkpoint(published.path).tensors, published.stated
+        made = STAGE_2[source.name](tensors, stated["config"], 4, published.path)
     prior = SequencePrior(made.config)
     prior.load_state_dict(made.state)
     prior.eval().requires_grad_(False)

@@ -66,6 +66,14 @@ def hierarchical_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def strided_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Levels of two resolutions of one latent, 16 codes at f = 16 and 8 at f = 8. It lies in a folder of its own."""
+    quantizer = QuantizerConfig((16, 8), 4, level_strides=(2, 1))
+    folder = tmp_path_factory.mktemp("strided") / "tiny-strided"
+    return _write_model(folder, AutoencoderConfig(_networks(2), quantizer))
+
+
+@pytest.fixture(scope="session")
 def edges_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same for edges: levels of K = 16 and K = 8 at f = 8. It lies in a folder of its own."""
     quantizer = QuantizerConfig(codebook_sizes=(16, 8), code_dimension=4)

@@ -66,7 +66,7 @@ def test_pictures_of_any_size(codec: Codec, size: tuple[int, int]) -> None:
 
 
 def test_what_is_for_one_latent_is_refused(codec: Codec, perceptual_weights: Path) -> None:
-    with pytest.raises(RefinementError, match="levels of two resolutions, which are not refined yet"):
+    with pytest.raises(RefinementError, match="levels of several resolutions, which are not refined yet"):
         codec.encode(PICTURE, refine=Refiner(perceptual_weights))
     for optimise in (optimize_latents, optimize_tokens):
         with pytest.raises(ValueError, match="levels of two resolutions: it cannot be guided yet"):

@@ -29,6 +29,7 @@ from vqcodec.cards.engines import load_core_engine, load_torch_engine
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import DEFAULT_MODEL, check_model_id, find_model
 from vqcodec.cards.model_card import ModelCard, ModelFolder
+from vqcodec.cards.taken_pictures import check_pictures, check_size
 from vqcodec.decoding import Crop, DecodedStream, PictureBands, area_of, bands_of
 from vqcodec.models.core_engine import CoreEngine
 from vqcodec.models.engine import Engine, Floats, TimedStep, Tokens
@@ -166,10 +167,12 @@ class Codec(SharedOnHub):
         refine: such as `vqcodec.generation.refinement.Refiner`, finds better latents than the Encoder's, in minutes;
         the number of levels is decided with the Encoder's. region_side: code squares of so many pixels by themselves,
         such as 1024, so that `decode` can read a part; not together with a size of the stream. Raises ImageError for a
-        picture that cannot be read, RateError for one that cannot be so small, ValueError for other arguments.
+        picture that cannot be read, RateError for one that cannot be so small, ModelError for one that the model does
+        not take, ValueError for other arguments.
         """
         self.check_pictures()
         loaded = as_loaded(image, max_pixels)
+        check_size(self.card, loaded.width, loaded.height)
         entropy_id = self._entropy_id(entropy)  # what is wrong with the arguments is said before the networks run
         self._check_levels(levels)
         rate = Rate(levels, quality, max_bytes, bits_per_pixel, weight)
@@ -216,17 +219,7 @@ class Codec(SharedOnHub):
 
     def check_pictures(self) -> None:
         """Raises ModelError for a model of label maps."""
-        channels = self.card.autoencoder.channels
-        if not self.card.autoencoder.label_map and channels not in (1, 3):
-            raise ModelError(
-                f"model {self.card.name} takes maps of {channels} classes and no pictures; use another --model, or "
-                "`Codec.tokenize`"
-            )
-        if self.card.autoencoder.label_map:
-            raise ModelError(
-                f"model {self.card.name} is of {self.card.autoencoder.label_map}, as conditions of priors: it does not "
-                "code pictures; use another --model"
-            )
+        check_pictures(self.card)
 
     def write(
         self,
@@ -251,6 +244,7 @@ class Codec(SharedOnHub):
     def _write(
         self, tokens: TokenPyramid, width: int, height: int, entropy_id: int, boxes: Boxes | None, region_side: int = 0
     ) -> bytes:
+        check_size(self.card, width, height)
         return write_stream(
             tokens,
             model=self.model.stream_model,
@@ -311,16 +305,35 @@ class Codec(SharedOnHub):
         self.check_pictures()
         used = self._check_levels(levels)
         data = stream_bytes(stream, mapped=crop is not None)
-        read = partial(read_stream, data, self._expect_model, allow_partial=allow_partial, max_pixels=max_pixels)
+        read = partial(self.read, data, allow_partial=allow_partial, max_pixels=max_pixels)
         return bands_of(read, self._engine, used, crop and area_of(data, crop))
 
     def timed_steps(self) -> list[TimedStep]:
         """Of its networks, for measurements of speed: see `vqcodec.models.engine.Engine.timed_steps`."""
         return self._engine.timed_steps()
 
-    def read(self, stream: StreamLike, *, allow_partial: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS) -> Stream:
-        """The tokens of a stream, as `decode` takes it, without running the networks. Raises a StreamError."""
-        return read_stream(stream_bytes(stream), self._expect_model, allow_partial=allow_partial, max_pixels=max_pixels)
+    def read(
+        self,
+        stream: StreamLike,
+        *,
+        allow_partial: bool = False,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        wanted: tuple[slice, slice] | None = None,
+    ) -> Stream:
+        """The tokens of a stream, as `decode` takes it, without running the networks.
+
+        wanted: rows and columns of pixels; of a stream with regions, tokens of those that have none of them are 0.
+        Raises a StreamError or, for a size that the model does not take, ModelError.
+        """
+        read = read_stream(
+            stream_bytes(stream),
+            self._expect_model,
+            allow_partial=allow_partial,
+            max_pixels=max_pixels,
+            wanted=wanted,
+        )
+        check_size(self.card, read.header.width, read.header.height)
+        return read
 
     @overload
     def tokenize(self, images: Tensor, *, levels: int | None = None) -> list[Tensor]: ...
@@ -347,7 +360,9 @@ class Codec(SharedOnHub):
 
         Sides are padded to multiples of f. Raises ImageError for other arrays, ValueError for other levels.
         """
-        return self._engine.tokenize_pixels(checked_pixels(pixels), self._check_levels(levels))
+        checked = checked_pixels(pixels)
+        check_size(self.card, checked.shape[1], checked.shape[0])
+        return self._engine.tokenize_pixels(checked, self._check_levels(levels))
 
     def analyse(self, images: Tensor) -> Analysis:
         """Images as `tokenize` takes them to what tokens are chosen from, by torch and on its device."""

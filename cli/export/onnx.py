@@ -19,8 +19,9 @@ def onnx(model: str, folder: Path, force: bool, debug: bool) -> None:
     """Write a model as tokenize.onnx and detokenize.onnx.
 
     Sizes and batch are free. tokenize: "pixels" (B, H, W, 3) uint8 to "tokens" (B, L, h, w) int64. detokenize: "tokens"
-    and "levels", (1,) int64, how many of the levels count, to "pixels" (B, f h, f w, 3) uint8. Both are checked with
-    onnxruntime before they are kept. Needs the extra `onnx`.
+    and "levels", (1,) int64, how many of the levels count, to "pixels" (B, f h, f w, 3) uint8. A model of two
+    latents has "coarse" and "fine" in the place of "tokens". Both graphs are checked with onnxruntime before they are
+    kept. Needs the extra `onnx`.
     """
     if folder.exists() and not force:
         raise FileError(f"{folder}: exists already; give -f to overwrite it")

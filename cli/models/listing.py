@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import click
@@ -28,7 +27,7 @@ def describe_model(model: ModelFolder) -> dict[str, Any]:
     """The facts about a model, by name. Rates are of fixed-length tokens, without header, on sides that f divides."""
     card, shape = model.card, model.card.autoencoder
     sizes = shape.quantizer.codebook_sizes
-    bits = [math.log2(size) / factor**2 for factor, size in zip(shape.level_factors, sizes, strict=True)]
+    bits = shape.level_rates
     return {
         "name": card.name,
         "model_id": card.model_id.hex(),
@@ -41,6 +40,7 @@ def describe_model(model: ModelFolder) -> dict[str, Any]:
         "data": card.training.get("data", "not stated"),
         "steps": card.training.get("steps"),
         "licence": card.licence or "not stated",
+        **({"picture_side": shape.picture_side} if shape.picture_side else {}),
     } | ({"origin": card.origin} if card.origin else {})
 
 
@@ -52,6 +52,11 @@ def as_text(values: dict[str, Any]) -> str:
         ("size", f"{values['bytes'] / 1e6:.1f} MB"),
         ("rates", f"{rates} bits per pixel with 1 to {len(values['bits_per_pixel'])} levels"),
         ("tokens", f"f = {values['downsampling_factor']}, K = {', '.join(map(str, values['codebook_sizes']))}"),
+        *(
+            [("pictures", "of {0} x {0} pixels only".format(values["picture_side"]))]
+            if "picture_side" in values
+            else []
+        ),
         ("trained on", values["data"] if values["steps"] is None else f"{values['data']}, {values['steps']} steps"),
         ("licence", values["licence"]),
         ("folder", values["folder"]),

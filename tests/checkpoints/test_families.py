@@ -14,21 +14,26 @@ import torch.nn.functional as F
 from official_layouts import (
     CODES,
     State,
+    as_diffusers,
     diffusers,
     gumbel,
     llamagen,
     look_up_latents,
     make_network,
+    movq,
     networks_of,
     picture,
     rq_vae,
+    scales_network,
     taming,
+    var,
     with_averages,
 )
 
 from vqcodec.checkpoints.errors import ForeignCheckpointError
 from vqcodec.checkpoints.families import recognise
 from vqcodec.checkpoints.official_config import OfficialConfig, official_config
+from vqcodec.checkpoints.quantizers import scales
 from vqcodec.checkpoints.reading import read_checkpoint
 from vqcodec.checkpoints.translation import Translated, translate
 from vqcodec.models.building import build_autoencoder
@@ -72,7 +77,7 @@ def family(
 ) -> None:
     def make() -> tuple[VQAutoencoder, State]:
         made = make_network(**network)
-        if name == "taming-gumbel":
+        if name in ("taming-gumbel", "movq"):
             look_up_latents(made)
         return made, layout(made)
 
@@ -100,6 +105,9 @@ family("diffusers", lambda made: diffusers(made, old_attention=True))
 family("diffusers", diffusers, AMUSED, pixel_range="unit", attention_resolutions=(), middle_attention=False)
 family("diffusers", diffusers, pixel_range="unit", attention_resolutions=(), middle_attention=False)
 family("taming-gumbel", gumbel, quantizer=replace(EUCLIDEAN, codebook="gumbel"), **INNER)
+family("movq", movq, spatial_norms=True, **INNER)
+family("movq", lambda made: as_diffusers(movq(made)), spatial_norms=True, **INNER)
+family("movq", movq, spatial_norms=True, attention_resolutions=(), middle_attention=False, **INNER)
 family("ibq", taming, OfficialConfig("src.IBQ.models.ibqgan.IBQ"), quantizer=replace(EUCLIDEAN, lookup="product"))
 
 
@@ -183,6 +191,65 @@ def test_projected_codes_of_vqgan_lc_are_folded(tmp_path: Path) -> None:
     codes = made.state["quantizer.levels.0.codebook.code_vectors"]
     torch.testing.assert_close(codes, F.linear(basis, weight, bias))
     assert (made.folded, made.left_out) == (("codebook_projection into the codes",), ("discriminator",))
+
+
+def test_the_norms_of_movq_follow_the_codes_at_each_position() -> None:
+    norm: Any = make_network(spatial_norms=True, **INNER).decoder.norm_out
+    x, codes = picture(32, 6, 8), picture(4, 3, 4)
+    near = codes.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    scale, shift = (F.conv2d(near, each.weight, each.bias) for each in (norm.conv_y, norm.conv_b))
+    normed = F.group_norm(x, 32, norm.norm_layer.weight, norm.norm_layer.bias, eps=1e-6)
+    torch.testing.assert_close(norm(x, codes), normed * scale + shift)
+    assert (x - norm(x, codes)).abs().amin() > 0
+
+
+@pytest.mark.parametrize("options", [{}, {**INNER, "tanh": True}, {**INNER, "pixel_range": "unit"}])
+def test_spatial_norms_that_cannot_be(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="spatial norms need"):
+        make_network(spatial_norms=True, **options)
+
+
+def test_var_has_levels_in_grids_of_one_size(tmp_path: Path) -> None:
+    network = scales_network()
+    made = imported(var(network), tmp_path, official_config({"v_patch_nums": [1, 2, 3, 6]}, HERE))
+    assert (made.family.name, made.config.quantizer) == ("var", network.config.quantizer)
+    assert (made.config.picture_side, made.config.level_factors) == (24, (24, 12, 8, 4))
+    images = picture(3, 24, 24)
+    mine, theirs = network_of(made).tokenize(images), network.tokenize(images)
+    assert [grid.tolist() for grid in mine] == [grid.tolist() for grid in theirs]
+    assert [tuple(grid.shape) for grid in mine] == [(1, side, side) for side in (1, 2, 3, 6)]
+    for count in range(1, 5):
+        expected = network.detokenize(theirs[:count])
+        torch.testing.assert_close(network_of(made).detokenize(mine[:count]), expected, rtol=0, atol=1e-5)
+
+
+def test_the_scales_of_var_share_four_convolutions() -> None:
+    tensors = {"quantize.embedding.weight": torch.randn(CODES, 4)}
+    for number in range(4):
+        tensors[f"quantize.quant_resi.qresi_ls.{number}.weight"] = torch.full((4, 4, 3, 3), float(number))
+        tensors[f"quantize.quant_resi.qresi_ls.{number}.bias"] = torch.full((4,), float(number))
+    made = scales(tensors, (1, 2, 3, 4, 5, 6, 8, 10, 13, 16), 0.25)
+    used = [int(made.state[f"smoothings.{level}.bias"][0] / 0.25) for level in range(10)]
+    assert used == [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
+    weight = made.state["smoothings.9.weight"]
+    assert torch.equal(weight[0, :, 1, 1], torch.tensor([1.5, 0.75, 0.75, 0.75]))
+    assert torch.equal(weight[0, :, 0, 1], torch.full((4,), 0.75))
+
+
+def test_scales_of_var_that_no_tensor_tells(tmp_path: Path) -> None:
+    with pytest.raises(ForeignCheckpointError, match="4 scales: give --config with its v_patch_nums"):
+        imported(var(scales_network()), tmp_path)
+    with pytest.raises(ForeignCheckpointError, match=r"v_patch_nums \[\[1, 2\]\]: only whole numbers"):
+        official_config({"v_patch_nums": [[1, 2]]}, HERE)
+    with pytest.raises(ForeignCheckpointError, match=r"level grids \(1, 2, 6, 3\): .* is the largest"):
+        imported(var(scales_network()), tmp_path, official_config({"v_patch_nums": [1, 2, 6, 3]}, HERE))
+
+
+def test_codes_that_are_numbered_anew_are_told(tmp_path: Path) -> None:
+    state = taming(make_network(picture_channels=1))
+    made = imported(state | {"quantize.used": torch.tensor([2, 5, 11])}, tmp_path)
+    assert (made.used_codes, made.config.quantizer.codebook_sizes) == ((2, 5, 11), (CODES,))
+    assert imported(state, tmp_path).used_codes == ()
 
 
 # ---- traps ----

@@ -42,6 +42,37 @@ def test_graphs_give_the_tokens_and_pixels_of_the_codec(size: tuple[int, ...], g
             assert np.abs(difference).max() <= 1
 
 
+@pytest.fixture(scope="module")
+def coarse_fine(hierarchical_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("coarse_fine") / "graphs"
+    result = vqcodec("export", "onnx", hierarchical_model, folder)
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    return folder
+
+
+@pytest.mark.parametrize("size", [(1, 1, 1), (1, 16, 16), (1, 3, 40), (3, 50, 33), (2, 17, 31), (1, 20, 12)])
+def test_graphs_of_two_latents(size: tuple[int, ...], coarse_fine: Path, hierarchical_model: Path) -> None:
+    codec = Codec.load(hierarchical_model)
+    pixels = np.random.default_rng(2).integers(0, 256, (*size, 3), dtype=np.uint8)
+    tokenize, detokenize = (session(coarse_fine, name) for name in ("tokenize.onnx", "detokenize.onnx"))
+    coarse, fine = tokenize.run(["coarse", "fine"], {"pixels": pixels})
+    for levels in (1, 2, 3, 4):
+        given = {"coarse": coarse, "fine": fine, "levels": np.array([levels])}
+        made = detokenize.run(None, given)[0]
+        for picture, coarser, finer, its_pixels in zip(pixels, coarse, fine, made, strict=True):
+            stream = codec.encode(picture, levels=levels)
+            found = [*coarser, *finer][:levels]
+            grids = codec.read(stream).tokens.levels
+            assert [grid.indices.tolist() for grid in grids] == [grid.tolist() for grid in found]
+            decoded = np.asarray(codec.decode(stream)).astype(int)
+            assert np.abs(decoded - its_pixels[: size[1], : size[2]]).max() <= 1
+            sides = [
+                8 * length if levels < 3 else 4 * other
+                for length, other in zip(coarser[0].shape, finer[0].shape, strict=True)
+            ]
+            assert its_pixels.shape == (*sides, 3)
+
+
 def test_weights_lie_in_half_precision(graphs: Path, tiny_model: Path) -> None:
     import onnx
 
@@ -52,8 +83,11 @@ def test_weights_lie_in_half_precision(graphs: Path, tiny_model: Path) -> None:
     )
 
 
-def test_what_cannot_be_exported(hierarchical_model: Path, edges_model: Path, graphs: Path, tmp_path: Path) -> None:
-    for model, part in ((hierarchical_model, "levels of several resolutions"), (edges_model, "does not code pictures")):
+def test_what_cannot_be_exported(strided_model: Path, edges_model: Path, graphs: Path, tmp_path: Path) -> None:
+    for model, part in (
+        (strided_model, "levels of several resolutions of one latent"),
+        (edges_model, "does not code pictures"),
+    ):
         assert part in only_error(vqcodec("export", "onnx", model, tmp_path / "x"))
         assert not (tmp_path / "x").exists()
     assert "exists already" in only_error(vqcodec("export", "onnx", "tiny", graphs))

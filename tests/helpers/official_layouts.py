@@ -91,22 +91,35 @@ def llamagen(network: VQAutoencoder) -> State:
     ) | {"quantize.codebook_used": torch.zeros(65536)}
 
 
+def movq(network: VQAutoencoder) -> State:
+    """MoVQ's own: convolutions around codes that nothing else is around."""
+    level: Any = network.quantizer.levels[0]
+    return {**_outside(network), "quantize.embedding.weight": level.codebook.code_vectors.clone()}
+
+
 def diffusers(network: VQAutoencoder, *, old_attention: bool = False) -> State:
     """Attention is by linear maps; before 2023 under other names."""
+    return as_diffusers(taming(network), old_attention=old_attention)
+
+
+def as_diffusers(state: State, *, old_attention: bool = False) -> State:
+    """What has taming's names, under those of diffusers; norms in attention that are told codes have their own."""
+    attention_norm = "spatial_norm" if any(".conv_y." in name for name in state) else "group_norm"
     words = {"q": "query", "k": "key", "v": "value", "proj_out": "proj_attn"}
     words = words if old_attention else {"q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
 
     def renamed(name: str) -> str:
         if ".attn" in name:
             name = re.sub(r"\.(q|k|v|proj_out)\.", lambda found: f".{words[found[1]]}.", name)
-            name = name.replace(".norm.", ".group_norm.").replace(".mid.attn_1.", ".mid_block.attentions.0.")
+            norm = attention_norm if name.startswith("decoder.") else "group_norm"
+            name = name.replace(".norm.", f".{norm}.").replace(".mid.attn_1.", ".mid_block.attentions.0.")
         name = re.sub(r"\.mid\.block_(\d)\.", lambda found: f".mid_block.resnets.{int(found[1]) - 1}.", name)
         name = re.sub(r"\.block\.(?=\d)", ".resnets.", re.sub(r"\.attn\.(?=\d)", ".attentions.", name))
         name = re.sub(r"\.(downsample|upsample)\.", r".\1rs.0.", name).replace(".nin_shortcut.", ".conv_shortcut.")
         return _in_order(name.replace(".norm_out.", ".conv_norm_out."), "down_blocks", "up_blocks")
 
     linear = (".to_q.", ".to_k.", ".to_v.", ".to_out.0.", ".query.", ".key.", ".value.", ".proj_attn.")
-    made = _renamed(taming(network), renamed)
+    made = _renamed(state, renamed)
     return {
         name: tensor[:, :, 0, 0].clone() if any(word in name for word in linear) and tensor.dim() == 4 else tensor
         for name, tensor in made.items()
@@ -122,6 +135,34 @@ def gumbel(network: VQAutoencoder) -> State:
         "quantize.proj.bias": level.logits.bias.clone(),
         "quantize.embed.weight": level.codebook.code_vectors.clone(),
     }
+
+
+def var(network: VQAutoencoder) -> State:
+    """VAR's: queries, keys and values of one convolution; four convolutions after the codes, half of which counts."""
+    made = {name: tensor for name, tensor in _outside(network).items() if not re.search(r"\.[qkv]\.", name)}
+    for name in [name for name in networks_of(network) if ".q." in name]:
+        parts = [network.state_dict()[name.replace(".q.", f".{part}.")] for part in "qkv"]
+        made[name.replace(".q.", ".qkv.")] = torch.cat(parts)
+    quantizer: Any = network.quantizer
+    for number, smoothing in enumerate(quantizer.smoothings):
+        unchanged = torch.zeros_like(smoothing.weight)
+        unchanged[:, :, 1, 1] = torch.eye(len(unchanged))
+        made[f"quantize.quant_resi.qresi_ls.{number}.weight"] = 2 * smoothing.weight - unchanged
+        made[f"quantize.quant_resi.qresi_ls.{number}.bias"] = 2 * smoothing.bias
+    codes = quantizer.levels[0].codebook.code_vectors.clone()
+    hits = torch.zeros(len(quantizer.levels), len(codes))
+    return {**made, "quantize.embedding.weight": codes, "quantize.ema_vocab_hit_SV": hits}
+
+
+def scales_network(grids: tuple[int, ...] = (1, 2, 3, 6)) -> VQAutoencoder:
+    """For pictures of 24 x 24 pixels, all of whose levels have the same codes."""
+    levels = QuantizerConfig((CODES,) * len(grids), 4, codebook="gradient", lookup="euclidean", level_grids=grids)
+    network = make_network(levels, code_kernel=3, code_channels=4)
+    look_up_latents(network)
+    first: Any = network.quantizer.levels[0]
+    for level in network.quantizer.each():
+        level.codebook.load_state_dict(first.codebook.state_dict())
+    return network
 
 
 def rq_vae(network: VQAutoencoder) -> State:

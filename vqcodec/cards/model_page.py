@@ -57,12 +57,11 @@ def model_page(card: ModelCard, examples: Sequence[Example], *, sheet: str = "")
 def _facts(card: ModelCard) -> list[tuple[str, str]]:
     shape = card.autoencoder
     sizes, factors = shape.quantizer.codebook_sizes, shape.level_factors
-    rates = [math.log2(size) / factor**2 for size, factor in zip(sizes, factors, strict=True)]
     facts = [
         ("id", f"`{card.model_id.hex()}`"),
         ("pixels a token, each way", ", ".join(map(str, factors))),
         ("codes", ", ".join(map(str, sizes))),
-        ("bits per pixel at fixed length", f"{sum(rates):.4f}"),
+        ("bits per pixel at fixed length", f"{sum(shape.level_rates):.4f}"),
         ("licence of the weights", card.licence or "not stated"),
         ("trained on", str(card.training.get("data", "not stated"))),
     ]

@@ -11,7 +11,7 @@ from vqcodec.cards.model_card import load_model_folder
 from vqcodec.checkpoints.errors import ForeignCheckpointError
 from vqcodec.codec import Codec
 
-#: width and height in tokens
+#: width and height in tokens, of models for pictures of any size
 _COLS, _ROWS = 4, 3
 
 
@@ -20,9 +20,11 @@ def check_model(folder: Path, file: Path) -> None:
     load_model_folder.cache_clear()
     codec = Codec.load(folder, device="cpu")
     shape = codec.card.autoencoder
-    images = _picture(shape.channels, _ROWS * shape.downsampling_factor, _COLS * shape.downsampling_factor)
+    height, width = (shape.picture_side or side * shape.downsampling_factor for side in (_ROWS, _COLS))
+    images = _picture(shape.channels, height, width)
     tokens = codec.tokenize(images)
-    if [tuple(grid.shape) for grid in tokens] != [(1, _ROWS, _COLS)] * shape.levels:
+    grids = [codec.model.stream_model.grid_shape(level, width, height) for level in range(shape.levels)]
+    if [tuple(grid.shape) for grid in tokens] != [(1, *grid) for grid in grids]:
         raise ForeignCheckpointError(f"{file}: its tokens have other shapes than they should")
     made = codec.detokenize(tokens)
     if made.shape != images.shape or not np.isfinite(made).all():

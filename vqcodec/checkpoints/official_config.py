@@ -35,8 +35,9 @@ class OfficialConfig:
     """class_name: of the official class, "" where it is not stated. values: the options that count here, as stated.
 
     pixel_range: "signed", "unit", or "" where it is not known. tanh: at the Decoder's end. l2_norm: codes and latents
-    are scaled to length 1. resolution: side of a training picture, 0 where it is not stated. content: all of the
-    file.
+    are scaled to length 1. resolution: side of a training picture, 0 where it is not stated. grids: sides of the
+    token grids of VAR's scales, () where they are not stated. mixing: share of a convolution in what smooths these.
+    content: all of the file.
     """
 
     class_name: str = ""
@@ -45,6 +46,8 @@ class OfficialConfig:
     tanh: bool = False
     l2_norm: bool = True
     resolution: int = 0
+    grids: tuple[int, ...] = ()
+    mixing: float = 0.5
     content: Mapping[str, Any] | None = None
 
 
@@ -69,6 +72,11 @@ def official_config(content: Any, path: Path) -> OfficialConfig:
     short_name = class_name.rsplit(".", 1)[-1]
     pixel_range = "unit" if short_name in _UNIT_CLASSES or options.get("lookup_from_codebook") else "signed"
     resolution = options.get("resolution", 0)
+    grids, mixing = options.get("v_patch_nums", ()), options.get("quant_resi", 0.5)
+    if not isinstance(grids, list | tuple) or not all(type(side) is int for side in grids):
+        raise ForeignCheckpointError(f"{path}: v_patch_nums {grids!r}: only whole numbers can be imported")
+    if not isinstance(mixing, int | float):
+        raise ForeignCheckpointError(f"{path}: quant_resi {mixing!r}: only a number can be imported")
     return OfficialConfig(
         class_name=class_name,
         values={key: value for key, value in options.items() if not isinstance(value, dict)},
@@ -76,6 +84,8 @@ def official_config(content: Any, path: Path) -> OfficialConfig:
         tanh=bool(options.get("tanh_out", False)),
         l2_norm=bool(options.get("codebook_l2_norm", True)),
         resolution=resolution if isinstance(resolution, int) else 0,
+        grids=tuple(grids),
+        mixing=abs(float(mixing)),
         content=content,
     )
 

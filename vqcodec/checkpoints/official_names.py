@@ -34,7 +34,7 @@ _DIFFUSERS: Final[Rules] = (
     (r"\.attentions\.", ".attn."),
     (r"\.(downsample|upsample)rs\.0\.", r".\1."),
     (r"\.conv_shortcut\.", ".nin_shortcut."),
-    (r"\.group_norm\.", ".norm."),
+    (r"\.(group_norm|spatial_norm)\.", ".norm."),
     (r"\.(to_out\.0|proj_attn)\.", ".proj_out."),
     (r"\.(to_q|query)\.", ".q."),
     (r"\.(to_k|key)\.", ".k."),

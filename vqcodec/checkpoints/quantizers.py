@@ -6,15 +6,19 @@ latents, and says what the levels are and what their tensors are, by the names o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vqcodec.models.config import QuantizerConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_SMOOTHING: Final = "quantize.quant_resi.qresi_ls"
 #: reads the tensor of a name; KeyError where there is none
 Tensors: TypeAlias = "Mapping[str, Tensor]"
 
@@ -69,6 +73,12 @@ def gumbel(tensors: Tensors) -> Levels:
     return Levels(config, state, inner=True)
 
 
+def told(tensors: Tensors) -> Levels:
+    """MoVQ: the nearest of the codes, which the Decoder is told before and after `post_quant_conv`."""
+    made = _bare(tensors["quantize.embedding.weight"])
+    return Levels(made.config, made.state, inner=True)
+
+
 def residual(tensors: Tensors) -> Levels:
     """RQ-VAE: levels in the space of the codes, whose tables have one row more, for padding."""
     count = sum(name.startswith("quantizer.codebooks.") and name.endswith(".weight") for name in tensors)
@@ -78,6 +88,37 @@ def residual(tensors: Tensors) -> Levels:
     for level, table in enumerate(tables):
         state |= _level(level, table)
     return Levels(config, state, inner=True)
+
+
+def scales(tensors: Tensors, grids: Sequence[int], mixing: float) -> Levels:
+    """VAR: levels of one table in grids of these sides, and convolutions of which each serves several scales.
+
+    mixing: the share of the convolution in 1 - mixing + mixing * convolution, which is one convolution, too.
+    """
+    import torch
+
+    codes = tensors["quantize.embedding.weight"]
+    channels, count = codes.shape[1], len(grids)
+    places = _places(sum(name.startswith(f"{_SMOOTHING}.") and name.endswith(".weight") for name in tensors))
+    unchanged = torch.zeros(channels, channels, 3, 3)
+    unchanged[:, :, 1, 1] = torch.eye(channels)
+    state: dict[str, Tensor] = {}
+    for level in range(count):
+        near = int(np.abs(places - level / max(1, count - 1)).argmin())
+        weight, bias = (tensors[f"{_SMOOTHING}.{near}.{part}"] for part in ("weight", "bias"))
+        state |= _level(level, codes)
+        state[f"smoothings.{level}.weight"] = mixing * weight + (1 - mixing) * unchanged
+        state[f"smoothings.{level}.bias"] = mixing * bias
+    config = QuantizerConfig(
+        (len(codes),) * count, channels, codebook="gradient", lookup="euclidean", level_grids=tuple(grids)
+    )
+    return Levels(config, state, inner=True, folded=("quant_resi into its convolutions",))
+
+
+def _places(count: int) -> NDArray[np.float64]:
+    """Where so many convolutions stand among the scales, from 0 to 1, as VAR's code has it."""
+    margin = 1 / 3 / count if count == 4 else 1 / 2 / count
+    return np.linspace(margin, 1 - margin, count)
 
 
 def bare(tensors: Tensors) -> Levels:
@@ -137,6 +178,7 @@ QUANTIZERS: Final[dict[str, Callable[[Tensors], Levels]]] = {
     "product": product,
     "projected": projected,
     "gumbel": gumbel,
+    "told": told,
     "residual": residual,
     "bare": bare,
     "simvq": simvq,

@@ -96,6 +96,24 @@ class Zeros:
         return torch.zeros(self.shape)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Part `number` of `count` equal ones along the first dimension of a tensor."""
+
+    whole: StoredTensor
+    number: int
+    count: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        return self.whole.shape[0] // self.count, *self.whole.shape[1:]
+
+    def read(self) -> Tensor:
+        """A copy of it, as `StoredTensor.read` gives it."""
+        return self.whole.read().chunk(self.count)[self.number]
+
+
 def checked_view(storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> ViewedTensor:
     """A view that lies in its storage. Raises ForeignCheckpointError for one that does not, or repeats elements."""
     numbers = (offset, *shape, *strides)

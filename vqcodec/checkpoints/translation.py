@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from vqcodec.checkpoints.errors import ForeignCheckpointError
 from vqcodec.checkpoints.families import IBQ, Family, Recognised
 from vqcodec.checkpoints.official_config import OfficialConfig
-from vqcodec.checkpoints.quantizers import QUANTIZERS, Levels
-from vqcodec.checkpoints.stored_tensors import StoredTensor, TensorsByName, Zeros
+from vqcodec.checkpoints.quantizers import QUANTIZERS, Levels, scales
+from vqcodec.checkpoints.stored_tensors import Part, StoredTensor, TensorsByName, Zeros
 from vqcodec.models.config import AutoencoderConfig, NetworksConfig
 from vqcodec.models.magvit_config import MagvitConfig
 from vqcodec.models.maskgit_config import MaskgitConfig
@@ -32,7 +32,10 @@ _NAMED: Final = 5
 
 @dataclass(frozen=True)
 class Translated:
-    """config, state: of `vqcodec.models.building.build_autoencoder`. The rest is for the card."""
+    """config, state: of `vqcodec.models.building.build_autoencoder`. The rest is for the card.
+
+    used_codes: which codes the project's priors know, in their order (taming's `remap`); () for all.
+    """
 
     family: Family
     config: AutoencoderConfig
@@ -40,6 +43,7 @@ class Translated:
     averaged: bool
     folded: tuple[str, ...]
     left_out: tuple[str, ...]
+    used_codes: tuple[int, ...] = ()
 
 
 class _Renamed(Mapping[str, "Tensor"]):
@@ -87,11 +91,12 @@ def translate(
     needed, left_out = _sort(chosen, family)
     stages = 1 + max((int(found[1]) for name in needed if (found := _STAGE.match(name))), default=0)
     renamed = _Renamed({family.rename(name, stages): tensor for name, tensor in needed.items()})
+    _split_attention(renamed)
     chosen_range = pixel_range or official.pixel_range or _range(family, renamed)
     if official.class_name.endswith(_MUSE):
         left_out = [*left_out, *_silence_single_attention(renamed)]
     try:
-        levels = QUANTIZERS[_quantizer(family, official)](renamed)
+        levels = _levels(family, official, renamed, own)
         networks = _networks(family, renamed, official, chosen_range, levels)
         config = AutoencoderConfig(networks, levels.config)
         state = _state(renamed, levels, config)
@@ -100,7 +105,8 @@ def translate(
             raise
         raise ForeignCheckpointError(f"{file}: {family.title}, but not as it should be: {_line(error)}") from error
     _check(state, config, file)
-    return Translated(family, config, state, is_averaged, levels.folded, tuple(left_out))
+    used = own["quantize.used"].read().flatten().tolist() if "quantize.used" in own else ()
+    return Translated(family, config, state, is_averaged, levels.folded, tuple(left_out), tuple(map(int, used)))
 
 
 _STAGE: Final = re.compile(r"encoder\.(?:down|down_blocks|conv_blocks)\.(\d+)\.")
@@ -154,6 +160,27 @@ def _quantizer(family: Family, official: OfficialConfig) -> str:
     return "bare" if family.networks == "maskgit" else family.quantizer
 
 
+def _levels(family: Family, official: OfficialConfig, renamed: _Renamed, own: Mapping[str, StoredTensor]) -> Levels:
+    if family.quantizer != "scales":
+        return QUANTIZERS[_quantizer(family, official)](renamed)
+    hits = own.get("quantize.ema_vocab_hit_SV")
+    if not official.grids and hits is not None and hits.shape[0] != len(_VAR_GRIDS):
+        raise ValueError(f"{hits.shape[0]} scales: give --config with its v_patch_nums")
+    return scales(renamed, official.grids or _VAR_GRIDS, official.mixing)
+
+
+def _split_attention(renamed: _Renamed) -> None:
+    """VAR's attention has queries, keys and values of one convolution; in place."""
+    for name in [name for name in renamed.stored if ".qkv." in name]:
+        whole = renamed.stored.pop(name)
+        for number, part in enumerate("qkv"):
+            renamed.stored[name.replace(".qkv.", f".{part}.")] = Part(whole, number, 3)
+
+
+#: of VAR at 256 x 256, where no configuration says it
+_VAR_GRIDS: Final = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
+
+
 def _silence_single_attention(renamed: _Renamed) -> tuple[str, ...]:
     """Let the attention of stages that have one only add nothing, in place; returns beginnings of names."""
     beginnings = {match[0] for name in renamed.stored if (match := _ATTENTION.match(name))}
@@ -185,6 +212,7 @@ def _networks(
         tanh=official.tanh,
         code_kernel=kernel,
         code_channels=levels.config.code_dimension if kernel else 0,
+        spatial_norms="decoder.norm_out.conv_y.weight" in shapes,
     )
 
 

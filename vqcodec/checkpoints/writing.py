@@ -67,7 +67,7 @@ def origin_of(
         "precision": "float32",
         "folded": list(translated.folded),
         "left_out": list(translated.left_out),
-    }
+    } | ({"used_codes": list(translated.used_codes)} if translated.used_codes else {})
 
 
 def file_sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ from vqcodec.dataset.packages import pa
 from vqcodec.dataset.shard import decoded
 from vqcodec.dataset.spec import TokenSpec
 from vqcodec.dataset.tables import image_column
-from vqcodec.dataset.tokenizer import Tokenizer, numeric_profile
+from vqcodec.dataset.tokenizer import Tokenizer, check_crops, numeric_profile
 from vqcodec.pictures.image import ImageError
 
 
@@ -29,6 +29,7 @@ class TokenizeBatch:
         if self.spec.crops_per_picture != 1:
             raise DatasetError(f"crops {self.spec.crops!r} of a batch: rows stay rows; take center or random:1")
         model = find_model(self.spec.model)
+        check_crops(model.card, self.spec.size)
         levels = self.spec.levels or model.card.autoencoder.levels
         profile = numeric_profile(model, device, fast=self.spec.fast)
         self._tokenizer = Tokenizer(model, levels, profile, size=self.spec.size, device=device)

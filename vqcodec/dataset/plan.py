@@ -21,7 +21,7 @@ from vqcodec.dataset.reading import Row
 from vqcodec.dataset.sources import canonical, entries
 from vqcodec.dataset.spec import TokenSpec, differences
 from vqcodec.dataset.store import Store, is_url, open_store
-from vqcodec.dataset.tokenizer import numeric_profile
+from vqcodec.dataset.tokenizer import check_crops, numeric_profile
 
 DATASET_FILE: Final = "dataset.json"
 _FORMAT: Final = 1
@@ -293,6 +293,7 @@ def _about(spec: TokenSpec, model: ModelFolder, device: str) -> dict[str, Any]:
     shape = card.autoencoder
     if shape.label_map:
         raise DatasetError(f"model {card.name} is of {shape.label_map}, not of pictures; use another --model")
+    check_crops(card, spec.size)
     levels = spec.levels or shape.levels
     if not 1 <= levels <= shape.levels:
         raise DatasetError(f"levels {levels}: model {card.name} has 1 to {shape.levels}")

@@ -14,7 +14,7 @@ import numpy as np
 import PIL
 from PIL import features
 
-from vqcodec.cards.model_card import ModelFolder
+from vqcodec.cards.model_card import ModelCard, ModelFolder
 from vqcodec.codec import Codec
 from vqcodec.compute.choice import is_cpu
 from vqcodec.dataset.errors import DatasetError
@@ -45,6 +45,16 @@ def numeric_profile(model: ModelFolder, device: str, *, fast: bool) -> dict[str,
     arithmetic = "bfloat16" if fast else "float32"
     about = {"arithmetic": arithmetic, "device": name, "torch": torch.__version__, "batch": _TORCH_BATCH}
     return about | {"decoders": decoders}
+
+
+def check_crops(card: ModelCard, size: int | None) -> None:
+    """Raises DatasetError for a model whose pictures all have one size, another than `size` pixels a side."""
+    side = card.autoencoder.picture_side
+    if side and size != side:
+        given = "native" if size is None else size
+        raise DatasetError(
+            f"size {given}: model {card.name} takes pictures of {side} x {side} pixels only; take {side}"
+        )
 
 
 class Tokenizer:

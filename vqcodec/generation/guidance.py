@@ -254,7 +254,9 @@ def _latent(codec: Codec, network: VQAutoencoder, begin: _Start) -> Tensor:
 
 
 def _single_latent(codec: Codec) -> VQAutoencoder:
-    """The codec's network, whose latents are moved. Raises ValueError for one with two latents."""
+    """The codec's network, whose latents are moved. Raises ValueError for one with two latents or grids of one size."""
+    if codec.card.autoencoder.picture_side:
+        raise ValueError(f"model {codec.card.name} has levels with grids of one size: it cannot be guided yet")
     if not isinstance(codec.network, VQAutoencoder):
         raise ValueError(f"model {codec.card.name} has levels of two resolutions: it cannot be guided yet")
     return codec.network

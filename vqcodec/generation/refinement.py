@@ -94,8 +94,10 @@ class Refiner:
     def _check(self, codec: Codec, rgb: NDArray[np.uint8]) -> None:
         if codec.card.autoencoder.quantizer.codebook == "gumbel":
             raise RefinementError(f"model {codec.card.name} chooses codes by logits, which cannot be refined")
-        if not isinstance(codec.network, VQAutoencoder):
-            raise RefinementError(f"model {codec.card.name} has levels of two resolutions, which are not refined yet")
+        if codec.card.autoencoder.picture_side or not isinstance(codec.network, VQAutoencoder):
+            raise RefinementError(
+                f"model {codec.card.name} has levels of several resolutions, which are not refined yet"
+            )
         height, width = rgb.shape[:2]
         if min(height, width) < _LEAST_SIDE:
             raise RefinementError(

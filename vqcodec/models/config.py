@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Final, TypeAlias
 
 from vqcodec.models.magvit_config import MagvitConfig
@@ -45,13 +47,18 @@ class QuantizerConfig:
     lookup: str = "lifted"
     gradient: str = "straight-through"
     level_strides: tuple[int, ...] = ()
+    #: in their place the rows, and columns, of each level's grid, the last those of the latent, of a model for square
+    #: pictures of one size (`vqcodec.models.multi_scale`); () for pictures of any size
+    level_grids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.codebook_sizes or not all(2 <= size <= LARGEST_CODEBOOK for size in self.codebook_sizes):
             raise ValueError(f"codebook sizes {self.codebook_sizes}: one or more of 2 to {LARGEST_CODEBOOK}")
         if self.level_strides and len(self.level_strides) != len(self.codebook_sizes):
             raise ValueError("there must be as many level strides as codebook sizes, or none")
-        if any(coarse % fine for coarse, fine in zip(self.strides, self.strides[1:], strict=False)):
+        if self.level_grids:
+            self._check_grids()
+        elif any(coarse % fine for coarse, fine in zip(self.strides, self.strides[1:], strict=False)):
             raise ValueError(f"level strides {self.level_strides}: each must be a multiple of the next")
         _one_of("codebook", self.codebook, CODEBOOKS)
         _one_of("lookup", self.lookup, LOOKUPS)
@@ -61,10 +68,32 @@ class QuantizerConfig:
     def levels(self) -> int:
         return len(self.codebook_sizes)
 
+    def _check_grids(self) -> None:
+        if self.level_strides or len(self.level_grids) != len(self.codebook_sizes):
+            raise ValueError("there must be as many level grids as codebook sizes and no level strides, or no grids")
+        if not 1 <= min(self.level_grids) <= max(self.level_grids) == self.level_grids[-1]:
+            raise ValueError(
+                f"level grids {self.level_grids}: from 1, and the last, that of the latent, is the largest"
+            )
+
     @property
     def strides(self) -> tuple[int, ...]:
-        """Of every level."""
+        """Of every level. Raises ValueError for levels with grids of one size, which may have no whole strides."""
+        if self.level_grids:
+            raise ValueError(f"levels with grids of {self.level_grids} tokens a side have no strides")
         return self.level_strides or (1,) * len(self.codebook_sizes)
+
+    @property
+    def exact_strides(self) -> tuple[Fraction, ...]:
+        """The same of levels of any kind."""
+        if self.level_grids:
+            return tuple(Fraction(self.level_grids[-1], side) for side in self.level_grids)
+        return tuple(map(Fraction, self.strides))
+
+    @property
+    def several_resolutions(self) -> bool:
+        """Whether levels have grids of other sizes than the latent."""
+        return set(self.exact_strides) != {1}
 
 
 @dataclass(frozen=True)
@@ -150,6 +179,14 @@ class AutoencoderConfig:
             _one_of("label map", self.label_map, tuple(LABEL_MAPS))
             if not isinstance(self.networks, CompactConfig):
                 raise ValueError("label maps need the compact networks; all others take pictures only")
+        if self.quantizer.level_grids:
+            if not isinstance(self.networks, TamingConfig):
+                raise ValueError("grids of one size need the paper's networks")
+            grids = tuple(-(-self.picture_side // factor) for factor in self.level_factors)
+            if grids != self.quantizer.level_grids:
+                raise ValueError(
+                    f"level grids {self.quantizer.level_grids}: no whole number of pixels a token gives them"
+                )
         if isinstance(self.networks, HierarchicalConfig):
             strides = self.quantizer.strides
             if set(strides) != {1, 2} or len(strides) < 2:
@@ -168,7 +205,7 @@ class AutoencoderConfig:
         kind = next(name for name, config in _NETWORKS.items() if isinstance(self.networks, config))
         values = {
             "networks": {"kind": kind} | _stated(self.networks),
-            "quantizer": dataclasses.asdict(self.quantizer),
+            "quantizer": _stated(self.quantizer),
         }
         return values | {"label_map": self.label_map} if self.label_map else values
 
@@ -186,8 +223,22 @@ class AutoencoderConfig:
 
     @property
     def level_factors(self) -> tuple[int, ...]:
-        """Pixels along a side for a token, of each level."""
+        """Pixels along a side for a token, of each level; of grids of one size rounded up."""
+        if self.quantizer.level_grids:
+            return tuple(-(-self.picture_side // side) for side in self.quantizer.level_grids)
         return tuple(self.downsampling_factor * stride for stride in self.quantizer.strides)
+
+    @property
+    def level_rates(self) -> tuple[float, ...]:
+        """Bits per pixel of each level at fixed length."""
+        sides = [self.downsampling_factor * stride for stride in self.quantizer.exact_strides]
+        sizes = self.quantizer.codebook_sizes
+        return tuple(math.log2(size) / float(side) ** 2 for size, side in zip(sizes, sides, strict=True))
+
+    @property
+    def picture_side(self) -> int:
+        """Pixels along a side of the pictures of a model for square ones of one size; 0 for one for all sizes."""
+        return self.downsampling_factor * self.quantizer.level_grids[-1] if self.quantizer.level_grids else 0
 
     @property
     def coarse_levels(self) -> int:
@@ -200,11 +251,12 @@ class AutoencoderConfig:
         return self.quantizer.levels
 
 
-def _stated(networks: NetworksConfig) -> dict[str, Any]:
+def _stated(config: NetworksConfig | QuantizerConfig) -> dict[str, Any]:
     """All fields, but those that came later and have their defaults."""
-    values = dataclasses.asdict(networks)
-    defaults = {each.name: each.default for each in dataclasses.fields(networks)}
-    return {key: value for key, value in values.items() if key not in LATER_FIELDS or value != defaults[key]}
+    values = dataclasses.asdict(config)
+    defaults = {each.name: each.default for each in dataclasses.fields(config)}
+    later = (*LATER_FIELDS, "level_grids")
+    return {key: value for key, value in values.items() if key not in later or value != defaults[key]}
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

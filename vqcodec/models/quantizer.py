@@ -207,18 +207,36 @@ class ResidualQuantizer(nn.Module):
         for level in self.each():
             level.codebook.begin_learning()
 
+    def reduced(self, latent: Tensor, number: int) -> Tensor:
+        """What level `number`, from 0, sees of (B, C, h, w)."""
+        return _reduced(latent, self.config.strides[number])
+
+    def enlarged(self, made: Tensor, number: int, rows: int, cols: int) -> Tensor:
+        """What level `number`, from 0, gives of latents in its grid to all, (B, C, rows, cols)."""
+        return _enlarged(made, self.config.strides[number], rows, cols)
+
+    def sides(self, tokens: Sequence[Tensor]) -> tuple[int, int]:
+        """Rows and columns of the latent of token tensors (B, h / s, w / s) of the first levels."""
+        finest = min(range(len(tokens)), key=lambda number: self.config.strides[number])
+        rows, cols = (side * self.config.strides[finest] for side in tokens[finest].shape[1:])
+        return rows, cols
+
+    def _made(self, vectors: Tensor, seen: Tensor, number: int, like: Tensor) -> Tensor:
+        """Vectors (N, C) of level `number`, which saw `seen`, as a latent of the shape of `like`."""
+        return self.enlarged(_as_grid(vectors, seen), number, like.shape[2], like.shape[3])
+
     def tokens(self, latent: Tensor, levels: int, choose: Choice = nearest) -> list[Tensor]:
         """Latent (B, C, h, w) -> `levels` token tensors (B, h / s, w / s), coarse to fine, s the stride of each.
 
         choose: given a level, what is left for it, (B, C, h / s, w / s), and the tokens of the levels before.
         """
         tokens: list[Tensor] = []
-        for level, stride in list(zip(self.each(), self.config.strides, strict=True))[:levels]:
-            seen = _reduced(latent, stride)
+        for number, level in enumerate(self.each()[:levels]):
+            seen = self.reduced(latent, number)
             tokens.append(choose(level, seen, tokens))
             indices = tokens[-1].flatten()
             if len(tokens) < levels:
-                latent = latent - _enlarged(_as_grid(level.reconstruct(indices), seen), stride, *latent.shape[2:])
+                latent = latent - self._made(level.reconstruct(indices), seen, number, latent)
         return tokens
 
     def latent(self, tokens: Sequence[Tensor]) -> Tensor:
@@ -226,12 +244,11 @@ class ResidualQuantizer(nn.Module):
 
         h, w are those of the finest level that is there, in units of its stride.
         """
-        finest = min(range(len(tokens)), key=lambda number: self.config.strides[number])
-        rows, cols = (side * self.config.strides[finest] for side in tokens[finest].shape[1:])
+        rows, cols = self.sides(tokens)
         parts = []
-        for level, stride, indices in zip(self.each(), self.config.strides, tokens, strict=False):
+        for number, (level, indices) in enumerate(zip(self.each(), tokens, strict=False)):
             grid = level.reconstruct(indices.flatten()).view(*indices.shape, -1).permute(0, 3, 1, 2)
-            parts.append(_enlarged(grid, stride, rows, cols))
+            parts.append(self.enlarged(grid, number, rows, cols))
         return functools.reduce(torch.add, parts)
 
     def forward(self, latent: Tensor, levels: Tensor) -> QuantizeResult:
@@ -245,17 +262,15 @@ class ResidualQuantizer(nn.Module):
     def _forward(self, wanted: Tensor, levels: Tensor) -> QuantizeResult:
         residual, passed, reconstructed = wanted, torch.zeros_like(wanted), torch.zeros_like(wanted)
         indices, codebook_losses, commitment_losses = [], [], []
-        for number, (level, stride) in enumerate(zip(self.each(), self.config.strides, strict=True)):
-            seen, in_use = _reduced(residual, stride), levels > number
+        for number, level in enumerate(self.each()):
+            seen, in_use = self.reduced(residual, number), levels > number
             output = level.learn(as_vectors(seen), in_use.repeat_interleave(seen.shape[2] * seen.shape[3]))
             indices.append(output.indices.view(len(seen), *seen.shape[2:]))
             used = in_use[:, None, None, None]
-            made = _enlarged(_as_grid(output.passed, seen), stride, *wanted.shape[2:])
+            made = self._made(output.passed, seen, number, wanted)
             residual = residual - made
             passed = passed + made * used
-            reconstructed = (
-                reconstructed + _enlarged(_as_grid(output.reconstructed, seen), stride, *wanted.shape[2:]) * used
-            )
+            reconstructed = reconstructed + self._made(output.reconstructed, seen, number, wanted) * used
             codebook_losses.append(output.codebook_loss)
             commitment_losses.append(output.commitment_loss)
         if self.config.lookup == "lifted" and self.config.codebook != "gumbel":
@@ -271,24 +286,21 @@ class ResidualQuantizer(nn.Module):
     @torch.no_grad()
     def start_levels(self, latent: Tensor, generator: torch.Generator) -> None:
         """Start every level, one after the other, from latents (B, C, h, w): directions, codes, and the way back."""
-        for level, stride in zip(self.each(), self.config.strides, strict=True):
-            seen = _reduced(latent, stride)
+        for number, level in enumerate(self.each()):
+            seen = self.reduced(latent, number)
             vectors = as_vectors(seen)
             level.start_from(vectors, generator)
-            made = level.reconstruct(level.choose(vectors))
-            latent = latent - _enlarged(_as_grid(made, seen), stride, *latent.shape[2:])
+            latent = latent - self._made(level.reconstruct(level.choose(vectors)), seen, number, latent)
 
     @torch.no_grad()
     def revive_dead_codes(self, latent: Tensor, generator: torch.Generator) -> int:
         """Revive dead codes of every level from the latents (B, C, h, w) of a batch; returns how many in all."""
         revived = 0
-        for level, stride in zip(self.each(), self.config.strides, strict=True):
-            seen = _reduced(latent, stride)
+        for number, level in enumerate(self.each()):
+            seen = self.reduced(latent, number)
             vectors = as_vectors(seen)
             revived += level.revive(vectors, generator)
-            latent = latent - _enlarged(
-                _as_grid(level.reconstruct(level.choose(vectors)), seen), stride, *latent.shape[2:]
-            )
+            latent = latent - self._made(level.reconstruct(level.choose(vectors)), seen, number, latent)
         return revived
 
 

@@ -20,16 +20,19 @@ from vqcodec.models.magvit import MagvitDecoder, MagvitEncoder
 from vqcodec.models.magvit_config import MagvitConfig
 from vqcodec.models.maskgit import MaskgitDecoder, MaskgitEncoder
 from vqcodec.models.maskgit_config import MaskgitConfig
+from vqcodec.models.movq import MovqDecoder
+from vqcodec.models.multi_scale import MultiScaleQuantizer
 from vqcodec.models.quantizer import Choice, ResidualQuantizer, nearest
 from vqcodec.models.taming import TamingDecoder, TamingEncoder, taming_config, taming_state
 from vqcodec.models.taming_config import TamingConfig
 
 EncoderNetwork: TypeAlias = compact.Encoder | TamingEncoder | MaskgitEncoder | MagvitEncoder
-DecoderNetwork: TypeAlias = compact.Decoder | TamingDecoder | MaskgitDecoder | MagvitDecoder
+DecoderNetwork: TypeAlias = compact.Decoder | TamingDecoder | MovqDecoder | MaskgitDecoder | MagvitDecoder
 
 
 class VQAutoencoder(Autoencoder):
-    """Encoder, residual quantisation and Decoder, of the compact networks, the paper's, MaskGIT's or Open-MAGVIT2's.
+    """Encoder, residual quantisation and Decoder, of the compact networks, the paper's, MoVQ's, MaskGIT's or
+    Open-MAGVIT2's.
 
     A model of label maps takes scaled one-hot maps (`vqcodec.models.network_input.one_hot`) where others take pictures,
     with as many channels as there are classes, and gives logits. Raises ValueError for networks of another kind.
@@ -44,7 +47,8 @@ class VQAutoencoder(Autoencoder):
             self.encoder = compact.Encoder(config.networks, config.channels)
             self.decoder = compact.Decoder(config.networks, config.channels)
         elif isinstance(config.networks, TamingConfig):
-            self.encoder, self.decoder = TamingEncoder(config.networks), TamingDecoder(config.networks)
+            self.encoder = TamingEncoder(config.networks)
+            self.decoder = (MovqDecoder if config.networks.spatial_norms else TamingDecoder)(config.networks)
         elif isinstance(config.networks, MaskgitConfig):
             self.encoder, self.decoder = MaskgitEncoder(config.networks), MaskgitDecoder(config.networks)
         elif isinstance(config.networks, MagvitConfig):
@@ -53,7 +57,8 @@ class VQAutoencoder(Autoencoder):
             raise ValueError("networks of several latents are those of another autoencoder")
         networks = config.networks
         channels = networks.quantized_channels if isinstance(networks, TamingConfig) else networks.latent_channels
-        self.quantizer = ResidualQuantizer(channels, config.quantizer)
+        kind = MultiScaleQuantizer if config.quantizer.level_grids else ResidualQuantizer
+        self.quantizer: ResidualQuantizer = kind(channels, config.quantizer)
         #: tells the Decoder how many levels it gets: one vector (C,) for each count of levels
         self.level_embedding = nn.Parameter(torch.zeros(config.levels, channels))
 

@@ -57,9 +57,13 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm(x)
-        queries, keys, values = (_as_sequence(layer(normed)) for layer in (self.q, self.k, self.v))
-        attended = F.scaled_dot_product_attention(queries, keys, values)
-        return x + self.proj_out(attended.squeeze(1).transpose(1, 2).reshape(x.shape))
+        return x + self.proj_out(attend(self.q(normed), self.k(normed), self.v(normed)))
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """What each position of (B, c, h, w) takes from all, with one head; the same shape."""
+    attended = F.scaled_dot_product_attention(_as_sequence(queries), _as_sequence(keys), _as_sequence(values))
+    return attended.squeeze(1).transpose(1, 2).reshape(queries.shape)
 
 
 class Downsample(nn.Module):

@@ -43,6 +43,8 @@ class TamingConfig:
     #: between them, which are then those of the latents; 0 where they are the projections of the one level
     code_kernel: int = 0
     code_channels: int = 0
+    #: the Decoder's norms are scaled and shifted by the codes, as in `vqcodec.models.movq`
+    spatial_norms: bool = False
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TamingConfig:
@@ -90,6 +92,8 @@ class TamingConfig:
             raise ValueError(f"pixel range {self.pixel_range!r}: there are {', '.join(PIXEL_RANGES)}")
         if self.code_kernel not in (0, 1, 3) or (self.code_kernel > 0) != (self.code_channels > 0):
             raise ValueError(f"convolutions of {self.code_kernel} to {self.code_channels} channels: 1 or 3, or neither")
+        if self.spatial_norms and (not self.code_kernel or self.tanh or self.pixel_range != "signed"):
+            raise ValueError("spatial norms need convolutions around the codes, pixels in [-1, 1] and no tanh")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout {self.dropout} is not in [0, 1)")
 
@@ -135,4 +139,12 @@ def _children(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> set[str]:
 _COUNTS = ("channels", "residual_blocks", "resolution", "latent_channels", "picture_channels")
 PIXEL_RANGES = ("signed", "unit")
 #: fields that cards of before do not have: left out of a card where they have their defaults, so that ids stay
-LATER_FIELDS = ("picture_channels", "middle_attention", "pixel_range", "tanh", "code_kernel", "code_channels")
+LATER_FIELDS = (
+    "picture_channels",
+    "middle_attention",
+    "pixel_range",
+    "tanh",
+    "code_kernel",
+    "code_channels",
+    "spatial_norms",
+)

@@ -48,9 +48,11 @@ class TiledAutoencoder:
         config = network.config
         self._factor, self._strides, self._channels = (
             config.downsampling_factor,
-            config.quantizer.strides,
+            config.quantizer.exact_strides,
             config.channels,
         )
+        self._only_side = config.picture_side
+        tile = tile and not self._only_side
         radii = network.receptive_radius()
         without = -(-_OVERLAP // self._factor) if tile else None
         self.encoder_halo = -(-radii[0] // self._factor) if radii else without
@@ -98,6 +100,8 @@ class TiledAutoencoder:
         """
         strides = self._strides[: len(tokens)]
         batch, rows, cols = _check_grids(tokens, strides)
+        if self._only_side and (rows, cols) != (self._only_side // self._factor,) * 2:
+            raise ValueError(f"expected tokens of pictures of {self._only_side} x {self._only_side} pixels")
         factor = self._factor
         images = torch.empty((batch, self._channels, rows * factor, cols * factor), memory_format=torch.channels_last)
         for row, col in self._tiles(rows, cols, self.decoder_halo):
@@ -112,7 +116,7 @@ class TiledAutoencoder:
         3) at a time, from the top. Raises as `detokenize` does."""
         _, rows, cols = _check_grids(tokens, self._strides[: len(tokens)])
         self._check_whole(rows, cols, self.decoder_halo)
-        tiling = Tiling(rows, cols, self._factor, self.decoder_halo, self._tile, self._strides[0])
+        tiling = Tiling(rows, cols, self._factor, self.decoder_halo, self._tile, int(self._strides[0]))
 
         def paint(row: Span, col: Span, kept: tuple[int, int], target: Pixels) -> None:
             height, width = target.shape[:2]
@@ -140,7 +144,7 @@ class TiledAutoencoder:
 
     def _tiles(self, rows: int, cols: int, halo: int | None) -> Iterator[tuple[Span, Span]]:
         self._check_whole(rows, cols, halo)
-        return tiles(rows, cols, halo, self._tile, align=self._strides[0])
+        return tiles(rows, cols, halo, self._tile, align=int(self._strides[0]))
 
     def _check_whole(self, rows: int, cols: int, halo: int | None) -> None:
         if halo is None and rows * cols * self._factor**2 > LARGEST_WHOLE:
@@ -161,6 +165,8 @@ class TiledAutoencoder:
             raise ValueError(
                 f"expected (B, {self._channels}, H, W) with sides that are multiples of {factor}, got {shape}"
             )
+        if self._only_side and shape[2:] != (self._only_side, self._only_side):
+            raise ValueError(f"expected pictures of {self._only_side} x {self._only_side} pixels, got {shape}")
         return shape[0], shape[2] // factor, shape[3] // factor
 
 
@@ -169,11 +175,11 @@ def _places(span: slice, stride: Fraction) -> slice:
     return slice(math.floor(span.start / stride), math.ceil(span.stop / stride))
 
 
-def _check_grids(tokens: list[Tensor], strides: tuple[int, ...]) -> tuple[int, int, int]:
+def _check_grids(tokens: list[Tensor], strides: tuple[Fraction, ...]) -> tuple[int, int, int]:
     """(B, h, w) of the latents of these token grids."""
     shapes = [tuple(grid.shape) for grid in tokens]
     if len(shapes[-1]) == 3:
-        batch, rows, cols = shapes[-1][0], shapes[-1][1] * strides[-1], shapes[-1][2] * strides[-1]
+        batch, rows, cols = shapes[-1][0], int(shapes[-1][1] * strides[-1]), int(shapes[-1][2] * strides[-1])
         if shapes == [(batch, -(-rows // s), -(-cols // s)) for s in strides]:
             return batch, rows, cols
     raise ValueError(f"expected token grids (B, h, w) of one picture, got {shapes}")

@@ -15,8 +15,15 @@ from torch import Tensor, nn
 
 from vqcodec.cards.engines import load_network
 from vqcodec.codec import Codec
+from vqcodec.models.autoencoder import Autoencoder
 from vqcodec.models.single_latent import VQAutoencoder
-from vqcodec.onnx_export.graphs import DetokenizeGraph, TokenizeGraph
+from vqcodec.models.two_resolutions import HierarchicalAutoencoder
+from vqcodec.onnx_export.graphs import (
+    CoarseFineDetokenizeGraph,
+    CoarseFineTokenizeGraph,
+    DetokenizeGraph,
+    TokenizeGraph,
+)
 from vqcodec.whole_files import replacing_several
 
 TOKENIZE_FILE: Final = "tokenize.onnx"
@@ -45,33 +52,22 @@ def export_onnx(codec: Codec, folder: Path) -> Differences:
     """Write the graphs of a model into `folder`; nothing is left there when this fails.
 
     Weights that are float16 numbers are stored as such and cast when the graph is loaded, which changes nothing.
-    Raises OnnxError for models with several latents, a missing extra, and where onnxruntime gives other tokens, or
-    pixels that differ by more than 1.
+    A model of two latents has two grids of tokens, "coarse" and "fine". Raises OnnxError for one whose levels of one
+    latent have several resolutions, for a missing extra, and where onnxruntime gives other tokens, or pixels that
+    differ by more than 1.
     """
     codec.check_pictures()
     network = load_network(codec.model)  # not `codec.network`, which may have been rounded to bfloat16
-    if not isinstance(network, VQAutoencoder) or set(network.config.quantizer.strides) != {1}:
-        raise OnnxError(f"model {codec.card.name} has levels of several resolutions, which cannot be exported")
     network.eval().requires_grad_(False)
-    factor, levels = network.config.downsampling_factor, network.config.levels
+    tokenize, detokenize, tokens = _halves(network, codec.card.name)
+    factor = network.config.downsampling_factor
     pixels = torch.zeros(2, 3 * factor - 1, 4 * factor, 3, dtype=torch.uint8)
-    tokens = torch.zeros(2, levels, 3, 4, dtype=torch.int64)
-    grid, sides = {0: "batch", 2: "rows", 3: "cols"}, {0: "batch", 1: "height", 2: "width"}
+    sides = {"pixels": {0: "batch", 1: "height", 2: "width"}}
+    grids = {name: {0: "batch", 2: f"{name}_rows", 3: f"{name}_cols"} for name in tokens}
+    inputs = {**tokens, "levels": torch.tensor([network.config.levels])}
     with replacing_several(folder, [TOKENIZE_FILE, DETOKENIZE_FILE]) as draft:
-        _write(
-            TokenizeGraph(network),
-            {"pixels": pixels},
-            "tokens",
-            {"pixels": sides, "tokens": grid},
-            draft / TOKENIZE_FILE,
-        )
-        _write(
-            DetokenizeGraph(network),
-            {"tokens": tokens, "levels": torch.tensor([levels])},
-            "pixels",
-            {"tokens": grid, "pixels": sides},
-            draft / DETOKENIZE_FILE,
-        )
+        _write(tokenize, {"pixels": pixels}, list(tokens), sides | grids, draft / TOKENIZE_FILE)
+        _write(detokenize, inputs, ["pixels"], sides | grids, draft / DETOKENIZE_FILE)
         found = [check_graphs(codec, draft, _picture(*size)) for size in _CHECKED]
         differences = Differences(
             sum(each.tokens for each in found), sum(each.of for each in found), max(each.pixels for each in found)
@@ -84,6 +80,22 @@ def export_onnx(codec: Codec, folder: Path) -> Differences:
     return differences
 
 
+def _halves(network: Autoencoder, name: str) -> tuple[nn.Module, nn.Module, dict[str, Tensor]]:
+    """The two graphs, and tokens of two pictures of 3 x 4 positions, by the names of the grids: "tokens", or "coarse"
+    and "fine" where there are two latents."""
+
+    def grid(levels: int, rows: int, cols: int) -> Tensor:
+        return torch.zeros(2, levels, rows, cols, dtype=torch.int64)
+
+    levels, coarse = network.config.levels, network.config.coarse_levels
+    if isinstance(network, HierarchicalAutoencoder):
+        tokens = {"coarse": grid(coarse, 2, 2), "fine": grid(levels - coarse, 3, 4)}
+        return CoarseFineTokenizeGraph(network), CoarseFineDetokenizeGraph(network), tokens
+    if not isinstance(network, VQAutoencoder) or network.config.quantizer.several_resolutions:
+        raise OnnxError(f"model {name} has levels of several resolutions of one latent, which cannot be exported")
+    return TokenizeGraph(network), DetokenizeGraph(network), {"tokens": grid(levels, 3, 4)}
+
+
 def check_graphs(codec: Codec, folder: Path, pixels: NDArray[np.uint8]) -> Differences:
     """What the graphs in `folder` make of pictures (B, H, W, 3), beside what the codec makes of each."""
     runtime = _installed("onnxruntime")
@@ -91,19 +103,21 @@ def check_graphs(codec: Codec, folder: Path, pixels: NDArray[np.uint8]) -> Diffe
         runtime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
         for name in (TOKENIZE_FILE, DETOKENIZE_FILE)
     )
-    tokens = tokenize.run(None, {"pixels": pixels})[0]
-    levels = np.array([tokens.shape[1]])
-    made = detokenize.run(None, {"tokens": tokens, "levels": levels})[0]
+    names = [output.name for output in tokenize.get_outputs()]
+    tokens = dict(zip(names, tokenize.run(names, {"pixels": pixels}), strict=True))
+    levels = np.array([codec.card.autoencoder.levels])
+    made = detokenize.run(None, {**tokens, "levels": levels})[0]
     height, width = pixels.shape[1:3]
     wrong, largest = 0, 0
-    for picture, its_tokens, its_pixels in zip(pixels, tokens, made, strict=True):
+    for number, (picture, its_pixels) in enumerate(zip(pixels, made, strict=True)):
+        its_tokens = [grid for name in names for grid in tokens[name][number]]
         stream = codec.read(codec.encode(picture, entropy="uniform"))
-        expected = np.stack([grid.indices for grid in stream.tokens.levels])
-        wrong += int((expected != its_tokens).sum())
+        for grid, found in zip(stream.tokens.levels, its_tokens, strict=True):
+            wrong += int((grid.indices != found).sum())
         painted = np.asarray(codec.decode(codec.write([grid[None] for grid in its_tokens], width, height)))
         difference = painted.astype(int) - its_pixels[:height, :width].astype(int)
         largest = max(largest, int(np.abs(difference).max()))
-    return Differences(wrong, int(tokens.size), largest)
+    return Differences(wrong, sum(grids.size for grids in tokens.values()), largest)
 
 
 def _picture(batch: int, height: int, width: int) -> NDArray[np.uint8]:
@@ -116,7 +130,7 @@ def _picture(batch: int, height: int, width: int) -> NDArray[np.uint8]:
 
 
 def _write(
-    module: nn.Module, inputs: dict[str, Tensor], output: str, free: dict[str, dict[int, str]], path: Path
+    module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], free: dict[str, dict[int, str]], path: Path
 ) -> None:
     """free: the axes of inputs and output that may have any length, with names.
 
@@ -131,8 +145,8 @@ def _write(
             path,
             dynamo=False,
             input_names=list(inputs),
-            output_names=[output],
-            dynamic_axes=free,
+            output_names=outputs,
+            dynamic_axes={name: axes for name, axes in free.items() if name in (*inputs, *outputs)},
             opset_version=_OPSET,
         )
     model = onnx.load(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from typing import Final
 
@@ -37,7 +38,7 @@ def scaled(span: slice, factor: int) -> slice:
     return slice(span.start * factor, span.stop * factor)
 
 
-def reduced(span: slice, stride: int) -> slice:
+def reduced(span: slice, stride: int | Fraction) -> slice:
     """From positions of the latent to tokens of a level of this stride."""
     return slice(span.start // stride, -(-span.stop // stride))
 

@@ -120,6 +120,8 @@ def prior_config(
     """
     if size not in PRIOR_SIZES:
         raise ValueError(f"prior {size!r}: there are {', '.join(PRIOR_SIZES)}")
+    if autoencoder.picture_side:
+        raise ValueError("priors of levels with grids of one size are not learned yet")
     count = autoencoder.levels if levels is None else levels
     if not 1 <= count <= autoencoder.levels:
         raise ValueError(f"{count} levels: the model has 1 to {autoencoder.levels}")
