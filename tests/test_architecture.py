@@ -65,6 +65,7 @@ ROOMS = {
         "rates",
         "sharing",
         "decoding",
+        "encoding",
         "codec",
         "pillow",
         "onnx_export",

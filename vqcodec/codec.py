@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from vqcodec.bitstream import (
     TokenGrid,
     TokenPyramid,
     read_stream,
-    stream_overhead,
     write_stream,
 )
 from vqcodec.bitstream.regions import check_side
@@ -31,6 +30,7 @@ from vqcodec.cards.finding import DEFAULT_MODEL, check_model_id, find_model
 from vqcodec.cards.model_card import ModelCard, ModelFolder
 from vqcodec.cards.taken_pictures import check_pictures, check_size
 from vqcodec.decoding import Crop, DecodedStream, PictureBands, area_of, bands_of
+from vqcodec.encoding import tokens_at
 from vqcodec.models.core_engine import CoreEngine
 from vqcodec.models.engine import Engine, Floats, TimedStep, Tokens
 from vqcodec.pictures.any_image import ImageLike, as_loaded
@@ -41,8 +41,7 @@ from vqcodec.pictures.image import (
     pack_alpha,
     to_pil,
 )
-from vqcodec.rates.rate import OperatingPoint, Rate, RateError
-from vqcodec.rates.token_choice import TokenChooser
+from vqcodec.rates.rate import Rate
 from vqcodec.sharing import SharedOnHub
 
 if TYPE_CHECKING:
@@ -189,33 +188,9 @@ class Codec(SharedOnHub):
         if rate.is_plain and refine is None:
             tokens = self._as_pyramid(self.tokenize_pixels(pixels, levels=levels))
         else:
-            tokens = self._tokens_at(rate, pixels, entropy_id, boxes, refine)
+            again = None if refine is None else partial(refine, self)
+            tokens = tokens_at(rate, pixels, self.model, self._engine, entropy_id, boxes, again)
         return self._write(tokens, loaded.width, loaded.height, entropy_id, boxes, region_side)
-
-    def _tokens_at(
-        self, rate: Rate, pixels: NDArray[np.uint8], entropy_id: int, boxes: Boxes, refine: Refine | None
-    ) -> TokenPyramid:
-        """The tokens of pixels (H, W, 3) at a rate that is not plain, or refined."""
-        model, shape = self.model.stream_model, self.card.autoencoder
-        height, width = pixels.shape[:2]
-        around = stream_overhead(model, width, height, entropy_id, boxes)
-
-        def choose(analysis: Any) -> tuple[TokenChooser, OperatingPoint]:
-            sizes, entropy_model = shape.quantizer.codebook_sizes, model.entropy_models[entropy_id]
-            chooser = TokenChooser(self._engine, analysis, sizes, entropy_model)
-            point = rate.point(width * height, shape.levels, lambda point: around + chooser.payload_bytes(point))
-            return chooser, point
-
-        try:
-            chooser, point = choose(self._engine.analyse(pixels))
-            if refine is not None:
-                chooser, point = choose(self._engine.analysis_of(refine(self, pixels, point.levels)))
-        except RateError as error:
-            if not boxes:
-                raise
-            more = around - stream_overhead(model, width, height, entropy_id)
-            raise RateError(f"{error}; {more} bytes are alpha, profile and metadata", error.smallest) from None
-        return chooser.at(point)
 
     def check_pictures(self) -> None:
         """Raises ModelError for a model of label maps."""

@@ -29,8 +29,8 @@ class CardFile:
     def read(self, folder: Path, from_json: Callable[[dict[str, Any]], Card]) -> Card:
         """What `from_json` makes of the card's fields. Raises ModelError.
 
-        from_json: raises ArithmeticError, AttributeError, KeyError, TypeError or ValueError for fields that are not what
-        they should be, ModelError for more than that.
+        from_json: raises ArithmeticError, AttributeError, KeyError, TypeError or ValueError for fields that are not
+        what they should be, ModelError for more than that.
         """
         path = folder / self.name
         try:

@@ -205,10 +205,11 @@ class _Edges:
         flips = np.zeros(end - start, np.uint8)
         flips[self._places[:count] - start] = 1
         flips[0] ^= self._value
-        values: UInt8 = np.bitwise_xor.accumulate(flips)
+        values = np.bitwise_xor.accumulate(flips)
         self._value = bool(values[-1])
         self._places = self._places[count:]
-        return values * np.uint8(255)
+        mask: UInt8 = values * np.uint8(255)
+        return mask
 
 
 def _zigzag_numbers(data: UInt8, ends: NDArray[np.int64]) -> NDArray[np.int64]:

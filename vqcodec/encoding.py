@@ -1,0 +1,49 @@
+"""Tokens of a picture at a rate: the networks, the entropy model and the bytes around them brought together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from vqcodec.bitstream import Boxes, TokenPyramid, stream_overhead
+from vqcodec.cards.model_card import ModelFolder
+from vqcodec.models.engine import Engine
+from vqcodec.pictures.arrays import Pixels
+from vqcodec.rates.rate import OperatingPoint, Rate, RateError
+from vqcodec.rates.token_choice import TokenChooser
+
+
+def tokens_at(
+    rate: Rate,
+    pixels: Pixels,
+    model: ModelFolder,
+    engine: Engine,
+    entropy_id: int,
+    boxes: Boxes,
+    refine: Callable[[Pixels, int], Any] | None,
+) -> TokenPyramid:
+    """The tokens of pixels (H, W, 3) at a rate that is not plain, or refined.
+
+    boxes: what goes with the picture, and counts. refine: pixels and number of levels to what tokens are chosen from.
+    Raises RateError for a picture that cannot be so small.
+    """
+    stream_model, shape = model.stream_model, model.card.autoencoder
+    height, width = pixels.shape[:2]
+    around = stream_overhead(stream_model, width, height, entropy_id, boxes)
+
+    def choose(analysis: Any) -> tuple[TokenChooser, OperatingPoint]:
+        sizes, entropy_model = shape.quantizer.codebook_sizes, stream_model.entropy_models[entropy_id]
+        chooser = TokenChooser(engine, analysis, sizes, entropy_model)
+        point = rate.point(width * height, shape.levels, lambda point: around + chooser.payload_bytes(point))
+        return chooser, point
+
+    try:
+        chooser, point = choose(engine.analyse(pixels))
+        if refine is not None:
+            chooser, point = choose(engine.analysis_of(refine(pixels, point.levels)))
+    except RateError as error:
+        if not boxes:
+            raise
+        more = around - stream_overhead(stream_model, width, height, entropy_id)
+        raise RateError(f"{error}; {more} bytes are alpha, profile and metadata", error.smallest) from None
+    return chooser.at(point)
