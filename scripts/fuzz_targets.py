@@ -71,7 +71,7 @@ class Target(ABC):
 class Headers(Target):
     """Header, boxes and lengths of streams, without a model."""
 
-    name, share = "headers", 0.40
+    name, share = "headers", 0.60
 
     def made(self) -> list[bytes]:
         return toy_streams(self.rng)
@@ -89,7 +89,7 @@ class Headers(Target):
 class Tokens(Target):
     """Streams to tokens, whole and in regions, by tables of frequencies."""
 
-    name, share = "tokens", 0.25
+    name, share = "tokens", 0.05
 
     def made(self) -> list[bytes]:
         return toy_streams(self.rng)
@@ -112,7 +112,7 @@ class Tokens(Target):
 class Streams(Target):
     """Streams to pixels by a model, its prior and, where it is built, the core in C."""
 
-    name, share, seconds = "streams", 0.01, 5.0
+    name, share, seconds = "streams", 0.001, 5.0
 
     def made(self) -> list[bytes]:
         from vqcodec.codec import Codec
@@ -143,7 +143,7 @@ class Streams(Target):
 class Alpha(Target):
     """Packed alpha; the first two bytes are the size of the picture."""
 
-    name, share = "alpha", 0.25
+    name, share = "alpha", 0.30
 
     def made(self) -> list[bytes]:
         from vqcodec.pictures.alpha import pack_alpha
@@ -196,7 +196,7 @@ class InFile(Target):
 class Cards(InFile):
     """Cards of models: bytes changed, or values put in the place of others."""
 
-    name, share = "cards", 0.04
+    name, share = "cards", 0.004
 
     def made(self) -> list[bytes]:
         from vqcodec.cards.finding import installed_models
@@ -273,7 +273,7 @@ class Checkpoints(InFile):
 class Pictures(Target):
     """Small pictures of every type that Pillow writes."""
 
-    name, share, seconds = "pictures", 0.02, 5.0
+    name, share, seconds = "pictures", 0.015, 5.0
 
     def made(self) -> list[bytes]:
         from PIL import Image
