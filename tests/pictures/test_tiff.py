@@ -224,3 +224,12 @@ def test_samples_that_are_not_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImageError, match="3 x 32-bit floating-point samples a pixel are not read") as caught:
         load_image(path)
     assert str(caught.value).startswith(f"{path}: TIFF files")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", [1, 3, 4])
+def test_orientations_of_any_type_are_applied(orientation: int, kind: int) -> None:
+    pixels = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)
+    right = load_image(tiff(pixels, 2, more=[(274, 3, [orientation])])).rgb
+    assert right.shape == ((4, 2, 3) if orientation > 4 else (2, 4, 3))
+    assert np.array_equal(load_image(tiff(pixels, 2, more=[(274, kind, [orientation])])).rgb, right)

@@ -46,6 +46,8 @@ __all__ = [
 REDUCED: Final = "more than 8 bits a sample: reduced to 8"
 #: formats whose decoder gives a half, a quarter or an eighth of the sides for less work
 _SCALED_FORMATS: Final = frozenset(("JPEG", "MPO"))
+#: tags of TIFF files
+_PHOTOMETRIC, _ORIENTATION = 262, 274
 _LEAST_DPI, _MOST_DPI = 2, 40_000  # readers say 1 where a file says nothing
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -160,7 +162,10 @@ def read_source(
     if tiff is not None:
         source.sample_format = tiff.sample_format
         tiff.mend_order(image)
-    source.white_is_zero = source.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0
+    tags = getattr(image, "tag_v2", {}) if source.format == "TIFF" else {}
+    source.white_is_zero = tags.get(_PHOTOMETRIC) == 0
+    if isinstance(stated := tags.get(_ORIENTATION), bytes) and len(stated) == 1:  # Pillow turns others by itself
+        source.orientation = stated[0]
     with pillow_rules(max_pixels) as caught:
         if source.format == "MPO":
             source.warnings.append("only the main picture of this file is kept (not its gain map, preview or 2nd view)")
@@ -206,7 +211,7 @@ def _read_metadata(source: Source) -> None:
         across, down = map(float, dots)
         if min(across, down) >= _LEAST_DPI and max(across, down) < _MOST_DPI:
             source.exif = with_resolution(source.exif, (across, down))
-    if source.format != "TIFF":  # Pillow has turned those
+    if source.format != "TIFF":
         turned = exif_orientation(raw) if raw else None
         source.orientation = turned or (xmp_orientation(xmp) if isinstance(xmp, bytes) else None) or 1
 

@@ -21,6 +21,7 @@ from vqcodec.training.common.json_lines import append_line
 from vqcodec.training.data.types import DataError, Pictures
 from vqcodec.training.stage1.faults import border_jump, chroma_error, flat_error
 from vqcodec.training.stage1.preview import make_sheet
+from vqcodec.whole_files import replacing
 
 DEFAULT_CROP_SIZE = 192
 #: side in pixels: smaller pictures leave nothing for AlexNet's last pooling
@@ -165,7 +166,8 @@ class Validation:
         previews = self.out / "previews"
         previews.mkdir(parents=True, exist_ok=True)
         append_line(self.out / "validation.jsonl", step, values)
-        Image.fromarray(sheet).save(previews / f"{step:08d}.png")
+        with replacing(previews / f"{step:08d}.png") as preview:
+            Image.fromarray(sheet).save(preview, "PNG")
 
 
 def _load_dists(folder: Path) -> DISTS | None:
