@@ -80,10 +80,18 @@ def _mean(level: Floats) -> Floats:
 def _doubled(colours: Floats, height: int | None, width: int) -> Floats:
     """(h, w, C) to (height, width, C), at most twice as large, bilinear."""
     for axis, size in ((0, height), (1, width)):
-        before = np.concatenate([np.take(colours, [0], axis), np.delete(colours, -1, axis)], axis)
-        after = np.concatenate([np.delete(colours, 0, axis), np.take(colours, [-1], axis)], axis)
-        pairs = np.stack([(3 * colours + before) / 4, (3 * colours + after) / 4], axis + 1)
         shape = list(colours.shape)
         shape[axis] *= 2
-        colours = np.take(pairs.reshape(shape), np.arange(size), axis) if size is not None else pairs.reshape(shape)
+        made = np.empty(shape, np.float32)
+        source, target = np.moveaxis(colours, axis, 0), np.moveaxis(made, axis, 0)
+        threefold = 3 * source
+        for first, before in ((0, _shifted(source, -1)), (1, _shifted(source, 1))):
+            np.add(threefold, before, out=target[first::2])
+        target /= 4
+        colours = np.moveaxis(target[:size], 0, axis)
     return colours
+
+
+def _shifted(rows: Floats, by: int) -> Floats:
+    """The row before (-1) or after (1) each, at the border the row itself."""
+    return np.concatenate([rows[:1], rows[:-1]] if by < 0 else [rows[1:], rows[-1:]])
