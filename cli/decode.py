@@ -13,8 +13,7 @@ import click
 
 from vqcodec.cards.finding import find_model, find_model_by_id
 from vqcodec.cli.common import options
-from vqcodec.cli.common.batch import Outcome, run
-from vqcodec.cli.common.failures import printable
+from vqcodec.cli.common.batch import Outcome, run, tell_if_slow
 from vqcodec.cli.common.files import (
     FileError,
     Task,
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 #: pixels of a large picture: a PNG file of it is written while it is decoded, and once it is written only its size is
 #: looked at, where smaller ones are decoded again
 _LARGE = 1 << 24
-#: and of one before which a line says that it will take long
-_SLOW = 1 << 26
 
 
 def _crop(context: click.Context, parameter: click.Parameter, value: str | None) -> Crop | None:
@@ -121,9 +118,7 @@ def decode(
         model_folder = named_model or find_model_by_id(header.model_id)
         options.check_levels(levels, model_folder)
         codec = codecs.get(model_folder)
-        if width * height > _SLOW:
-            megapixels = round(width * height / 1e6)
-            click.echo(f"{printable(task.source_name)}: {megapixels} megapixels, which take a while", err=True)
+        tell_if_slow(task, width * height)
         started = time.perf_counter()
         bands = codec.decode_in_bands(
             data, levels=levels, crop=crop, allow_partial=partial, max_pixels=batch.max_pixels

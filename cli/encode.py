@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from vqcodec.cards.finding import find_model
 from vqcodec.cli.common import options
-from vqcodec.cli.common.batch import Outcome, run
+from vqcodec.cli.common.batch import Outcome, run, tell_if_slow
 from vqcodec.cli.common.files import (
     STANDARD,
     FileError,
@@ -31,8 +31,13 @@ from vqcodec.cli.common.planning import check_stream_names, picture_suffixes, pl
 from vqcodec.rates.rate import LARGEST_WEIGHT, Rate
 
 if TYPE_CHECKING:
+    from vqcodec.codec import Codec
     from vqcodec.generation.refinement import Refiner
+    from vqcodec.pictures.image import LoadedImage
+    from vqcodec.pictures.row_sources import VipsRows
 
+#: pixels of a picture that is read a few rows at a time, where it can be
+_LARGE = 1 << 25
 #: as `Rate` calls what the options say
 _OPTION_OF_RATE = {
     "bits_per_pixel": "--bpp",
@@ -177,9 +182,9 @@ def encode(
     coding.check()
 
     from vqcodec.bitstream import StreamError, read_header
-    from vqcodec.pictures.drawings import drawing_warning
     from vqcodec.pictures.image import load_image
     from vqcodec.pictures.reading import largest_file
+    from vqcodec.pictures.row_sources import open_rows
 
     options.tell_passed_over(planned.passed_over, strict=strict)
     overwrite = batch.force or folders.skip_existing
@@ -188,6 +193,9 @@ def encode(
     refiner = None
     if coding.refine_steps is not None and coding.perceptual_weights is not None:
         refiner = _refiner(coding.refine_steps, coding.perceptual_weights, quiet=batch.jobs > 1)
+
+    # whether nothing is asked for that needs the whole picture
+    by_rows = Rate(**coding.rate()).is_plain and refiner is None and picture.metadata == "drop"
 
     def is_whole(data: bytes) -> bool:
         try:
@@ -199,50 +207,82 @@ def encode(
         if folders.skip_existing and is_done(task, is_whole):
             return Outcome.skipped(task)
         check_target(task, force=overwrite)
-        limit = largest_file(batch.max_pixels)
-        source = BytesIO(read_standard(limit + 1)) if task.source == STANDARD else task.source
-        image = load_image(source, **asdict(picture), max_pixels=batch.max_pixels)
-        if strict and image.damage:
-            raise FileError(f"{task.source_name}: {'; '.join(image.damage)}: refused by --strict")
         codec = codecs.get(model_folder)
         entropy = coding.entropy or codec.default_entropy
-        started = time.perf_counter()
-        stream = codec.encode(
-            image, **coding.rate(), entropy=entropy, refine=refiner, region_side=coding.region_side or 0
-        )
-        seconds = time.perf_counter() - started
+        rows = open_rows(Path(task.source), _LARGE, batch.max_pixels) if by_rows and task.source != STANDARD else None
+        if rows is not None:
+            made = _encoded_rows(codec, task, rows, coding, entropy)
+        else:
+            limit = largest_file(batch.max_pixels)
+            source = BytesIO(read_standard(limit + 1)) if task.source == STANDARD else task.source
+            image = load_image(source, **asdict(picture), max_pixels=batch.max_pixels)
+            if strict and image.damage:
+                raise FileError(f"{task.source_name}: {'; '.join(image.damage)}: refused by --strict")
+            made = _encoded(codec, task, image, coding, entropy, refiner)
 
         def check(data: bytes) -> None:
             if verify:
                 codec.read(data, max_pixels=batch.max_pixels)
 
-        write_output(task, stream, force=overwrite, check=check, keep_dates=folders.preserve_dates)
-        levels = read_header(stream).header.level_count
-        warnings = (*image.warnings, *drawing_warning(image), *_if_larger(task, len(stream)))
-        bits_per_pixel = 8 * len(stream) / (image.width * image.height)
+        write_output(task, made.stream, force=overwrite, check=check, keep_dates=folders.preserve_dates)
+        size, levels = len(made.stream), read_header(made.stream).header.level_count
+        warnings = (*made.warnings, *_if_larger(task, size))
+        bits_per_pixel = 8 * size / (made.width * made.height)
         values = {
             "input": task.source,
             "output": task.target,
-            "bytes": len(stream),
+            "bytes": size,
             "bits_per_pixel": round(bits_per_pixel, 5),
-            "width": image.width,
-            "height": image.height,
+            "width": made.width,
+            "height": made.height,
             "levels": levels,
             "entropy": entropy,
             "refine_steps": coding.refine_steps,
             "model": codec.card.name,
-            "seconds": round(seconds, 4),
+            "seconds": round(made.seconds, 4),
             "warnings": list(warnings),
         }
         line = (
-            f"{task.target_name}: {len(stream)} bytes, {bits_per_pixel:.4f} bpp, {image.width} x {image.height}, "
-            f"{levels} level{'s' if levels > 1 else ''}, {seconds:.2f} s"
+            f"{task.target_name}: {size} bytes, {bits_per_pixel:.4f} bpp, {made.width} x {made.height}, "
+            f"{levels} level{'s' if levels > 1 else ''}, {made.seconds:.2f} s"
         )
         return Outcome(line, values, warnings)
 
     run(planned.tasks, work, jobs=batch.jobs, as_json=batch.as_json, debug=batch.debug)
     if strict and planned.passed_over:
         sys.exit(1)
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """seconds: of encoding alone."""
+
+    stream: bytes
+    width: int
+    height: int
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+def _encoded(
+    codec: Codec, task: Task, image: LoadedImage, coding: CodingOptions, entropy: str, refiner: Refiner | None
+) -> _Encoded:
+    from vqcodec.pictures.drawings import drawing_warning
+
+    tell_if_slow(task, image.width * image.height)
+    started = time.perf_counter()
+    stream = codec.encode(image, **coding.rate(), entropy=entropy, refine=refiner, region_side=coding.region_side or 0)
+    seconds = time.perf_counter() - started
+    return _Encoded(stream, image.width, image.height, seconds, (*image.warnings, *drawing_warning(image)))
+
+
+def _encoded_rows(codec: Codec, task: Task, rows: VipsRows, coding: CodingOptions, entropy: str) -> _Encoded:
+    """A large picture, which is read while it is encoded."""
+    tell_if_slow(task, rows.width * rows.height)
+    started = time.perf_counter()
+    tokens = [grid[None] for grid in codec.tokenize_pixels(rows, levels=coding.levels)]
+    stream = codec.write(tokens, rows.width, rows.height, entropy=entropy, region_side=coding.region_side or 0)
+    return _Encoded(stream, rows.width, rows.height, time.perf_counter() - started)
 
 
 def _refiner(steps: int, weights: Path, *, quiet: bool) -> Refiner:

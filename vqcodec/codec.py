@@ -41,6 +41,7 @@ from vqcodec.pictures.image import (
     pack_alpha,
     to_pil,
 )
+from vqcodec.pictures.row_sources import RowSource
 from vqcodec.rates.rate import Rate
 from vqcodec.sharing import SharedOnHub
 
@@ -204,17 +205,18 @@ class Codec(SharedOnHub):
         *,
         entropy: str | None = None,
         boxes: Boxes | None = None,
+        region_side: int = 0,
     ) -> bytes:
         """The stream of the tokens of one picture of width x height pixels: (1, h, w) of each of the first levels.
 
-        entropy: as in `encode`. boxes: what goes with the picture. Raises ValueError for grids of other shapes than
-        `tokenize` gives for such a picture, and for tokens that the codebooks do not have.
+        entropy, region_side: as in `encode`. boxes: what goes with the picture. Raises ValueError for grids of other
+        shapes than `tokenize` gives for such a picture, and for tokens that the codebooks do not have.
         """
         self._check_levels(len(tokens))
         if any(grid.ndim != 3 or len(grid) != 1 for grid in tokens):
             raise ValueError(f"expected the tokens of one picture, (1, h, w), got {[tuple(g.shape) for g in tokens]}")
         pyramid = self._as_pyramid([np.asarray(grid[0]) for grid in tokens])
-        return self._write(pyramid, width, height, self._entropy_id(entropy), boxes)
+        return self._write(pyramid, width, height, self._entropy_id(entropy), boxes, region_side)
 
     def _write(
         self, tokens: TokenPyramid, width: int, height: int, entropy_id: int, boxes: Boxes | None, region_side: int = 0
@@ -330,14 +332,18 @@ class Codec(SharedOnHub):
         tokens = self._engine.tokenize(images.detach().float().cpu().numpy(), levels)
         return [torch.from_numpy(grid.astype(np.int64)) for grid in tokens]
 
-    def tokenize_pixels(self, pixels: NDArray[np.uint8], *, levels: int | None = None) -> Sequence[Tokens]:
-        """Pixels (H, W, 3) of any size to tokens (rows, cols) for each level: those that `encode` writes.
+    def tokenize_pixels(self, pixels: NDArray[np.uint8] | RowSource, *, levels: int | None = None) -> Sequence[Tokens]:
+        """Pixels (H, W, 3) of any size, or their rows, to tokens (rows, cols) of each level, as `encode` writes them.
 
         Sides are padded to multiples of f. Raises ImageError for other arrays, ValueError for other levels.
         """
+        levels = self._check_levels(levels)
+        if not isinstance(pixels, np.ndarray):
+            check_size(self.card, pixels.width, pixels.height)
+            return self._engine.tokenize_rows(pixels, levels)
         checked = checked_pixels(pixels)
         check_size(self.card, checked.shape[1], checked.shape[0])
-        return self._engine.tokenize_pixels(checked, self._check_levels(levels))
+        return self._engine.tokenize_pixels(checked, levels)
 
     def analyse(self, images: Tensor) -> Analysis:
         """Images as `tokenize` takes them to what tokens are chosen from, by torch and on its device."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -17,6 +17,8 @@ from vqcodec.cli.common.failures import printable, report
 from vqcodec.cli.common.files import STANDARD, FileError, Task
 from vqcodec.cli.common.loading import LoadingError
 from vqcodec.native.library import threads_among
+
+_SLOW_PIXELS: Final = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,12 @@ class _Failure:
     """What is told of a task that failed. Not the exception: its traceback would keep the picture in memory."""
 
     text: str
+
+
+def tell_if_slow(task: Task, pixels: int) -> None:
+    """A line before what will take long."""
+    if pixels > _SLOW_PIXELS:
+        click.echo(f"{printable(task.source_name)}: {round(pixels / 1e6)} megapixels, which take a while", err=True)
 
 
 def run(tasks: list[Task], work: Callable[[Task], Outcome], *, jobs: int, as_json: bool, debug: bool) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_helpers import make_stream, names_in, only_error, vqcodec
-from PIL import Image
+from cli_helpers import make_picture, make_stream, names_in, only_error, vqcodec
+from PIL import Image, ImageCms
 
 from vqcodec import Codec
 from vqcodec.bitstream import read_header
+from vqcodec.pictures.row_sources import VipsRows
 
 SIZE = (200, 150)
 
@@ -95,7 +96,7 @@ def test_large_pictures_are_written_while_they_are_decoded(
     assert vqcodec("encode", tmp_path / "a.png", tmp_path / "a.vq", "--model", tiny_model).exit_code == 0
     assert vqcodec("decode", tmp_path / "a.vq", tmp_path / "at-once.png", "--model", tiny_model).exit_code == 0
     monkeypatch.setattr("vqcodec.cli.decode._LARGE", 1000)
-    monkeypatch.setattr("vqcodec.cli.decode._SLOW", 1000)
+    monkeypatch.setattr("vqcodec.cli.common.batch._SLOW_PIXELS", 1000)
     monkeypatch.setattr("vqcodec.pictures.tiling.TILE_TOKENS", 4)
     result = vqcodec("decode", tmp_path / "a.vq", tmp_path / "in-rows.png", "--model", tiny_model)
     assert result.exit_code == 0, result.output
@@ -138,3 +139,63 @@ def test_crops_beyond_the_picture(tiny_model: Path, stream: Path, crop: tuple[in
 def test_regions_with_a_size_of_the_stream(tiny_model: Path) -> None:
     with pytest.raises(ValueError, match="wanted size"):
         Codec.load(tiny_model, device="cpu").encode(np.zeros((90, 90, 3), np.uint8), region_side=64, max_bytes=100)
+
+
+@pytest.mark.parametrize(("name", "mode"), [("a.png", "RGB"), ("a.tif", "RGB"), ("a.jpg", "RGB"), ("a.png", "L")])
+def test_large_pictures_are_read_while_they_are_encoded(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, name: str, mode: str
+) -> None:
+    pytest.importorskip("pyvips")
+    picture = make_picture(tmp_path / name, *SIZE, mode=mode)
+    expected = Codec.load(tiny_model, device="cpu").encode(picture)
+    monkeypatch.setattr("vqcodec.cli.encode._LARGE", 1000)
+    monkeypatch.setattr("vqcodec.pictures.tiling.TILE_TOKENS", 3)
+    read = []
+    before = VipsRows.read
+    monkeypatch.setattr(VipsRows, "read", lambda self, count: read.append(count) or before(self, count))
+    result = vqcodec("encode", picture, tmp_path / "a.vq", "--model", tiny_model)
+    assert result.exit_code == 0, result.output
+    assert len(read) > 1
+    assert sum(read) == SIZE[1]
+    if not name.endswith("jpg"):  # whose decoders differ by a step
+        assert (tmp_path / "a.vq").read_bytes() == expected
+
+
+@pytest.mark.parametrize("kind", ["alpha", "profile", "turned", "16 bits", "small", "max-bytes", "text"])
+def test_what_needs_the_whole_picture_is_read_as_one(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    pytest.importorskip("pyvips")
+    monkeypatch.setattr("vqcodec.cli.encode._LARGE", 10**6 if kind == "small" else 1000)
+    monkeypatch.setattr(VipsRows, "read", lambda self, count: pytest.fail("read by rows"))
+    image, options = Image.new("RGB", SIZE, "teal"), {}
+    if kind == "alpha":
+        image.putalpha(Image.linear_gradient("L").resize(SIZE))
+    if kind == "profile":
+        options["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    if kind == "turned":
+        options["exif"] = Image.Exif()
+        options["exif"][274] = 6
+    if kind == "16 bits":
+        image = Image.fromarray(np.full((150, 200), 40_000, np.uint16))
+    image.save(tmp_path / "a.png", **options)
+    if kind == "text":
+        (tmp_path / "a.png").write_text("no picture")
+    limit = ("--max-bytes", 5000) if kind == "max-bytes" else ()
+    result = vqcodec("encode", tmp_path / "a.png", tmp_path / "a.vq", "--model", tiny_model, *limit)
+    assert result.exit_code == (kind == "text"), result.output
+
+
+def test_large_pictures_that_are_cut_off_or_too_large(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyvips")
+    monkeypatch.setattr("vqcodec.cli.encode._LARGE", 1000)
+    picture = make_picture(tmp_path / "a.png", *SIZE)
+    few = vqcodec("encode", picture, tmp_path / "a.vq", "--model", tiny_model, "--max-pixels", 20_000)
+    assert "30000 pixels, more than the limit of 20000" in only_error(few)
+    picture.write_bytes(picture.read_bytes()[:-3000])
+    cut = vqcodec("encode", picture, tmp_path / "a.vq", "--model", tiny_model)
+    assert "a.png" in only_error(cut)
+    assert "damaged or cut off" in only_error(cut)
+    assert names_in(tmp_path) == ["a.png"]

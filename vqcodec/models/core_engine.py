@@ -24,6 +24,7 @@ from vqcodec.native.library import Library
 from vqcodec.native.networks import Floats, as_grid, stride_of
 from vqcodec.pictures import tiling
 from vqcodec.pictures.arrays import Pixels
+from vqcodec.pictures.row_sources import RowSource, RowWindow
 from vqcodec.pictures.tiling import Area, Span, Tiling, reduced, scaled, tiles
 
 #: rows and columns of pixels of the latent that tiles of TILE_TOKENS are meant for
@@ -51,6 +52,15 @@ class CoreEngine:
 
     def tokenize_pixels(self, pixels: Pixels, levels: int) -> list[Tokens]:
         return self._tokenize(self._cut_pixels(pixels), *self._latent_size(*pixels.shape[:2]), levels)
+
+    def tokenize_rows(self, source: RowSource, levels: int) -> list[Tokens]:
+        """As `tokenize_pixels`, of a picture that is never whole in memory."""
+        window = RowWindow(source)
+
+        def cut(top: int, left: int, rows: int, cols: int) -> Floats:
+            return self._from_pixels(window.rows(top, top + rows), 0, left, rows, cols)
+
+        return self._tokenize(cut, *self._latent_size(source.height, source.width), levels)
 
     def detokenize(self, tokens: Sequence[NDArray[np.integer[Any]]]) -> Floats:
         strides = self._strides[: len(tokens)]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqcodec.pictures.arrays import Pixels
+from vqcodec.pictures.row_sources import RowSource
 from vqcodec.pictures.tiling import Area
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -58,6 +59,9 @@ class Engine(Protocol):
 
     def tokenize_pixels(self, pixels: Pixels, levels: int) -> Sequence[Tokens]:
         """Pixels (H, W, 3) of any size, padded to multiples of f as `vqcodec.pictures.image.padded` does, to tokens."""
+
+    def tokenize_rows(self, source: RowSource, levels: int) -> Sequence[Tokens]:
+        """The same of a picture that is read a few rows at a time. Raises UnreadableImageError."""
 
     def detokenize(self, tokens: Sequence[Tokens]) -> Floats:
         """Tokens (B, ceil(h / s), ceil(w / s)) of the first levels to what the Decoder gives, (B, C, f h, f w).

@@ -19,6 +19,7 @@ from vqcodec.models.quantizer import as_vectors, nearest
 from vqcodec.models.tiled import TiledAutoencoder
 from vqcodec.pictures.arrays import Pixels
 from vqcodec.pictures.image import to_tensor
+from vqcodec.pictures.row_sources import RowSource
 from vqcodec.pictures.tiling import Area
 
 #: of red, green and blue (ITU-R BT.601): the gray that a model of one channel takes of a picture
@@ -39,6 +40,9 @@ class TorchEngine:
 
     def tokenize_pixels(self, pixels: Pixels, levels: int) -> list[Tokens]:
         return [grid[0].numpy() for grid in self.tiled.tokenize(self._picture(pixels), levels)]
+
+    def tokenize_rows(self, source: RowSource, levels: int) -> list[Tokens]:
+        return self.tokenize_pixels(source.read(source.height), levels)
 
     def detokenize(self, tokens: Sequence[Tokens]) -> Floats:
         made: Floats = self.tiled.detokenize([_as_tensor(grid) for grid in tokens]).numpy()

@@ -1,0 +1,105 @@
+"""Pictures that are read a few rows at a time, for those that are too large for memory: by libvips, where it is there.
+
+Only what needs no more than its samples: 8 bits, gray or RGB in sRGB, opaque and upright. `load_image` reads the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from vqcodec.pictures.arrays import Pixels
+from vqcodec.pictures.errors import TooManyPixelsError, UnreadableImageError
+
+_UPRIGHT: Final = 1
+#: libvips' words for what makes a picture none that is read here, for samples of 8 bits, and for what they mean
+_LEFT_ALONE: Final = ("orientation", "n-pages", "icc-profile-data")
+_BYTES: Final = "uchar"
+_COLOURS: Final = {("srgb", 3), ("rgb", 3), ("b-w", 1)}
+
+
+class RowSource(Protocol):
+    """A picture whose rows are asked for once, from the top."""
+
+    width: int
+    height: int
+
+    def read(self, count: int) -> Pixels:
+        """The next `count` rows, (count, width, 3) uint8. Raises UnreadableImageError."""
+
+
+class VipsRows:
+    """A `RowSource` on a file."""
+
+    def __init__(self, path: Path, image: Any) -> None:
+        import pyvips
+
+        self.path, self.width, self.height = path, image.width, image.height
+        # whose pixels are computed here: threads of libvips would ask a sequential reader for rows out of order
+        self._region, self._bands, self._at = pyvips.Region.new(image), image.bands, 0
+
+    def read(self, count: int) -> Pixels:
+        """See `RowSource.read`."""
+        import pyvips
+
+        try:
+            memory = self._region.fetch(0, self._at, self.width, count)
+        except pyvips.Error as error:
+            raise UnreadableImageError(
+                f"{self.path}: the picture is damaged or cut off ({_first_line(error)}): get a whole copy of it"
+            ) from error
+        self._at += count
+        rows = np.frombuffer(memory, np.uint8).reshape(count, self.width, self._bands)
+        return np.broadcast_to(rows, (count, self.width, 3)) if self._bands == 1 else rows
+
+
+def open_rows(path: Path, least_pixels: int, max_pixels: int) -> VipsRows | None:
+    """A picture file of at least so many pixels by its rows, or None where it must be read as a whole, or libvips (the
+    package pyvips) is not there. Raises TooManyPixelsError for more than max_pixels."""
+    try:
+        import pyvips
+    except (ImportError, OSError):  # OSError: the package without the library
+        return None
+    logging.getLogger("pyvips").addHandler(logging.NullHandler())  # else what it logs of damage is printed
+    try:
+        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="warning")
+    except pyvips.Error:  # told by `load_image`
+        return None
+    pixels = image.width * image.height
+    if pixels < least_pixels or image.format != _BYTES or (image.interpretation, image.bands) not in _COLOURS:
+        return None
+    stated = {name: image.get(name) for name in _LEFT_ALONE if image.get_typeof(name)}
+    if stated.get("orientation", _UPRIGHT) != _UPRIGHT or stated.get("n-pages", 1) > 1 or "icc-profile-data" in stated:
+        return None
+    if pixels > max_pixels:
+        raise TooManyPixelsError(
+            f"{path}: the picture has {pixels} pixels, more than the limit of {max_pixels}: allow it with "
+            f"--max-pixels {pixels} (max_pixels={pixels} in Python) if you trust it"
+        )
+    return VipsRows(path, image)
+
+
+class RowWindow:
+    """The rows of a source that are still looked at: those asked for begin farther and farther down."""
+
+    def __init__(self, source: RowSource) -> None:
+        self._source = source
+        self._rows: Pixels = np.empty((0, source.width, 3), np.uint8)
+        self._top = 0
+
+    def rows(self, top: int, bottom: int) -> Pixels:
+        """(bottom - top, width, 3), contiguous; bottom is at most the picture's height, top not above that before."""
+        bottom = min(bottom, self._source.height)
+        kept, end = self._rows[top - self._top :], self._top + len(self._rows)
+        if bottom > end:
+            self._rows = np.concatenate([kept, self._source.read(bottom - end)])
+            self._top = top
+            return self._rows
+        return np.ascontiguousarray(kept[: bottom - top])
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "detail", error)).strip().splitlines()[0] if str(error).strip() else "no reason given"
