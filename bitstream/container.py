@@ -102,7 +102,7 @@ def write_stream(
     format.
 
     Examples:
-        >>> from vqcodec.bitstream import UniformModel
+        >>> from vqcodec.bitstream import GridSpec, UniformModel
         >>> model = StreamModel(bytes.fromhex("601DE251"), "toy", (GridSpec(16, 2),), {0: UniformModel()})
         >>> tokens = TokenPyramid((TokenGrid([[1]], 2),))
         >>> write_stream(tokens, model=model, width=1, height=1, entropy_id=0).hex()  # the example of docs/format.md
@@ -194,7 +194,7 @@ def truncated_stream(
     off, with ``allow_partial``, cannot be checked. Raises as `read_stream` does, and `ValueError` for no levels.
 
     Examples:
-        >>> from vqcodec.bitstream import UniformModel
+        >>> from vqcodec.bitstream import GridSpec, UniformModel
         >>> model = StreamModel(bytes(4), "toy", (GridSpec(32, 4), GridSpec(16, 4)), {0: UniformModel()})
         >>> tokens = TokenPyramid((TokenGrid([[1]], 4), TokenGrid([[0, 2], [3, 1]], 4)))
         >>> data = write_stream(tokens, model=model, width=32, height=32, entropy_id=0)
@@ -267,7 +267,7 @@ def read_stream(
     that of the stream. Raises a `StreamError` for every stream that cannot be decoded.
 
     Examples:
-        >>> from vqcodec.bitstream import UniformModel
+        >>> from vqcodec.bitstream import GridSpec, UniformModel
         >>> model = StreamModel(bytes.fromhex("601DE251"), "toy", (GridSpec(16, 2),), {0: UniformModel()})
         >>> stream = read_stream(bytes.fromhex("f55601601de251000000fe4ebab90180"), lambda model_id: model)
         >>> stream.tokens.levels[0].indices.tolist()

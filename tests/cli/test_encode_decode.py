@@ -201,7 +201,7 @@ def test_the_seconds_told_leave_out_loading_the_model(
     photo: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    load, encode, decode = Codecs.get, Codec.encode, Codec.decode_stream
+    load, encode, decode = Codecs.get, Codec.encode, Codec.decode_in_bands
 
     def taking(seconds: float, function):  # type: ignore[no-untyped-def]
         def slow(*arguments, **options):  # type: ignore[no-untyped-def]
@@ -213,6 +213,6 @@ def test_the_seconds_told_leave_out_loading_the_model(
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     monkeypatch.setattr(Codecs, "get", taking(100, load))
     monkeypatch.setattr(Codec, "encode", taking(2, encode))
-    monkeypatch.setattr(Codec, "decode_stream", taking(3, decode))
+    monkeypatch.setattr(Codec, "decode_in_bands", taking(3, decode))
     assert ", 2.00 s" in vqcodec("encode", photo, tmp_path / "a.vq", "--model", "tiny").stdout
     assert ", 3.00 s" in vqcodec("decode", tmp_path / "a.vq", tmp_path / "a.png").stdout
