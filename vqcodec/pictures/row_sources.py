@@ -18,6 +18,8 @@ _UPRIGHT: Final = 1
 #: libvips' words for what makes a picture none that is read here, for samples of 8 bits, and for what they mean
 _LEFT_ALONE: Final = ("orientation", "n-pages", "icc-profile-data")
 _BYTES: Final = "uchar"
+#: at a time: what libvips computes, it holds several times
+_FETCHED_ROWS: Final = 64
 _COLOURS: Final = {("srgb", 3), ("rgb", 3), ("b-w", 1)}
 
 
@@ -45,15 +47,18 @@ class VipsRows:
         """See `RowSource.read`."""
         import pyvips
 
+        rows = np.empty((count, self.width, 3), np.uint8)
         try:
-            memory = self._region.fetch(0, self._at, self.width, count)
+            for start in range(0, count, _FETCHED_ROWS):
+                part = rows[start : start + _FETCHED_ROWS]
+                fetched = self._region.fetch(0, self._at + start, self.width, len(part))
+                part[:] = np.frombuffer(fetched, np.uint8).reshape(len(part), self.width, self._bands)
         except pyvips.Error as error:
             raise UnreadableImageError(
                 f"{self.path}: the picture is damaged or cut off ({_first_line(error)}): get a whole copy of it"
             ) from error
         self._at += count
-        rows = np.frombuffer(memory, np.uint8).reshape(count, self.width, self._bands)
-        return np.broadcast_to(rows, (count, self.width, 3)) if self._bands == 1 else rows
+        return rows
 
 
 def open_rows(path: Path, least_pixels: int, max_pixels: int) -> VipsRows | None:
