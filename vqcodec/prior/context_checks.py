@@ -1,4 +1,4 @@
-"""What the arrays of a context network must be for its arithmetic to be exact, checked when they are loaded. No torch."""
+"""What the arrays of a context network must be for its arithmetic to be exact, checked at loading. No torch."""
 
 from __future__ import annotations
 

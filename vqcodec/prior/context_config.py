@@ -1,4 +1,4 @@
-"""The shape of a context network, the prior for levels of many tokens, as saved beside its weights. Imports no torch."""
+"""The shape of a context network, the prior for levels of many tokens, as saved with its weights. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from vqcodec.models.config import AutoencoderConfig
+from vqcodec.prior.config import PriorConfig
 
 #: what its JSON says it is: that of other priors says something else, or nothing
 CONTEXT_KIND: Final = "context"
@@ -61,7 +62,9 @@ class ContextConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ContextConfig:
         """From `to_dict`, or what JSON makes of it. Raises TypeError for unknown names, ValueError for other kinds."""
-        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
         if fields.pop("kind", None) != CONTEXT_KIND:
             raise ValueError("not a context network")
         return cls(**fields)
@@ -98,3 +101,16 @@ def context_config(
         raise ValueError(f"{count} levels: the model has 1 to {autoencoder.levels}")
     sizes = autoencoder.quantizer.codebook_sizes
     return ContextConfig(sizes[:count], autoencoder.level_factors[:count], first, **others)
+
+
+def check_together(prior: PriorConfig | None, context: ContextConfig | None) -> None:
+    """Raise ValueError unless there is a transformer, a context network, or one that goes on where the other ends."""
+    if prior is None and context is None:
+        raise ValueError("neither a transformer nor a context network")
+    first = 0 if prior is None else prior.levels
+    if context is not None and context.first != first:
+        raise ValueError(f"a context network from level {context.first + 1} on: it must be from level {first + 1} on")
+    if prior is None or context is None:
+        return
+    if (prior.codebook_sizes, prior.factors) != (context.codebook_sizes[:first], context.factors[:first]):
+        raise ValueError("a transformer and a context network for levels of other shapes")

@@ -34,7 +34,7 @@ class _Round(torch.autograd.Function):
         return x.round()
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> Tensor:
         return gradient
 
 
@@ -123,13 +123,18 @@ class LevelNetwork(nn.Module):
         logits: Tensor = self.codes(hidden)
         return logits
 
+    def _groups(self) -> list[tuple[ContextGroup, WholeLinear]]:
+        """All but the first, and what they add."""
+        return list(zip(CONTEXT_GROUPS[1:], cast("list[WholeLinear]", list(self.near)), strict=True))
+
     def _context(self, coarser: Sequence[Tensor], tokens: Tensor) -> Tensor:
         """(B, C, h, w): the sum of the vectors of the coarser tokens at each position."""
         batch, rows, cols = tokens.shape
         if self.start is not None:
             return self.start.whole().view(1, -1, 1, 1).expand(batch, -1, rows, cols)
         summed = torch.zeros((), device=tokens.device)
-        for table, grid, repeats in zip(self.below, coarser, self.repeats, strict=True):
+        tables = cast("list[WholeTable]", list(self.below))
+        for table, grid, repeats in zip(tables, coarser, self.repeats, strict=True):
             spread = grid.repeat_interleave(repeats, 1).repeat_interleave(repeats, 2)
             if spread.shape[1] < rows or spread.shape[2] < cols:
                 raise ValueError(f"a grid of {tuple(grid.shape[1:])} does not cover one of {(rows, cols)}")
@@ -142,7 +147,7 @@ class LevelNetwork(nn.Module):
         outside = len(self.tokens.weight) - 1
         embedded = F.embedding(F.pad(tokens, (1, 1, 1, 1), value=outside), self.tokens.whole()).permute(0, 3, 1, 2)
         added = embedded.new_zeros(batch, self.inner.weight.shape[1], rows, cols)
-        for group, near in zip(CONTEXT_GROUPS[1:], self.near, strict=True):
+        for group, near in self._groups():
             size = group.size((rows, cols))
             if min(size):
                 told = [_told(embedded, group, offset, size) for offset in group.offsets]

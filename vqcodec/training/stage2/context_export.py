@@ -15,10 +15,13 @@ from vqcodec.training.stage2.integer_export import token_exponentials
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 
 
-def context_arrays(network: ContextNetwork) -> Arrays:
-    """What `ContextModel` takes, of which it gives the logits of `network` on a CPU to the last bit."""
+def context_arrays(network: ContextNetwork, first: int | None = None) -> Arrays:
+    """What `ContextModel` takes, of which it gives the logits of `network` on a CPU to the last bit.
+
+    first: the first level that is wanted, counted from 0, by default that of the network.
+    """
     arrays: Arrays = {"token_exponentials": token_exponentials()}
-    for level in network.config.covered:
+    for level in range(network.config.first if first is None else first, network.config.levels):
         arrays |= {context_name(level) + name: array for name, array in _level(network.level(level)).items()}
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # as files need them
 
