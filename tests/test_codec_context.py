@@ -73,7 +73,8 @@ def test_the_card_survives_json(codec: Codec, folder: Path, hierarchical_model: 
     card = load_model_folder(folder).card
     assert card == codec.card
     stated = card.entropy_prior
-    assert stated is not None and stated.context is not None
+    assert stated is not None
+    assert stated.context is not None
     assert stated.context.first == (stated.prior.levels if stated.prior else 0)
     before = load_model_folder(hierarchical_model).card
     assert card.reads == (before.model_id.hex(),)
@@ -106,7 +107,8 @@ def test_arrays_that_do_not_fit_the_card(context_model: Path, tmp_path: Path) ->
     shutil.copytree(context_model, copy)
     card = load_model_folder(copy).card
     stated = card.entropy_prior
-    assert stated is not None and stated.context is not None
+    assert stated is not None
+    assert stated.context is not None
     wrong = dataclasses.replace(stated, context=dataclasses.replace(stated.context, hidden=11))
     dataclasses.replace(card, entropy_prior=wrong).save(copy)
     load_model_folder.cache_clear()

@@ -25,7 +25,8 @@ def test_it_reads_a_stream(size: tuple[int, int], levels: int) -> None:
     pyramid = grids(size, seed=7)[:levels]
     specs = tuple(map(GridSpec, FACTORS, SIZES))
     stream_model = StreamModel(b"abcd", "small", specs, {2: model})
-    data = write_stream(TokenPyramid(pyramid), size[1], size[0], stream_model, 2)
+    height, width = size
+    data = write_stream(TokenPyramid(pyramid), model=stream_model, width=width, height=height, entropy_id=2)
     reference = ReferenceContext(context_arrays(network), network.config.to_dict())
     read = decode_stream(data, list(zip(FACTORS, SIZES, strict=True)), prior=reference)
     assert len(read.levels) == levels
@@ -38,11 +39,11 @@ def test_it_reads_a_stream_of_two_priors(two_priors_model: Path) -> None:
     picture = np.random.default_rng(4).integers(0, 256, (5, 7, 3), dtype=np.uint8).repeat(6, 0).repeat(6, 1)
     stream = codec.encode(picture, entropy="prior")
     stated = codec.card.entropy_prior
-    assert stated is not None and stated.prior is not None and stated.context is not None
+    assert stated is not None
+    assert stated.prior is not None
+    assert stated.context is not None
     arrays = load_file(two_priors_model / ENTROPY_FILE)
-    reference = ReferenceContext(
-        arrays, stated.context.to_dict(), ReferencePrior(arrays, stated.prior.to_dict())
-    )
+    reference = ReferenceContext(arrays, stated.context.to_dict(), ReferencePrior(arrays, stated.prior.to_dict()))
     shape = codec.card.autoencoder
     read = decode_stream(
         stream, list(zip(shape.level_factors, shape.quantizer.codebook_sizes, strict=True)), prior=reference
