@@ -132,21 +132,24 @@ def _below(network: _LevelNetwork, context: CodingContext) -> Whole:
     rows, cols = context.shape
     if network.start is not None:
         return np.broadcast_to(network.start.astype(np.int8), (rows, cols, len(network.start)))
-    summed = np.zeros((rows, cols, network.below[0].shape[1]), np.float32)
-    for table, grid, repeats in zip(network.below, context.coarser, network.repeats, strict=True):
+    for grid, repeats in zip(context.coarser, network.repeats, strict=True):
         if grid.shape[0] * repeats < rows or grid.shape[1] * repeats < cols:
             raise ValueError(f"a grid of {grid.shape} does not cover one of {(rows, cols)}")
-        spread = grid.indices.repeat(repeats, 0).repeat(repeats, 1)[:rows, :cols]
-        summed += table[spread]
-    return clipped(summed).astype(np.int8)
+    made = np.empty((rows, cols, network.below[0].shape[1]), np.int8)
+    for band in _bands(rows, cols):
+        row, col = np.arange(band.start, band.stop)[:, None], np.arange(cols)
+        parts = zip(network.below, context.coarser, network.repeats, strict=True)
+        summed = sum(table[grid.indices[row // repeats, col // repeats]] for table, grid, repeats in parts)
+        made[band] = clipped(np.asarray(summed))
+    return made
 
 
 def _through(block: _Block, x: Whole) -> Whole:
     """(rows, cols, C) -> the same of a block, zeros around the grid."""
     rows, cols, channels = x.shape
-    made, height = np.empty(x.shape, np.int8), max(1, POSITIONS_AT_ONCE // cols)
-    for top in range(0, rows, height):
-        bottom = min(top + height, rows)
+    made = np.empty(x.shape, np.int8)
+    for band in _bands(rows, cols):
+        top, bottom = band.start, band.stop
         inside = x[max(0, top - 1) : bottom + 1]
         padded = np.pad(inside, ((int(top == 0), int(bottom == rows)), (1, 1), (0, 0))).astype(np.float32)
         wide = np.concatenate([padded[:, col : col + cols] for col in range(3)], axis=2)
@@ -154,8 +157,15 @@ def _through(block: _Block, x: Whole) -> Whole:
         for row, weight in enumerate(block.around):
             sums += wide[row : row + bottom - top].reshape(len(sums), -1) @ weight
         added = block.point(_positive(rescaled(sums, block.scale, block.offset)))
-        made[top:bottom] = clipped(added.reshape(-1, cols, channels) + x[top:bottom])
+        made[band] = clipped(added.reshape(-1, cols, channels) + x[band])
     return made
+
+
+def _bands(rows: int, cols: int) -> Iterator[slice]:
+    """Whole rows that are computed at once."""
+    height = max(1, POSITIONS_AT_ONCE // cols)
+    for top in range(0, rows, height):
+        yield slice(top, min(top + height, rows))
 
 
 def _positive(x: Float32) -> Float32:
