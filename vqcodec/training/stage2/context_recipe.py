@@ -65,7 +65,14 @@ class ContextTraining:
 
 @dataclass(frozen=True)
 class ContextRecipe:
-    """A context network to train, and how."""
+    """A context network to train, and how.
+
+    Examples:
+        >>> from vqcodec import find_model
+        >>> from vqcodec.prior.context_config import context_config
+        >>> ContextRecipe(context_config(find_model("photo-4").card.autoencoder)).model.covered
+        range(0, 4)
+    """
 
     model: ContextConfig
     training: ContextTraining = field(default_factory=ContextTraining)
