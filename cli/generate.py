@@ -99,7 +99,7 @@ def generate(
     tasks = [Task(STANDARD, str(output_folder / f"{number:0{digits}}{suffix}")) for number in range(job.series.count)]
     for task in tasks:
         check_target(task, force=force)
-    side = _USUAL_TOKENS * job.prior.card.prior.factors[0]
+    side = _USUAL_TOKENS * job.prior.card.generating_prior.factors[0]
     size = size or (side, side)
     image = read_picture(condition_file, max_pixels) if condition_file else None
     sampler, grid = job.load(device), None

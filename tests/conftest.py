@@ -74,6 +74,41 @@ def strided_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def context_model(hierarchical_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the model of two resolutions whose streams a random context network codes."""
+    from context_helpers import write_context
+
+    from vqcodec.cards.prior_card import load_prior_folder
+    from vqcodec.training.export import export_entropy_prior
+
+    folder = tmp_path_factory.mktemp("context") / "tiny-hierarchical"
+    shutil.copytree(hierarchical_model, folder)
+    network = load_prior_folder(write_context(folder.with_name("network"), folder))
+    export_entropy_prior(folder, network, None, crops=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def two_priors_model(hierarchical_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another, whose coarse levels a random transformer codes, the fine ones a random context network of all levels."""
+    from context_helpers import write_context
+    from prior_helpers import write_prior
+
+    from vqcodec.cards.prior_card import load_prior_folder
+    from vqcodec.training.data.pictures import ArrayPictures
+    from vqcodec.training.export import export_entropy_prior
+
+    folder = tmp_path_factory.mktemp("two-priors") / "tiny-hierarchical"
+    shutil.copytree(hierarchical_model, folder)
+    transformer = write_prior(folder.with_name("transformer"), folder, classes=(), levels=2)
+    network = write_context(folder.with_name("network"), folder)
+    pixels = np.random.default_rng(5).integers(0, 256, (4, 256, 256, 3), dtype=np.uint8)
+    first, second = load_prior_folder(transformer), load_prior_folder(network)
+    export_entropy_prior(folder, first, ArrayPictures(pixels), crops=2, context=second)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def edges_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same for edges: levels of K = 16 and K = 8 at f = 8. It lies in a folder of its own."""
     quantizer = QuantizerConfig(codebook_sizes=(16, 8), code_dimension=4)

@@ -59,7 +59,8 @@ def portability(
 
     folder = find_model(model)
     entropy_prior = folder.card.entropy_prior
-    own_prior = (entropy_prior.prior, folder.path / ENTROPY_FILE) if entropy_prior else None
+    transformer = entropy_prior.prior if entropy_prior else None
+    own_prior = (transformer, folder.path / ENTROPY_FILE) if transformer else None
     on_core = core_cases()
     all_cases = CASES | on_core
     values: dict[str, Any] = {"cases": {name: asdict(case) for name, case in all_cases.items()}}

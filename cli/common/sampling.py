@@ -94,7 +94,7 @@ class SeriesOptions:
             raise click.UsageError(str(error)) from error
         model = find_model(self.model)
         prior = find_prior(model, self.prior, condition=kind)
-        most = prior.card.prior.levels
+        most = prior.card.generating_prior.levels
         if self.levels is not None and self.levels > most:
             raise click.BadParameter(f"prior {prior.card.name} has 1 to {most} levels", param_hint="'--levels'")
         labels = None if self.class_ is None else [_label(self.class_, prior.card)] * self.count
@@ -161,7 +161,7 @@ def sampling_options(
 
 def _label(text: str, card: PriorCard) -> int:
     """The label of a class by name, or else by number. Raises click.BadParameter."""
-    count = card.prior.classes
+    count = card.generating_prior.classes
     if not count:
         raise click.BadParameter(
             f"prior {card.name} knows no classes; leave --class out, or give another prior", param_hint="'--class'"

@@ -11,6 +11,7 @@ import click
 from vqcodec.cards.finding import DEFAULT_MODEL, find_model
 from vqcodec.cli.common.option_groups import option, takes
 from vqcodec.cli.common.options import AT_LEAST_1, FILE, FOLDER, READABLE
+from vqcodec.cli.train.context import CONTEXT, check_context_options, context_trainer, context_validation
 from vqcodec.cli.train.running import RunOptions, SettingOptions, check_data, check_empty, train_and_log
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vqcodec.codec import Codec
     from vqcodec.generation.conditions import Condition
     from vqcodec.prior.config import PriorConfig
+    from vqcodec.training.stage2.context_recipe import ContextRecipe
     from vqcodec.training.stage2.recipe import Stage2Recipe
 
 _TOKENS_SUFFIX = ".npz"
@@ -41,8 +43,19 @@ class TokenOptions:
 
 @dataclass(frozen=True)
 class Stage2Options(TokenOptions):
-    """What the prior is told, its shape, and where its training starts."""
+    """What kind of prior it is, what it is told, its shape, and where its training starts."""
 
+    kind: str = option(
+        "--kind",
+        type=click.Choice(["transformer", CONTEXT]),
+        default="transformer",
+        show_default=True,
+        help="A transformer generates pictures and codes streams; a context network codes streams, also levels of many "
+        "tokens, fast.",
+    )
+    first: int | None = option(
+        "--first", type=AT_LEAST_1, help="First level that a context network predicts.  [default: 1]"
+    )
     condition: str | None = option(
         "--condition",
         metavar="KIND",
@@ -70,18 +83,20 @@ class Stage2Options(TokenOptions):
 @takes(SettingOptions, "settings")
 @click.pass_context
 def stage2(context: click.Context, /, run: RunOptions, options: Stage2Options, settings: SettingOptions) -> None:
-    """Train the prior, a transformer that predicts the tokens of a model.
+    """Train the prior, which predicts the tokens of a model.
 
     --data takes a file of `vqcodec train tokens` too, --tokens a dataset of
     `vqcodec tokenize`. With torchrun, several processes share each batch.
     """
     if not options.tokens:
         check_data(run)
+    check_context_options(options)
+    is_context = options.kind == CONTEXT
     train_and_log(
         context,
         run,
-        lambda: _trainer(run, options, settings),
-        lambda trainer: _validation(trainer, run, options),
+        lambda: _context_trainer(run, options, settings) if is_context else _trainer(run, options, settings),
+        lambda trainer: (_context_validation if is_context else _validation)(trainer, run, options),
     )
 
 
@@ -155,6 +170,20 @@ def _trainer(run: RunOptions, options: Stage2Options, settings: SettingOptions) 
     return trainer
 
 
+def _context_trainer(run: RunOptions, options: Stage2Options, settings: SettingOptions) -> Any:
+    if not run.resume:
+        check_empty(run.out)
+    model = find_model(options.model)
+    return context_trainer(model, run, options, settings, lambda recipe: _source(recipe, None, run, options))
+
+
+def _context_validation(trainer: Any, run: RunOptions, options: Stage2Options) -> Any:
+    if not run.validation:
+        return None
+    pictures, codec = _pictures((run.validation,), options), _codec(options.model, run.device)
+    return context_validation(trainer, run, pictures, codec)
+
+
 def _check_fits(init: PriorFolder, model: ModelFolder) -> None:
     """Raises ModelError for a prior of tokens of another shape. Those of another model can be a good start."""
     from vqcodec.cards.errors import ModelError
@@ -199,7 +228,9 @@ def _condition(options: Stage2Options, device: str) -> Condition | None:
     return Condition(options.condition, _codec(options.condition_model or options.model, device))
 
 
-def _source(recipe: Stage2Recipe, condition: Condition | None, run: RunOptions, options: Stage2Options) -> Any:
+def _source(
+    recipe: Stage2Recipe | ContextRecipe, condition: Condition | None, run: RunOptions, options: Stage2Options
+) -> Any:
     """The tokens to train on."""
     from vqcodec.compute.distributed import process_count, process_rank
     from vqcodec.training.stage2.crop_tokens import PictureTokens, StoredTokens

@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from vqcodec.prior.transformer import Prior
 
 SIZES = (40, 24, 9)
+#: as numpy calls them, which has other names from 2.4 on; it warns of those that it does not know
+_AVX_512, _FMA = "X86_V4 AVX512_ICL AVX512_SPR AVX512F AVX512CD AVX512_SKX", "X86_V3 FMA3 AVX2"
+#: settings of a process that change which kernels compute, and in what order
+PROCESSES = {
+    "one thread": {"OPENBLAS_NUM_THREADS": "1"},
+    "two threads": {"OPENBLAS_NUM_THREADS": "2"},
+    "four threads": {"OPENBLAS_NUM_THREADS": "4"},
+    "no AVX-512": {"NPY_DISABLE_CPU_FEATURES": _AVX_512, "OPENBLAS_CORETYPE": "Haswell"},
+    "no FMA": {"NPY_DISABLE_CPU_FEATURES": f"{_AVX_512} {_FMA}", "OPENBLAS_CORETYPE": "Nehalem"},
+    "settings of torch": {"OMP_NUM_THREADS": "2"},
+}
 
 
 @lru_cache

@@ -2,7 +2,7 @@
 
 It imports nothing of vqcodec. That it agrees with the package on the golden streams shows that docs/format.md is enough
 to write a decoder. Of the boxes it looks into the index of regions alone. The prior is in `reference_prior`, pixels in
-`reference_pixels`.
+`reference_pixels`, the context network in `reference_context`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from reference_context import ReferenceContext
     from reference_prior import ReferencePrior
 
 TOTAL_BITS = 24
@@ -99,7 +100,7 @@ def decode_stream(
     data: bytes,
     grids: list[tuple[int, int]],
     static_tables: list[list[int]] | None = None,
-    prior: ReferencePrior | None = None,
+    prior: ReferencePrior | ReferenceContext | None = None,
 ) -> ReferenceStream:
     """Decode a whole stream. ``grids``: (f, K) of each level; ``static_tables``: the tables of the static model;
     ``prior``: of the prior."""

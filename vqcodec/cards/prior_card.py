@@ -15,10 +15,12 @@ from vqcodec.cards.errors import ModelError
 from vqcodec.cards.model_card import ModelCard, ModelFolder
 from vqcodec.cards.reading import CardFile
 from vqcodec.prior.config import PriorConfig
+from vqcodec.prior.context_config import CONTEXT_KIND, ContextConfig
 from vqcodec.prior.sequence_config import SequenceConfig
 from vqcodec.whole_files import write_whole
 
 if TYPE_CHECKING:
+    from vqcodec.prior.context_network import ContextNetwork
     from vqcodec.prior.sequence import SequencePrior
     from vqcodec.prior.transformer import Prior
 
@@ -41,7 +43,7 @@ class PriorCard:
     name: str
     model_id: str
     model_name: str
-    prior: PriorConfig | SequenceConfig
+    prior: PriorConfig | SequenceConfig | ContextConfig
     weights_sha256: str
     licence: str = ""
     classes: tuple[str, ...] = ()
@@ -56,10 +58,22 @@ class PriorCard:
 
     @property
     def own_prior(self) -> PriorConfig:
-        """Of a prior that was trained here. Raises ModelError for an imported one."""
+        """Of a transformer that was trained here. Raises ModelError for an imported one, and for a context network."""
         if isinstance(self.prior, SequenceConfig):
             raise ModelError(f"prior {self.name} was imported: it generates, and does nothing else; train one")
+        if isinstance(self.prior, ContextConfig):
+            raise ModelError(f"prior {self.name} is a context network: it codes streams, and does nothing else")
         return self.prior
+
+    @property
+    def generating_prior(self) -> PriorConfig | SequenceConfig:
+        """Of a prior that draws tokens. Raises ModelError for a context network."""
+        return self.prior if isinstance(self.prior, SequenceConfig) else self.own_prior
+
+    @property
+    def context(self) -> ContextConfig | None:
+        """Of a context network; None for other priors."""
+        return self.prior if isinstance(self.prior, ContextConfig) else None
 
     def save(self, folder: Path) -> None:
         """Write folder/prior.json."""
@@ -84,21 +98,34 @@ class PriorFolder:
     card: PriorCard
 
     def load(self) -> Prior | SequencePrior:
-        """The network, float32, on the CPU. Raises ModelError for missing, damaged or other weights."""
+        """The network, float32, on the CPU. Raises ModelError for missing, damaged or other weights, and for a context
+        network, which `load_context` loads."""
         from vqcodec.cards.weight_files import network_from_file
         from vqcodec.prior.sequence import SequencePrior
         from vqcodec.prior.transformer import Prior
 
+        shape, owner = self.card.generating_prior, f"prior {self.card.name}"
+
         def make() -> Prior | SequencePrior:
-            shape = self.card.prior
             return SequencePrior(shape) if isinstance(shape, SequenceConfig) else Prior(shape)
 
-        owner = f"prior {self.card.name}"
         network = network_from_file(self.path / PRIOR_WEIGHTS_FILE, self.card.weights_sha256, owner, make)
         return network.eval().requires_grad_(False)
 
+    def load_context(self) -> ContextNetwork:
+        """A context network, float32, on the CPU. Raises ModelError as `load` does, and for a prior of another kind."""
+        from vqcodec.cards.weight_files import network_from_file
+        from vqcodec.prior.context_network import ContextNetwork
+
+        shape, owner = self.card.context, f"prior {self.card.name}"
+        if shape is None:
+            raise ModelError(f"{owner} is no context network; train one with `vqcodec train stage2 --kind context`")
+        path = self.path / PRIOR_WEIGHTS_FILE
+        network = network_from_file(path, self.card.weights_sha256, owner, lambda: ContextNetwork(shape))
+        return network.eval().requires_grad_(False)
+
     def load_own(self) -> Prior:
-        """The same, of a prior that was trained here. Raises ModelError for an imported one, too."""
+        """The same, of a transformer that was trained here. Raises ModelError for an imported one, too."""
         from vqcodec.prior.transformer import Prior
 
         assert self.card.own_prior
@@ -134,7 +161,11 @@ def load_prior_folder(path: Path) -> PriorFolder:
 
 
 def _card_from_json(values: dict[str, Any]) -> PriorCard:
-    shape = values["prior"]
-    prior = SequenceConfig.from_dict(shape) if "kind" in shape else PriorConfig.from_dict(shape)
-    changed = {"prior": prior, "classes": tuple(values["classes"])}
+    changed = {"prior": _shape_from_json(values["prior"]), "classes": tuple(values["classes"])}
     return PriorCard(**values | changed)
+
+
+def _shape_from_json(shape: dict[str, Any]) -> PriorConfig | SequenceConfig | ContextConfig:
+    if "kind" not in shape:
+        return PriorConfig.from_dict(shape)
+    return ContextConfig.from_dict(shape) if shape["kind"] == CONTEXT_KIND else SequenceConfig.from_dict(shape)

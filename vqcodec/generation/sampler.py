@@ -105,7 +105,7 @@ class Sampler:
 
     def _check_condition(self, condition: Tensor | None, size: tuple[int, int]) -> None:
         """Raises ValueError for the condition of a picture of another size."""
-        config = self.card.prior.condition
+        config = self.card.generating_prior.condition
         if condition is None or config is None:
             return  # for a prior that is told nothing, it says so itself
         expected = (1, len(config.codebook_sizes), *(-(-side // config.factor) for side in reversed(size)))
@@ -122,11 +122,11 @@ class Sampler:
     @property
     def levels(self) -> int:
         """How many levels the prior predicts, from the coarsest."""
-        return self.card.prior.levels
+        return self.card.generating_prior.levels
 
     def count_tokens(self, size: tuple[int, int], levels: int | None = None) -> int:
         """How many tokens a picture of size (width, height) in pixels has in the first levels. Raises ValueError."""
-        return count_tokens(self.card.prior, size, levels)
+        return count_tokens(self.card.generating_prior, size, levels)
 
     def generate(
         self,
@@ -208,7 +208,7 @@ class Sampler:
             replace(series, levels=levels),
             size,
             known=self.codec.tokenize(images, levels=levels),
-            masks=[token_mask(mask, factor) for factor in self.card.prior.factors[:levels]],
+            masks=[token_mask(mask, factor) for factor in self.card.generating_prior.factors[:levels]],
             progress=progress,
         )
         if not paste:
@@ -259,7 +259,7 @@ class Sampler:
 
     def _check(self, series: Series, size: tuple[int, int]) -> int:
         """How many levels the pictures have. Raises ValueError for levels or labels that the prior does not know."""
-        shapes, config = grid_shapes(self.card.prior, size, series.levels), self.card.prior
+        shapes, config = grid_shapes(self.card.generating_prior, size, series.levels), self.card.generating_prior
         levels = len(shapes)
         if isinstance(config, SequenceConfig):
             if refusal := config.refusal(*shapes[0]):
@@ -270,7 +270,7 @@ class Sampler:
                     f"prior {self.card.name} needs a class, and knows no picture without one: give --class"
                 )
         if series.labels is not None:
-            classes = self.card.prior.classes
+            classes = self.card.generating_prior.classes
             if not classes:
                 raise ValueError(f"prior {self.card.name} knows no classes")
             if wrong := [label for label in series.labels if not 0 <= label < classes]:

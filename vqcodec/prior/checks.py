@@ -63,10 +63,17 @@ def array_forms(config: PriorConfig) -> dict[str, ArrayForm]:
         forms[f"start.{level}"] = ArrayForm((width,), -EXACT_FLOAT32, EXACT_FLOAT32)
         forms[f"tokens.{level}"] = ArrayForm((codes + 1, vector), -LIMIT, LIMIT)
     for name, outputs, inputs in linear_shapes(config):
-        forms[f"{name}.weight"] = ArrayForm((outputs, inputs), -LIMIT, LIMIT)
-        forms[f"{name}.scale"] = _scales(outputs)
-        forms[f"{name}.offset"] = ArrayForm((outputs,), -EXACT_FLOAT32, EXACT_FLOAT32)
+        forms |= linear_forms(name, outputs, inputs)
     return forms
+
+
+def linear_forms(name: str, outputs: int, inputs: int) -> dict[str, ArrayForm]:
+    """Of the arrays of a linear map, by name."""
+    return {
+        f"{name}.weight": ArrayForm((outputs, inputs), -LIMIT, LIMIT),
+        f"{name}.scale": _scales(outputs),
+        f"{name}.offset": ArrayForm((outputs,), -EXACT_FLOAT32, EXACT_FLOAT32),
+    }
 
 
 def linear_shapes(config: PriorConfig) -> Iterator[tuple[str, int, int]]:
@@ -91,7 +98,7 @@ def _scales(count: int) -> ArrayForm:
 def check_arrays(config: PriorConfig, arrays: Arrays) -> None:
     """Raises InexactError, naming the array, unless all are there, of their form, and all sums exact."""
     for name, form in array_forms(config).items():
-        _check_form(name, form, arrays.get(name))
+        check_form(name, form, arrays.get(name))
     attention, tokens, relative = (
         arrays[name] for name in ("attention_exponentials", "token_exponentials", "relative")
     )
@@ -99,7 +106,7 @@ def check_arrays(config: PriorConfig, arrays: Arrays) -> None:
         raise InexactError("exponentials begin above 0, and those of attention end with 0")
     if np.any(relative[:, -1] != UNSEEN) or np.any(relative[:, :-1] <= UNSEEN // 2):
         raise InexactError("relative: a slot that is not seen has -2^24, others more than half of it")
-    largest = {name: _largest(arrays, name) for name, _, _ in linear_shapes(config)}
+    largest = {name: largest_output(arrays, name) for name, _, _ in linear_shapes(config)}
     for name, value in largest.items():
         if value >= EXACT_FLOAT32:
             raise InexactError(f"{name}: it can give {value:.0f}: float32 is exact below 2^24")
@@ -112,7 +119,8 @@ def check_arrays(config: PriorConfig, arrays: Arrays) -> None:
             raise InexactError(f"the state of level {level} can be {start + by_blocks:.0f}: it must stay below 2^24")
 
 
-def _check_form(name: str, form: ArrayForm, array: NDArray[Any] | None) -> None:
+def check_form(name: str, form: ArrayForm, array: NDArray[Any] | None) -> None:
+    """Raises InexactError, naming the array, unless it is there and of its form."""
     if array is None:
         raise InexactError(f"{name}: it is missing")
     if array.shape != form.shape or array.dtype.kind not in "if":
@@ -123,7 +131,7 @@ def _check_form(name: str, form: ArrayForm, array: NDArray[Any] | None) -> None:
         raise InexactError(f"{name}: whole numbers are needed")
 
 
-def _largest(arrays: Arrays, name: str) -> float:
+def largest_output(arrays: Arrays, name: str) -> float:
     """The largest number that a linear map of whole numbers of -LIMIT..LIMIT gives; infinite if its sums are inexact.
 
     Each of the products of a map that is applied in parts is rounded by itself: one more for each input is enough.

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from vqcodec.training.stage1.presets import PRESETS
     from vqcodec.training.stage1.recipe import Stage1Config, Stage1Recipe
     from vqcodec.training.stage1.trainer import Stage1Trainer
+    from vqcodec.training.stage2.context_recipe import ContextRecipe, ContextTraining
+    from vqcodec.training.stage2.context_trainer import ContextTrainer
     from vqcodec.training.stage2.crop_tokens import PictureTokens
     from vqcodec.training.stage2.recipe import Stage2Config, Stage2Recipe
     from vqcodec.training.stage2.trainer import Stage2Trainer
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "PRESETS": "vqcodec.training.stage1.presets",
     "ArrayPictures": "vqcodec.training.data.pictures",
+    "ContextRecipe": "vqcodec.training.stage2.context_recipe",
+    "ContextTrainer": "vqcodec.training.stage2.context_trainer",
+    "ContextTraining": "vqcodec.training.stage2.context_recipe",
     "CropConfig": "vqcodec.training.data.crops",
     "PictureSet": "vqcodec.training.data.pictures",
     "PictureTokens": "vqcodec.training.stage2.crop_tokens",
@@ -41,6 +46,9 @@ _HOMES = {
 __all__ = [
     "PRESETS",
     "ArrayPictures",
+    "ContextRecipe",
+    "ContextTrainer",
+    "ContextTraining",
     "CropConfig",
     "PictureSet",
     "PictureTokens",

@@ -22,11 +22,16 @@ from vqcodec.cards.prior_card import PRIOR_CARD_FILE, PRIOR_WEIGHTS_FILE, PriorC
 from vqcodec.codec import Codec
 from vqcodec.models.network_input import network_input
 from vqcodec.pictures.image import padded
+from vqcodec.prior.config import PriorConfig
+from vqcodec.prior.context_config import ContextConfig
 from vqcodec.prior.integer import IntegerPrior
+from vqcodec.prior.joint import entropy_prior_model
 from vqcodec.training.common.checkpoint import CheckpointError, load_checkpoint
 from vqcodec.training.data.types import Pictures
 from vqcodec.training.stage1.recipe import model_config
 from vqcodec.training.stage1.validation import spread
+from vqcodec.training.stage2.context_export import context_arrays
+from vqcodec.training.stage2.context_trainer import context_recipe_of, is_context
 from vqcodec.training.stage2.crop_tokens import PictureTokens
 from vqcodec.training.stage2.integer_export import integer_arrays
 from vqcodec.training.stage2.recipe import Stage2Config
@@ -95,13 +100,15 @@ def export_model(
 
 def is_prior(checkpoint: Path) -> bool:
     """Whether a checkpoint is one of stage 2. Raises CheckpointError when it cannot be read."""
-    return "prior_config" in load_checkpoint(checkpoint)
+    state = load_checkpoint(checkpoint)
+    return "prior_config" in state or is_context(state)
 
 
 def export_prior(checkpoint: Path, folder: Path, *, name: str, description: str, licence: str) -> PriorCard:
-    """Write the averaged weights of a checkpoint of stage 2 as float16 into `folder`, with their card.
+    """Write the averaged weights of a checkpoint of stage 2 into `folder`, with their card.
 
-    Nothing is left in `folder` when this fails. Raises CheckpointError when `checkpoint` is not one of stage 2.
+    They are stored as float16, those of a context network as float32. Nothing is left in `folder` when this fails.
+    Raises CheckpointError when `checkpoint` is not one of stage 2.
 
     Examples:
         >>> about = {"name": "mine", "description": "our photos", "licence": "private"}
@@ -110,8 +117,9 @@ def export_prior(checkpoint: Path, folder: Path, *, name: str, description: str,
         vqcodec.training.common.checkpoint.CheckpointError: checkpoint-00000500.pt: no such checkpoint
     """
     state = load_checkpoint(checkpoint)
-    recipe = stage2_recipe_of(checkpoint, state)
-    raw = save({key: value.half().contiguous() for key, value in state["average"].items()})
+    recipe = context_recipe_of(checkpoint, state) if is_context(state) else stage2_recipe_of(checkpoint, state)
+    stored = torch.float32 if is_context(state) else torch.float16
+    raw = save({key: value.to(stored).contiguous() for key, value in state["average"].items()})
     about = state["about"]
     card = PriorCard(
         name,
@@ -130,12 +138,16 @@ def export_prior(checkpoint: Path, folder: Path, *, name: str, description: str,
     return card
 
 
-def export_entropy_prior(folder: Path, prior: PriorFolder, pictures: Pictures, *, crops: int) -> ModelCard:
+def export_entropy_prior(
+    folder: Path, prior: PriorFolder, pictures: Pictures | None, *, crops: int, context: PriorFolder | None = None
+) -> ModelCard:
     """Make a prior, in whole numbers, what codes the streams of the model in `folder`, and return the model's new card.
 
-    crops: how many random crops of 256 pixels show how large activations get. Streams that were written before stay
-    readable. Raises ModelError for a model that has one already, or for a prior that cannot code: of another model, or
-    one that is told more than tokens.
+    prior: a transformer or a context network. context: a context network for the levels after those of a transformer;
+    of levels that both have, the transformer codes. pictures, crops: how many random crops of 256 pixels of which
+    pictures show how large activations of a transformer get; a context network needs none. Streams that were written
+    before stay readable. Raises ModelError for a model that has one already, or for a prior that cannot code: of
+    another model, one that is told more than tokens, or two that do not go together.
 
     Examples:
         >>> from vqcodec import find_model
@@ -149,18 +161,18 @@ def export_entropy_prior(folder: Path, prior: PriorFolder, pictures: Pictures, *
     model = load_model_folder(folder)
     if model.card.entropy_prior:
         raise ModelError(f"{folder}: has a prior that codes its streams, which need it; export the model anew")
-    prior.card.check_model(model.card)
-    shape = prior.card.own_prior
-    codec = Codec.load(folder)
-    config = Stage2Config()
-    source = PictureTokens(pictures, codec, levels=shape.levels, batch_size=crops, crop=config.crop, seed=config.seed)
+    for each in filter(None, (prior, context)):
+        each.card.check_model(model.card)
+    transformer, network = (None, prior) if prior.card.context and context is None else (prior, context)
+    shape, own_arrays = _transformer_arrays(folder, transformer, pictures, crops) if transformer else (None, {})
+    covered, more = _context_arrays(network, shape) if network else (None, {})
+    arrays = own_arrays | more
     try:
-        arrays = integer_arrays(prior.load_own(), source(0).levels)
-        IntegerPrior(shape, arrays)  # says whether its sums are exact
         raw = save_arrays(arrays)
+        entropy_prior = EntropyPrior(shape, hashlib.sha256(raw).hexdigest(), covered)
+        entropy_prior_model(shape, covered, arrays)  # says whether its sums are exact
     except ValueError as error:
-        raise ModelError(f"{prior.path}: {error}") from error
-    entropy_prior = EntropyPrior(shape, hashlib.sha256(raw).hexdigest())
+        raise ModelError(f"{(network or prior).path}: {error}") from error
     reads = (model.card.model_id.hex(), *model.card.reads)
     card = replace(model.card, entropy_prior=entropy_prior, reads=reads)
     with replacing_several(folder, (ENTROPY_FILE, CARD_FILE)) as draft:
@@ -168,6 +180,35 @@ def export_entropy_prior(folder: Path, prior: PriorFolder, pictures: Pictures, *
         card.save(draft)
     load_model_folder.cache_clear()
     return card
+
+
+def _transformer_arrays(
+    folder: Path, prior: PriorFolder, pictures: Pictures | None, crops: int
+) -> tuple[PriorConfig, dict[str, NDArray[Any]]]:
+    """The shape of a transformer, and its arrays. Raises ModelError."""
+    shape, config = prior.card.own_prior, Stage2Config()
+    if pictures is None:
+        raise ModelError(f"{prior.path}: pictures must show how large the activations of a transformer get; give some")
+    codec = Codec.load(folder)
+    source = PictureTokens(pictures, codec, levels=shape.levels, batch_size=crops, crop=config.crop, seed=config.seed)
+    try:
+        arrays = integer_arrays(prior.load_own(), source(0).levels)
+        IntegerPrior(shape, arrays)  # says whether its sums are exact
+    except ValueError as error:
+        raise ModelError(f"{prior.path}: {error}") from error
+    return shape, arrays
+
+
+def _context_arrays(
+    network: PriorFolder, transformer: PriorConfig | None
+) -> tuple[ContextConfig, dict[str, NDArray[Any]]]:
+    """The shape of a context network without the levels of a transformer, and its arrays. Raises ModelError."""
+    loaded = network.load_context()
+    first = transformer.levels if transformer else 0
+    if not loaded.config.first <= first < loaded.config.levels:
+        covered = f"{loaded.config.first + 1} to {loaded.config.levels}"
+        raise ModelError(f"{network.path}: has the levels {covered}; it must go on at level {first + 1}")
+    return replace(loaded.config, first=first), context_arrays(loaded, first)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def integer_arrays(prior: Prior, tokens: Sequence[Tensor]) -> Arrays:
     largest = _largest(prior, tokens)
     arrays: Arrays = {
         "attention_exponentials": _exponentials(ATTENTION_RANGE, ATTENTION_ONE),
-        "token_exponentials": _exponentials(TOKEN_RANGE, _TOKEN_ONE),
+        "token_exponentials": token_exponentials(),
         "relative": _relative(prior),
         "spacings": _rounded(_values(prior.spacings.weight) * _RESIDUAL),
         "head_gain": np.array(LIMIT / largest["norm"]),
@@ -133,6 +133,11 @@ def _relative(prior: Prior) -> NDArray[np.int32]:
     """(heads, positions + 1): what attention adds, the last for slots that are not seen."""
     known = _values(prior.relative.weight).T * _LOGIT
     return _rounded(np.pad(known, ((0, 0), (0, 1)), constant_values=UNSEEN))
+
+
+def token_exponentials() -> NDArray[np.int32]:
+    """(TOKEN_RANGE + 1,): of how far a token's logit is below the largest, as `token_frequencies` takes them."""
+    return _exponentials(TOKEN_RANGE, _TOKEN_ONE)
 
 
 def _exponentials(reach: int, one: int) -> NDArray[np.int32]:
