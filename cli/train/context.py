@@ -10,6 +10,8 @@ import click
 from vqcodec.cli.train.running import RunOptions, SettingOptions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vqcodec.cards.model_card import ModelFolder
     from vqcodec.codec import Codec
     from vqcodec.training.data.types import Pictures
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 #: the kind of prior
 CONTEXT: Final = "context"
 #: options that are of a transformer
-_OF_TRANSFORMERS: Final = ("condition", "condition_model", "size", "order", "init", "labels")
+_OF_TRANSFORMERS: Final = ("condition", "condition_model", "size", "order", "labels")
 
 
 class _Options(Protocol):
@@ -31,6 +33,8 @@ class _Options(Protocol):
     def first(self) -> int | None: ...
     @property
     def levels(self) -> int | None: ...
+    @property
+    def init(self) -> Path | None: ...
 
 
 def check_context_options(options: _Options) -> None:
@@ -52,6 +56,7 @@ def context_trainer(
     make_source: Callable[[ContextRecipe], TokenSource],
 ) -> Any:
     """The trainer that the options describe, ready to run; with --resume, at the newest checkpoint."""
+    from vqcodec.cards.prior_card import load_prior_folder
     from vqcodec.training.common.checkpoint import load_checkpoint, newest_checkpoint
     from vqcodec.training.stage2.context_trainer import ContextTrainer, context_recipe_of
 
@@ -65,6 +70,8 @@ def context_trainer(
     trainer = ContextTrainer(recipe, make_source(recipe), run.out, about=about, device=run.device)
     if run.resume:
         trainer.resume()
+    elif options.init:
+        trainer.start_from(load_prior_folder(options.init).load_context())
     return trainer
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cli_helpers import make_picture, vqcodec
 from click.testing import Result
 from prior_helpers import write_prior
@@ -105,6 +106,24 @@ def test_resuming(train: Any, tmp_path: Path) -> None:
     assert "holds checkpoints already" in train(*QUICK).stderr
     line = only_error(run("train", "stage2", "--resume", "--data", tmp_path, "--out", tmp_path / "run"))
     assert "not a checkpoint of stage 2 of this version" in line
+
+
+def test_a_network_goes_on_from_another(train: Any, tmp_path: Path) -> None:
+    succeeded(train(*QUICK, *SMALL))
+    exported(tmp_path, tmp_path / "network")
+    first = find_weights(tmp_path / "run")
+    again = ("--init", tmp_path / "network", "--steps", 1, "--set", "training.learning_rate=1e-12")
+    succeeded(train(*QUICK, *SMALL, *again, "--out", tmp_path / "again"))
+    second = find_weights(tmp_path / "again")
+    assert first.keys() == second.keys()
+    assert all(torch.allclose(first[name], second[name], atol=1e-5) for name in first)
+    line = only_error(train(*QUICK, "--set=model.channels=16", "--init", tmp_path / "network", "--out", tmp_path / "other"))
+    assert "the context network to start from has another configuration than this run" in line
+
+
+def find_weights(folder: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = load_checkpoint(newest_checkpoint(folder))["average"]
+    return weights
 
 
 def test_it_does_not_generate(train: Any, model: Path, tmp_path: Path) -> None:

@@ -68,6 +68,14 @@ class ContextTrainer(Trainer[TokenBatch, ContextNetwork]):
             self.model.parameters(), config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
 
+    def start_from(self, network: ContextNetwork) -> None:
+        """Go on from a finished network, of another state of the model, say. Raises TrainingError for one of another
+        shape."""
+        if network.config != self.recipe.model:
+            raise TrainingError("the context network to start from has another configuration than this run")
+        for own in (self.model, self.average):
+            own.load_state_dict(network.state_dict())
+
     @property
     def steps(self) -> int:
         return self.config.steps
