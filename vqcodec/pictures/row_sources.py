@@ -71,7 +71,10 @@ def open_rows(path: Path, least_pixels: int, max_pixels: int) -> VipsRows | None
     logging.getLogger("pyvips").addHandler(logging.NullHandler())  # else what it logs of damage is printed
     try:
         image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="warning")
-    except pyvips.Error:  # told by `load_image`
+    except (
+        pyvips.Error,
+        UnicodeEncodeError,
+    ):  # told by `load_image`; UnicodeEncodeError: a name that libvips cannot have
         return None
     pixels = image.width * image.height
     if pixels < least_pixels or image.format != _BYTES or (image.interpretation, image.bands) not in _COLOURS:
