@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import stat
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, cast
@@ -136,15 +136,7 @@ def write_output(
     """
     if task.target == STANDARD:
         check(data)
-        try:
-            rest = memoryview(data)
-            while rest:  # under PYTHONUNBUFFERED one write may take a part only
-                rest = rest[sys.stdout.buffer.write(rest) :]
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise FileError(f"stdout: cannot be written ({error.strerror})") from error
+        _write_to_stdout([data])
         return
     with _file_errors(task.target), replacing(_with_folder(task.target)) as temporary:
         temporary.write_bytes(data)
@@ -152,6 +144,20 @@ def write_output(
             raise FileError(f"{task.target}: {_OTHER_BYTES}")
         check(data)
         _finish(task, temporary, force=force, keep_dates=keep_dates)
+
+
+def _write_to_stdout(pieces: Iterable[bytes]) -> None:
+    """Raises FileError, and BrokenPipeError where nobody reads on."""
+    try:
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:  # under PYTHONUNBUFFERED one write may take a part only
+                rest = rest[sys.stdout.buffer.write(rest) :]
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise FileError(f"stdout: cannot be written ({error.strerror})") from error
 
 
 def stream_output(
@@ -169,14 +175,8 @@ def stream_output(
             with _file_errors(str(spooled)):
                 _write_checked(spooled, task.target_name, write)
             check(spooled)
-            try:
-                with spooled.open("rb") as file:
-                    shutil.copyfileobj(file, sys.stdout.buffer, _PIECE_BYTES)
-                sys.stdout.buffer.flush()
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                raise FileError(f"stdout: cannot be written ({error.strerror})") from error
+            with spooled.open("rb") as file:
+                _write_to_stdout(iter(partial(file.read, _PIECE_BYTES), b""))
         return
     with _file_errors(task.target), replacing(_with_folder(task.target)) as temporary:
         _write_checked(temporary, task.target, write)
