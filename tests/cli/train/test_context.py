@@ -117,7 +117,8 @@ def test_a_network_goes_on_from_another(train: Any, tmp_path: Path) -> None:
     second = find_weights(tmp_path / "again")
     assert first.keys() == second.keys()
     assert all(torch.allclose(first[name], second[name], atol=1e-5) for name in first)
-    line = only_error(train(*QUICK, "--set=model.channels=16", "--init", tmp_path / "network", "--out", tmp_path / "other"))
+    wider = ("--set=model.channels=16", "--init", tmp_path / "network", "--out", tmp_path / "other")
+    line = only_error(train(*QUICK, *wider))
     assert "the context network to start from has another configuration than this run" in line
 
 
