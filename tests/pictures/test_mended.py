@@ -137,3 +137,29 @@ def test_16_bit_png_with_a_damaged_chunk() -> None:
     loaded = load_image(data[:at] + b"\0\0\0\0" + data[at + 4 :])
     assert same(loaded.rgb, samples >> 8, 1)
     assert len(loaded.warnings) == 2
+
+
+def webp_stating(difference: int, **options: object) -> bytes:
+    """COLOURS as a WebP file whose first bytes give another length than it has."""
+    data = encoded(Image.fromarray(COLOURS), "WEBP", **options)
+    return data[:4] + struct.pack("<I", max(len(data) - 8 + difference, 0)) + data[8:]
+
+
+@pytest.mark.parametrize("difference", [2, 5000, 1 << 31, -2, -(1 << 20)])
+@pytest.mark.parametrize("options", [{"quality": 80}, {"lossless": True}, {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0"}])
+@pytest.mark.parametrize("behind", [b"", b"what follows the file"])
+def test_a_wrong_length_of_webp_is_a_warning(difference: int, options: dict[str, object], behind: bytes) -> None:
+    loaded = load_image(webp_stating(difference, **options) + behind)
+    assert same(loaded.rgb, load_image(webp_stating(0, **options)).rgb)
+    assert len(loaded.damage) == 1
+    assert "its end was taken for it" in loaded.damage[0]
+
+
+def test_webp_of_its_own_length_is_taken_as_it_is() -> None:
+    assert load_image(webp_stating(0) + b"what follows the file").damage == ()
+
+
+@pytest.mark.parametrize("difference", [0, 100])
+def test_webp_that_lacks_pixels_stays_an_error(difference: int) -> None:
+    with pytest.raises(UnreadableImageError):
+        load_image(webp_stating(difference)[:-100])

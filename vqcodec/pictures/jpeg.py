@@ -1,113 +1,40 @@
-"""JPEG files: are all of their pixels there? Pillow says nothing of most damage, and refuses one that lacks its end."""
+"""JPEG files: are all of their pixels there? Pillow says nothing of damage, and refuses a file that lacks its end."""
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Iterator
 from typing import Final
 
-import numpy as np
-from PIL import Image
+import simplejpeg
 
 __all__ = ["jpeg_damage", "with_end"]
 
 _END: Final = b"\xff\xd9"
-#: bits that a decoder that still waits for data takes for pixels; without markers
-_FILLING: Final = np.random.default_rng(5).integers(1, 255, 256, dtype=np.uint8).tobytes()
-_SCAN_END: Final = re.compile(rb"\xff[^\x00\xff]")
-_RESTART: Final = re.compile(rb"\xff[\xd0-\xd7]")
-_LEFT_OVER: Final = 16  # bytes
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_HUFFMAN_FRAMES: Final = frozenset((0xC0, 0xC1, 0xC2))
-_RESTARTS: Final = range(0xD0, 0xD8)
+_DAMAGE: Final = ("Corrupt JPEG data: ", "Premature end of JPEG file", "Inconsistent progression")
 _START_OF_SCAN: Final = 0xDA
 _PROGRESSIVE: Final = 0xC2
 
 
 def with_end(data: bytes) -> bytes | None:
     """A file that lacks nothing but its last marker, with it; None for one that lacks pixels."""
-    data = data.removesuffix(b"\xff") if not data.endswith(_END) else data[:-2]
-    if not _scans_cover_all(data):
-        return None
-    whole = data + _END
-    return whole if _pixels(whole) == _pixels(data + _FILLING + _END) else None
+    whole = (data.removesuffix(b"\xff") if not data.endswith(_END) else data[:-2]) + _END
+    return whole if _scans_cover_all(whole) and not jpeg_damage(whole) else None
 
 
 def jpeg_damage(data: bytes) -> list[str]:
-    """A line where a file that decodes has too little data for its pixels, too much, or in the wrong order; or none.
+    """What libjpeg says of a file's coded data, as a line for a warning; or none.
 
-    Where data is missing, whatever stands behind it becomes pixels; where some is left over, other data in its place
-    changes nothing. Files with arithmetic coding are not looked at: their data may end early. Of damage in the middle
-    about half is found: often the decoder is back in step with as many blocks as there should be.
+    Data that is missing, left over or no code is found; bits that stand for another value of the same length cannot be:
+    nothing in a JPEG file tells them apart. Decodes at an eighth of the sides, a quarter of the time of a whole one.
     """
-    scans = _scans(data)
-    if not scans:
-        return []
-    filled, at = b"", 0
-    order_is_right = True
-    for start, end in scans:
-        restarts = [found.start() for found in _RESTART.finditer(data, start, end)]
-        order_is_right &= all(data[place + 1] == 0xD0 + number % 8 for number, place in enumerate(restarts))
-        for place in (*restarts, end):
-            filled += data[at:place] + _FILLING
-            at = place
-    last = scans[-1][1]
-    short = last - _LEFT_OVER
-    while short > scans[-1][0] and (data[short - 1] == 0xFF or data[short] == 0xFF):
-        short -= 1
-    pixels = _pixels(data)
-    if pixels is None:
-        return []
-    if not order_is_right or _pixels(filled + data[at:]) != pixels:
-        return ["the JPEG data is damaged: a part of it is missing, and pixels are wrong"]
-    rest = max(scans[-1][0], short)
-    middle = (scans[-1][0] + last) // 2
-    while middle > scans[-1][0] and (data[middle - 1] == 0xFF or data[middle] == 0xFF):
-        middle -= 1
-    if (
-        last - scans[-1][0] > 4 * _LEFT_OVER
-        and _pixels(data[:rest] + _FILLING + data[last:]) == pixels
-        and _pixels(data[:middle] + _FILLING + data[last:]) != pixels  # in a flat picture all data may be alike
-    ):
-        return ["the JPEG data is damaged: there is more of it than pixels, some of which are wrong"]
-    return []
-
-
-def _scans(data: bytes) -> list[tuple[int, int]]:
-    """Where the coded data of each scan starts and ends, up to the end of the picture; empty if that is not found."""
-    scans: list[tuple[int, int]] = []
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-            continue
-        if marker == _END[1]:
-            return scans
-        if marker in _FRAMES and marker not in _HUFFMAN_FRAMES:
-            return []
-        at += 2 + max(int.from_bytes(data[at + 2 : at + 4], "big"), 2)
-        if marker != _START_OF_SCAN:
-            continue
-        start = at
-        while (found := _SCAN_END.search(data, at)) and data[found.start() + 1] in _RESTARTS:
-            at = found.end()
-        if found is None:
-            return []
-        at = found.start()
-        scans.append((start, at))
-    return scans if data[at : at + 2] == _END else []
-
-
-def _pixels(data: bytes) -> bytes | None:
-    """Of a decoded file. None, which is like no other, where it does not decode."""
     try:
-        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-            pixels: bytes = image.tobytes()
-            return pixels
-    except (OSError, SyntaxError, ValueError):
-        return None
+        simplejpeg.decode_jpeg(data, min_height=1, min_width=1)
+    except ValueError as error:
+        said = " ".join(str(error).split())
+        if said.startswith(_DAMAGE):  # not what it does not support, or finds unusual
+            return [f"the JPEG data is damaged: libjpeg says {said.removeprefix(_DAMAGE[0])}"]
+    return []
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:

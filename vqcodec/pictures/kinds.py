@@ -42,7 +42,10 @@ _VIDEO_BRANDS: Final = frozenset((b"isom", b"mp41", b"mp42", b"qt  ", b"M4V ", b
 
 @dataclass(frozen=True)
 class FileKind:
-    """name: PNG, JPEG, TIFF, raw, HEIC, JPEG XL, or "" for another. tiff: its directories, of a TIFF or raw file."""
+    """name: PNG, JPEG, TIFF, WebP, AVIF, raw, HEIC, JPEG XL, or "" for another.
+
+    tiff: the directories of a TIFF or raw file.
+    """
 
     name: str
     tiff: TiffFile | None = None
@@ -63,6 +66,8 @@ def kind_of(stream: BinaryIO) -> FileKind:
         return FileKind("HEIC")
     if head.startswith(_JXL_STARTS):
         return FileKind("JPEG XL")
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return FileKind("WebP")
     starts = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff"}
     if brands & _AVIF_BRANDS:
         return FileKind("AVIF")
@@ -83,7 +88,7 @@ def what_it_may_be(stream: BinaryIO, kind: FileKind) -> str:
         return "SVG drawings are not read: convert it to PNG first"
     if text.startswith((b"<!doctype html", b"<html")):
         return "a web page, not a picture: save the picture itself"
-    if kind.name in ("PNG", "JPEG", "AVIF", "HEIC", "JPEG XL", "raw"):
+    if kind.name in ("PNG", "JPEG", "WebP", "AVIF", "HEIC", "JPEG XL", "raw"):
         return f"the {kind.name} file is damaged from its start: get a whole copy of it"
     if kind.tiff is not None and kind.tiff.directories:
         return f"TIFF files with {kind.tiff.samples} are not read: convert it to 8- or 16-bit RGB or gray first"

@@ -28,6 +28,7 @@ from vqcodec.pictures.png import mended_png
 from vqcodec.pictures.source import REDUCED, Source, as_lines, pillow_rules, read_source
 from vqcodec.pictures.stated_colours import from_codes
 from vqcodec.pictures.tiff import TiffFile
+from vqcodec.pictures.webp import mended_webp
 
 __all__ = ["ImageSource", "largest_file", "load_image"]
 
@@ -64,6 +65,9 @@ class _Opened:
             raise UnreadableImageError(reason)
         if self.kind.name == "PNG":
             self.stream, notes = mended_png(self.stream)
+            self.damage += notes
+        elif self.kind.name == "WebP":
+            self.stream, notes = mended_webp(self.stream)
             self.damage += notes
         try:
             decoded = self._through_pillow(tiff, max_pixels)
@@ -146,7 +150,7 @@ def load_image(
         alpha: "keep" returns the alpha channel as it is, to the last bit; "drop" forgets it without compositing.
         metadata: "keep" returns EXIF and XMP; "drop" keeps small streams small (orientation is applied either way).
         max_pixels: largest width * height, in pixels; checked before anything is decoded.
-        look_for_damage: warn of JPEG data that decodes to wrong pixels; takes as long as decoding them thrice.
+        look_for_damage: warn of JPEG data that libjpeg finds damaged; takes a quarter longer.
         least_side: for small copies: JPEG files are decoded to the least of 1/1, 1/2, 1/4 and 1/8 of their sides that
             leaves both so many pixels, which takes less work; others in full. None: all in full.
 
