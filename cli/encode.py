@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from tqdm import tqdm
@@ -33,8 +33,9 @@ from vqcodec.rates.rate import LARGEST_WEIGHT, Rate
 if TYPE_CHECKING:
     from vqcodec.codec import Codec
     from vqcodec.generation.refinement import Refiner
+    from vqcodec.pictures.arrays import Pixels
     from vqcodec.pictures.image import LoadedImage
-    from vqcodec.pictures.row_sources import VipsRows
+    from vqcodec.pictures.row_sources import RowSource, VipsRows
 
 #: pixels of a picture that is read a few rows at a time, where it can be
 _LARGE = 1 << 25
@@ -280,9 +281,23 @@ def _encoded_rows(codec: Codec, task: Task, rows: VipsRows, coding: CodingOption
     """A large picture, which is read while it is encoded."""
     tell_if_slow(task, rows.width * rows.height)
     started = time.perf_counter()
-    tokens = [grid[None] for grid in codec.tokenize_pixels(rows, levels=coding.levels)]
+    with tqdm(total=rows.height, unit="row", desc="encoding", leave=False, delay=1, disable=None) as bar:
+        tokens = [grid[None] for grid in codec.tokenize_pixels(_ShownRows(rows, bar), levels=coding.levels)]
     stream = codec.write(tokens, rows.width, rows.height, entropy=entropy, region_side=coding.region_side or 0)
     return _Encoded(stream, rows.width, rows.height, time.perf_counter() - started)
+
+
+class _ShownRows:
+    """A `RowSource` that shows on a terminal how far it has been read."""
+
+    def __init__(self, rows: RowSource, bar: tqdm[NoReturn]) -> None:
+        self.width, self.height = rows.width, rows.height
+        self._rows, self._bar = rows, bar
+
+    def read(self, count: int) -> Pixels:
+        """See `RowSource.read`."""
+        self._bar.update(count)
+        return self._rows.read(count)
 
 
 def _refiner(steps: int, weights: Path, *, quiet: bool) -> Refiner:

@@ -163,3 +163,46 @@ def test_webp_of_its_own_length_is_taken_as_it_is() -> None:
 def test_webp_that_lacks_pixels_stays_an_error(difference: int) -> None:
     with pytest.raises(UnreadableImageError):
         load_image(webp_stating(difference)[:-100])
+
+
+@pytest.mark.parametrize("cut", [1, 4, 8, 11, 12])
+def test_png_without_its_last_bytes(cut: int) -> None:
+    loaded = load_image(encoded(Image.fromarray(COLOURS), "PNG")[:-cut])
+    assert same(loaded.rgb, COLOURS)
+    assert loaded.damage == ("the end of the file is missing, but no part of the picture",)
+
+
+def test_png_that_ends_between_two_parts_of_its_pixels_stays_an_error() -> None:
+    noise = Image.fromarray(RNG.integers(0, 256, (200, 300, 3), dtype=np.uint8))
+    data = encoded(noise, "PNG")
+    second = data.index(b"IDAT", data.index(b"IDAT") + 4) - 4
+    with pytest.raises(UnreadableImageError, match="truncated"):
+        load_image(data[:second])
+
+
+def test_jpeg_with_odd_metadata_that_only_libjpeg_leaves_aside() -> None:
+    data = encoded(Image.fromarray(SMOOTH), "JPEG", quality=95)
+    length = 2 + int.from_bytes(data[4:6], "big")
+    odd = data[:2] + b"\xff\xe0\x00\x07JFIF\0" + data[2 + length :]
+    exif = b"\xff\xe1\x00\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    loaded = load_image(odd)
+    assert same(loaded.rgb, load_image(data).rgb)
+    assert loaded.damage == ("what stands before its pixels is damaged and was ignored",)
+    turned = load_image(odd[:2] + exif + odd[2:])
+    assert same(turned.rgb, np.rot90(load_image(data).rgb, -1))
+
+
+def test_jpeg_that_libjpeg_refuses_too_stays_an_error() -> None:
+    data = encoded(Image.fromarray(SMOOTH), "JPEG")
+    with pytest.raises(UnreadableImageError, match="damaged from its start"):
+        load_image(data[:2] + b"\xff\xe0\x00\x07JFIF\0" + data[2 : len(data) // 2])
+
+
+def test_around_a_gif_picture_smaller_than_its_canvas_there_is_nothing() -> None:
+    data = bytearray(encoded(Image.fromarray(SMOOTH[..., 0]), "GIF"))
+    data[6:10] = struct.pack("<HH", 100, 90)  # the canvas
+    loaded = load_image(bytes(data))
+    assert loaded.rgb.shape == (90, 100, 3)
+    assert loaded.alpha is not None
+    assert loaded.alpha[:64, :80].min() == 255
+    assert loaded.alpha[64:].max() == loaded.alpha[:, 80:].max() == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -233,3 +234,31 @@ def test_orientations_of_any_type_are_applied(orientation: int, kind: int) -> No
     right = load_image(tiff(pixels, 2, more=[(274, 3, [orientation])])).rgb
     assert right.shape == ((4, 2, 3) if orientation > 4 else (2, 4, 3))
     assert np.array_equal(load_image(tiff(pixels, 2, more=[(274, kind, [orientation])])).rgb, right)
+
+
+def test_a_palette_of_bytes_is_not_taken_for_one_of_16_bits() -> None:
+    """As libtiff takes it; Pillow makes it black."""
+    indices = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    palette = np.random.default_rng(2).integers(0, 256, (3, 256))
+    for scale in (1, 257):
+        data = tiff(indices, 3, more=[(320, 3, (palette * scale).ravel().tolist())])
+        assert same(load_image(data).rgb, palette.T.astype(np.uint8).reshape(16, 16, 3))
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_directories_beyond_any_end_are_damage(big: bool) -> None:
+    word = (1 << 64) - 2 if big else (1 << 32) - 2
+    head = struct.pack("<2sHHHQ", b"II", 43, 8, 0, word) if big else struct.pack("<2sHI", b"II", 42, word)
+    assert "x 1-bit samples a pixel are not read" in refusal(head + bytes(40)) or "damaged" in refusal(head + bytes(40))
+
+
+def test_what_packs_the_samples_is_named_where_nobody_reads_it() -> None:
+    data = bytearray(tiff(SMALL, 2))
+    entry = struct.pack("<HHI", 259, 3, 1)
+    at = data.index(entry) + 8
+    data[at : at + 2] = struct.pack("<H", 50013)
+    assert "3 x 8-bit samples a pixel and compression 50013 are not read" in refusal(bytes(data))
+
+
+def test_the_byte_order_of_big_tiff_is_named() -> None:
+    assert "big-endian BigTIFF files are not read" in refusal(b"MM\0+\0\x08\0\0" + bytes(100))

@@ -7,11 +7,18 @@ from typing import Final
 
 import simplejpeg
 
-__all__ = ["jpeg_damage", "with_end"]
+__all__ = ["jpeg_damage", "with_end", "without_oddities"]
 
 _END: Final = b"\xff\xd9"
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _DAMAGE: Final = ("Corrupt JPEG data: ", "Premature end of JPEG file", "Inconsistent progression")
+#: Exif and XMP, ICC, and Adobe's, which says what the samples are
+_USED_APPLICATION_DATA: Final = {
+    0xE1: (b"Exif\0", b"http://ns.adobe.com/xap/"),
+    0xE2: (b"ICC_PROFILE\0",),
+    0xEE: (b"Adobe",),
+}
+_COMMENT: Final = 0xFE
 _START_OF_SCAN: Final = 0xDA
 _PROGRESSIVE: Final = 0xC2
 
@@ -35,6 +42,20 @@ def jpeg_damage(data: bytes) -> list[str]:
         if said.startswith(_DAMAGE):  # not what it does not support, or finds unusual
             return [f"the JPEG data is damaged: libjpeg says {said.removeprefix(_DAMAGE[0])}"]
     return []
+
+
+def without_oddities(data: bytes) -> bytes | None:
+    """A file without what readers may leave aside, for one that Pillow refuses; None where libjpeg refuses it, too."""
+    start = data.find(bytes((0xFF, _START_OF_SCAN)))
+    if start < 0 or jpeg_damage(data):
+        return None
+    kept = [data[:2]]
+    for marker, body in _segments(data[:start]):
+        is_metadata = marker == _COMMENT or 0xE0 <= marker <= 0xEF
+        if is_metadata and not body.startswith(_USED_APPLICATION_DATA.get(marker, ())):
+            continue
+        kept.append(bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body)
+    return b"".join((*kept, data[start:]))
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -34,6 +34,7 @@ _OTHERS: Final = {
     "DjVu files are not read: convert a page to PNG first": (b"AT&TFORM",),
     "Photoshop files of more than 8 bits are not read: save it as PNG or 8-bit TIFF first": (b"8BPS",),
     "floating-point colours (PFM) are not read: convert it to 16-bit TIFF or PNG first": (b"PF\n", b"PF4\n"),
+    "big-endian BigTIFF files are not read: convert it to little-endian TIFF or PNG first": (b"MM\0+",),
     "GIMP files are not read: export it as PNG first": (b"gimp xcf",),
     "a .vq stream, not a picture: make a picture of it with vqcodec decode": (b"\xf5V",),
 }

@@ -9,6 +9,7 @@ from typing import BinaryIO, Final
 __all__ = ["LARGEST_CHUNK_TEXT", "mended_png"]
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 _TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")
 #: texts whose content is used, and which may be long
 _USED_TEXTS: Final = (b"XML:com.adobe.xmp", b"Raw profile type exif", b"Raw profile type APP1")
@@ -23,15 +24,21 @@ def mended_png(stream: BinaryIO) -> tuple[BinaryIO, list[str]]:
 
     Only chunks that a reader may ignore are left out. stream: can seek, and is left at its start.
     """
+    total = stream.seek(0, io.SEEK_END)
     stream.seek(len(_SIGNATURE))
     kept: list[tuple[int, int]] = [(0, len(_SIGNATURE))]
     notes: list[str] = []
     text_bytes = 0
-    dropped = False
+    end, dropped = b"", False
     while True:
         start = stream.tell()
         head = stream.read(8)
-        if len(head) < 8:
+        if head[4:8] == _END[4:8] and start + len(_END) <= total:
+            kept.append((start, start + len(_END)))
+            break
+        if len(head) < 8 or head[4:8] == _END[4:8]:  # Pillow says whether there are pixels enough
+            end, dropped = _END, True
+            notes.append("the end of the file is missing, but no part of the picture")
             break
         length, name = int.from_bytes(head[:4], "big"), head[4:]
         fault = ""
@@ -52,15 +59,16 @@ def mended_png(stream: BinaryIO) -> tuple[BinaryIO, list[str]]:
             notes.append(fault)
         else:
             kept.append((start, stream.tell()))
-        if name == b"IEND":
-            break
+            if stream.tell() > total:
+                break
     if not dropped:
         stream.seek(0)
         return stream, []
     mended = io.BytesIO()
-    for start, end in kept:
+    for start, after in kept:
         stream.seek(start)
-        mended.write(stream.read(end - start))
+        mended.write(stream.read(after - start))
+    mended.write(end)
     mended.seek(0)
     return mended, list(dict.fromkeys(notes))
 

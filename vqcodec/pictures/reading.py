@@ -21,7 +21,7 @@ from vqcodec.pictures.conversion import (
 )
 from vqcodec.pictures.errors import ImageError, UnreadableImageError
 from vqcodec.pictures.further_readers import READERS
-from vqcodec.pictures.jpeg import jpeg_damage, with_end
+from vqcodec.pictures.jpeg import jpeg_damage, with_end, without_oddities
 from vqcodec.pictures.kinds import FileKind, kind_of, unread_jpeg, what_it_may_be
 from vqcodec.pictures.libtiff import libtiff_messages
 from vqcodec.pictures.png import mended_png
@@ -77,15 +77,25 @@ class _Opened:
                 self.damage += jpeg_damage(self.stream.read())
             return decoded
         except OSError as error:
-            if self.kind.name != "JPEG" or "truncated" not in str(error):
+            if self.kind.name != "JPEG" or not self._mend_jpeg(error):
                 raise
-            self.stream.seek(0)
-            mended = with_end(self.stream.read())
-            if mended is None:
-                raise
-        self.stream = io.BytesIO(mended)
-        self.damage.append("the end of the file is missing, but no part of the picture")
         return self._through_pillow(tiff, max_pixels)
+
+    def _mend_jpeg(self, error: OSError) -> bool:
+        """Whether there is a way to read what Pillow refused."""
+        self.stream.seek(0)
+        data = self.stream.read()
+        if isinstance(error, UnidentifiedImageError):
+            mended, note = without_oddities(data), "what stands before its pixels is damaged and was ignored"
+        elif "truncated" in str(error):
+            mended, note = with_end(data), "the end of the file is missing, but no part of the picture"
+        else:
+            return False
+        if mended is None:
+            return False
+        self.stream = io.BytesIO(mended)
+        self.damage.append(note)
+        return True
 
     def _add_facts(self, decoded: Source) -> None:
         """What the file says and its reader does not: colours by code, and how many bits there were."""

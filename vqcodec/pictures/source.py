@@ -6,6 +6,7 @@ Nothing is printed: what the reader has to say is collected in `Source.warnings`
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import threading
 import warnings
@@ -93,6 +94,7 @@ class Source:
 
 
 _pillow_lock = threading.RLock()
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what it logs of damage is printed
 
 
 @contextlib.contextmanager
@@ -175,6 +177,8 @@ def read_source(
         _read_metadata(source)
         if tiff is not None:
             source.image = tiff.mended_pixels(image)
+        if source.format == "GIF":
+            source.image = _with_nothing_outside(image)
         if source.format == "PNG" and not source.icc:
             source.state_colours(from_png(image.info))
     for line in as_lines(caught):
@@ -186,6 +190,19 @@ def read_source(
         if source.full_size and source.orientation in _QUARTER_TURNS:
             source.full_size = source.full_size[1], source.full_size[0]
     return source
+
+
+def _with_nothing_outside(image: Image.Image) -> Image.Image:
+    """A GIF picture that is smaller than its canvas: as in browsers, nothing is around it."""
+    box = getattr(image, "dispose_extent", None)
+    if box is None or tuple(box) == (0, 0, *image.size):
+        return image
+    canvas = image.convert("RGBA")
+    alpha = Image.new("L", image.size, 0)
+    alpha.paste(canvas.getchannel("A").crop(box), box)
+    canvas.putalpha(alpha)
+    canvas.info = image.info
+    return canvas
 
 
 def _read_metadata(source: Source) -> None:

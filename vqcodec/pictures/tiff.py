@@ -6,6 +6,7 @@ Raw photos (DNG, NEF, CR2, ARW, ...) are TIFF files whose first picture is mostl
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ _MOST_DIRECTORIES: Final = 256
 #: type of a value -> its bytes, of those that are looked at: BYTE, SHORT, LONG, UNDEFINED, IFD, and those of BigTIFF
 _SIZES: Final = {1: 1, 3: 2, 4: 4, 7: 1, 13: 4, 16: 8, 18: 8}
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
-_SAMPLES, _PLANAR, _SUB_DIRECTORIES, _FORMAT, _DNG_VERSION = 277, 284, 330, 339, 50706
+_SAMPLES, _PLANAR, _COLOUR_MAP, _SUB_DIRECTORIES, _FORMAT, _DNG_VERSION = 277, 284, 320, 330, 339, 50706
 _TAGS: Final = frozenset(
     (*range(_SUBFILE, _COMPRESSION + 1), _PHOTOMETRIC, _SAMPLES, _PLANAR, _SUB_DIRECTORIES, _FORMAT, _DNG_VERSION)
 )
@@ -103,7 +104,9 @@ class TiffFile:
         """The samples of the first picture in words, such as "3 x 32-bit floating-point samples"."""
         first = self.directories[0] if self.directories else _Directory({}, True)
         kind = _SAMPLE_KINDS.get(first.first(_FORMAT, _UNSIGNED), "")
-        return f"{first.first(_SAMPLES, 1)} x {first.first(_BITS, 1)}-bit {kind}samples a pixel"
+        words = f"{first.first(_SAMPLES, 1)} x {first.first(_BITS, 1)}-bit {kind}samples a pixel"
+        packed = first.first(_COMPRESSION, 1)
+        return words if packed in TiffImagePlugin.COMPRESSION_INFO else f"{words} and compression {packed}"
 
     @property
     def sample_format(self) -> tuple[int, int]:
@@ -117,7 +120,13 @@ class TiffFile:
         return first.first(_PLANAR, 1) == 2 and first.first(_SAMPLES, 1) > 1
 
     def mended_pixels(self, image: Image.Image) -> Image.Image:
-        """A decoded picture as it is: of Lab in planes Pillow takes the signed a and b for unsigned."""
+        """A decoded picture as it is: of Lab in planes Pillow takes the signed a and b for unsigned.
+
+        And a palette of bytes for one of 16 bits, which makes it black.
+        """
+        palette = getattr(image, "tag_v2", {}).get(_COLOUR_MAP, ())
+        if image.mode in ("P", "PA") and palette and max(palette) < 256:  # libtiff's rule
+            image.putpalette(np.reshape(np.array(palette, np.uint8), (3, -1)).T.tobytes())
         if not self._has_planes or image.mode != "LAB":
             return image
         return Image.fromarray(np.asarray(image) ^ np.array([0, 128, 128], np.uint8), "LAB")
@@ -180,6 +189,7 @@ def read_tiff_directories(stream: BinaryIO) -> TiffFile:
 
     stream: a file that `is_tiff`; where it stands does not matter, and changes.
     """
+    total = stream.seek(0, io.SEEK_END)
     stream.seek(0)
     head = stream.read(16)
     order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
@@ -190,7 +200,9 @@ def read_tiff_directories(stream: BinaryIO) -> TiffFile:
         return int.from_bytes(data, order)
 
     def read(place: int, on_chain: bool) -> tuple[_Directory, int]:
-        """A directory, and where the next page is."""
+        """A directory, and where the next page is; an empty one beyond the end."""
+        if place >= total:
+            return _Directory({}, on_chain), 0
         stream.seek(place)
         count = number(stream.read(8 if big else 2))
         length = 20 if big else 12
@@ -203,7 +215,7 @@ def read_tiff_directories(stream: BinaryIO) -> TiffFile:
                 continue
             raw = block[at + 4 + word : at + 4 + 2 * word]
             if size * values > word:
-                stream.seek(number(raw))
+                stream.seek(min(number(raw), total))
                 raw = stream.read(size * values)
             tags[tag] = tuple(number(raw[value : value + size]) for value in range(0, size * values, size))
         return _Directory(tags, on_chain), number(block[length * count : length * count + word])
