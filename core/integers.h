@@ -165,6 +165,7 @@ INLINE Floats within(Floats x, float limit) {
 #if LANES == 1
 INLINE void store_shorts(int16_t *to, Ints x) { *to = (int16_t)x; }
 INLINE void store_small(Small *to, Floats x) { *to = (Small)x; }
+INLINE Floats small_at(const Small *from) { return (Floats)*from; }
 #else
 typedef int16_t FewShorts __attribute__((vector_size(2 * LANES)));
 typedef FewShorts LooseFewShorts __attribute__((aligned(2), may_alias));
@@ -174,6 +175,13 @@ INLINE void store_small(Small *to, Floats x) {
     _mm_storeu_si128((__m128i *)to, _mm512_cvtepi32_epi8((__m512i)TO_INTS(x)));
 #else
     store_shorts(to, TO_INTS(x));
+#endif
+}
+INLINE Floats small_at(const Small *from) {
+#if LANES == 16
+    return as_floats((Ints)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
+#else
+    return as_floats(__builtin_convertvector(*(const LooseFewShorts *)from, Ints));
 #endif
 }
 #endif
@@ -254,7 +262,7 @@ static void multiply_rows(const uint8_t *weight, int32_t inputs, const Small *x,
 }
 
 /* Where rint(sums * scale + offset) goes; `stride` numbers from row to row. */
-typedef enum { TO_FLOATS, ADDED_TO_FLOATS, TO_SMALL, BY_TABLE } Ending;
+typedef enum { TO_FLOATS, ADDED_TO_FLOATS, TO_SMALL, TO_POSITIVE, ADDED_TO_SMALL, BY_TABLE } Ending;
 typedef struct {
     Ending ending;
     float *floats;
@@ -268,6 +276,8 @@ INLINE void end_vector(const Ended *to, int64_t place, Floats y) {
     case TO_FLOATS: store(to->floats + place, y); break;
     case ADDED_TO_FLOATS: store(to->floats + place, loaded(to->floats + place) + y); break;
     case TO_SMALL: store_small(to->small + place, within(y, 127.0f)); break;
+    case TO_POSITIVE: store_small(to->small + place, within(SELECT(y > 0.0f, y, (Floats){0}), 127.0f)); break;
+    case ADDED_TO_SMALL: store_small(to->small + place, within(small_at(to->small + place) + y, 127.0f)); break;
     case BY_TABLE:
         y = as_floats(gathered(to->table, TO_INTS(within(y, (float)GELU_LIMIT)) + GELU_LIMIT));
         store_small(to->small + place, y);

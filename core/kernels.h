@@ -2,6 +2,7 @@
 #ifndef VQ_KERNELS_H
 #define VQ_KERNELS_H
 
+#include "context.h"
 #include "prior.h"
 #include "vqcore.h"
 
@@ -41,10 +42,16 @@ typedef struct {
     void (*distances)(const float *vectors, int32_t stride, int64_t count, const double *codes, int32_t dimension,
                       int32_t codes_stride, int32_t code_count, float *distances);
     /* the prior: states of a piece, slots first..first + count; logits of slots n..n + count of it, at most TILE;
-       frequencies (codes padded to 16) of one row of logits, which change */
+       frequencies (codes padded to 16) of one row of logits, which change, by a table of range + 1 exponentials */
     void (*run_blocks)(const LevelAtWork *at, int32_t first, int32_t count);
     void (*run_head)(const LevelAtWork *at, int32_t n, int32_t count);
-    void (*make_frequencies)(const Prior *prior, float *logits, int32_t codes, int32_t *frequencies);
+    void (*make_frequencies)(const int32_t *exponentials, int32_t range, float *logits, int32_t codes,
+                             int32_t *frequencies);
+    /* the context network: a row of a grid of what positions are told, through a block; logits of `count` positions of
+       one group, at most TILE */
+    void (*run_context_row)(const ContextAtWork *at, const ContextBlock *block, const int8_t *from, int8_t *to,
+                            int32_t row);
+    void (*run_context_head)(const ContextAtWork *at, const int8_t *told, const int32_t *positions, int32_t count);
 } Kernels;
 
 /* The one in use. */

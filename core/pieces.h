@@ -142,8 +142,9 @@ static void run_head(const LevelAtWork *at, int32_t n, int32_t count) {
 }
 
 /* Softmax of logits (codes), in whole numbers that sum to 2^24. Changes the logits. */
-static void make_frequencies(const Prior *prior, float *logits, int32_t codes, int32_t *frequencies) {
-    const Floats range = (Floats){0} + (float)prior->token_range;
+static void make_frequencies(const int32_t *exponentials, int32_t last, float *logits, int32_t codes,
+                             int32_t *frequencies) {
+    const Floats range = (Floats){0} + (float)last;
     Floats most = (Floats){0} + LEAST;
     float lanes[LANES], largest;
     int32_t first = 0, total = 0;
@@ -160,7 +161,7 @@ static void make_frequencies(const Prior *prior, float *logits, int32_t codes, i
     for (int32_t code = 0; code < codes; code += LANES) {
         const Floats below = largest - loaded(logits + code);
         const Ints index = TO_INTS(SELECT(below < range, below, range));
-        store_ints(frequencies + code, gathered(prior->token_exponentials, index));
+        store_ints(frequencies + code, gathered(exponentials, index));
     }
     for (int32_t code = 0; code < codes; code++) sum += frequencies[code];
     const double share = (double)((1 << 24) - codes) / (double)sum;

@@ -3,8 +3,6 @@
 #include "range_coder.h"
 #include "team.h"
 
-#define MOST_LEVELS 16
-#define ALIGNMENT 64
 
 /* ---- packing: as the kernels read it, see integers.h ---- */
 
@@ -25,29 +23,22 @@ EXPORTED(void, vq_integers_pack)(const int8_t *weight, int32_t outputs, int32_t 
 
 /* ---- memory ---- */
 
-/* The next part of a workspace; without one, only its bytes are counted. */
-static void *take(uint8_t **workspace, int64_t *bytes, int64_t size) {
-    void *part = *workspace ? *workspace + *bytes : 0;
-    *bytes += (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    return part;
-}
-
 /* Memory for a level; returns its bytes. */
 static int64_t work_of(const Prior *prior, const PriorGrid *grid, int32_t level, uint8_t *workspace, PriorWork *work) {
     const int64_t piece = grid->largest_piece, codes = whole_blocks(prior->levels[level].codes), small = sizeof(int16_t);
     const int64_t width = (int64_t)prior->heads * head_width(prior), most = most_inputs(prior, level);
     const int64_t window = (int64_t)grid->window_rows * (grid->window_cols + MIRRORED) * width * prior->depth;
-    int64_t bytes = workspace ? -(intptr_t)workspace & (ALIGNMENT - 1) : ALIGNMENT;
-    work->state = take(&workspace, &bytes, piece * whole_blocks(prior->width) * (int64_t)sizeof(float));
-    work->queries = take(&workspace, &bytes, piece * width * small);
-    work->projected = take(&workspace, &bytes, TILE * most * small);
-    work->inputs = take(&workspace, &bytes, TILE * most * small);
-    work->logits = take(&workspace, &bytes, TILE * codes * (int64_t)sizeof(float));
-    work->frequencies = take(&workspace, &bytes, codes * (int64_t)sizeof(int32_t));
-    work->keys = take(&workspace, &bytes, window);
-    work->values = take(&workspace, &bytes, window * (int64_t)sizeof(int16_t));
-    work->strips = take(&workspace, &bytes, TILE * MOST_STRIPS * (int64_t)sizeof(Strip));
-    work->strip_counts = take(&workspace, &bytes, TILE * (int64_t)sizeof(int32_t));
+    int64_t bytes = unaligned(workspace);
+    work->state = take(workspace, &bytes, piece * whole_blocks(prior->width) * (int64_t)sizeof(float));
+    work->queries = take(workspace, &bytes, piece * width * small);
+    work->projected = take(workspace, &bytes, TILE * most * small);
+    work->inputs = take(workspace, &bytes, TILE * most * small);
+    work->logits = take(workspace, &bytes, TILE * codes * (int64_t)sizeof(float));
+    work->frequencies = take(workspace, &bytes, codes * (int64_t)sizeof(int32_t));
+    work->keys = take(workspace, &bytes, window);
+    work->values = take(workspace, &bytes, window * (int64_t)sizeof(int16_t));
+    work->strips = take(workspace, &bytes, TILE * MOST_STRIPS * (int64_t)sizeof(Strip));
+    work->strip_counts = take(workspace, &bytes, TILE * (int64_t)sizeof(int32_t));
     return bytes;
 }
 
@@ -136,7 +127,8 @@ static void give_up(Coding *coding, Team *team) {
 static void token_frequencies(const LevelAtWork *at, int32_t n, int32_t count) {
     const int32_t codes = at->prior->levels[at->level].codes, left = count - n;
     if (n % TILE == 0) vq_kernels()->run_head(at, n, left < TILE ? left : TILE);
-    vq_kernels()->make_frequencies(at->prior, at->work.logits + (int64_t)(n % TILE) * whole_blocks(codes), codes,
+    vq_kernels()->make_frequencies(at->prior->token_exponentials, at->prior->token_range,
+                                   at->work.logits + (int64_t)(n % TILE) * whole_blocks(codes), codes,
                                    at->work.frequencies);
 }
 

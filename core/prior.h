@@ -2,10 +2,12 @@
 #ifndef VQ_PRIOR_H
 #define VQ_PRIOR_H
 
+#include "memory.h"
 #include "vqcore.h"
 
 /* Tokens whose activations are at work together. */
 #define TILE 32
+#define MOST_LEVELS 16
 #define GELU_LIMIT 511
 #define MOST_RADIUS 8
 /* Strips of columns that a token looks at: of 4 columns in the most rows, if lanes are as few. */

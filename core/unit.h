@@ -7,6 +7,7 @@
 #include "integers.h"
 #include "attention.h"
 #include "pieces.h"
+#include "around.h"
 
 #define JOINED(a, b) a##b
 #define NAMED(unit) JOINED(vq_kernels_, unit)
@@ -25,4 +26,6 @@ const Kernels NAMED(UNIT) = {
     .run_blocks = run_blocks,
     .run_head = run_head,
     .make_frequencies = make_frequencies,
+    .run_context_row = run_context_row,
+    .run_context_head = run_context_head,
 };

@@ -14,7 +14,7 @@
 #endif
 
 /* Changes whenever the meaning of an exported function does. */
-#define VQ_CORE_VERSION 2
+#define VQ_CORE_VERSION 3
 int32_t vq_core_version(void);
 
 /* The unit of the processor that computes, of those that vq_unit_name lists from 0 on (null beyond the last): the best
@@ -189,5 +189,59 @@ int32_t vq_prior_encode(const Prior *prior, PriorGrid *grids, int32_t first, int
    must have been asked for, in order, with the same workspace, that of this level alone. */
 int32_t vq_prior_frequencies(const Prior *prior, const PriorGrid *grids, int32_t level, int32_t piece, void *workspace,
                              int32_t *frequencies);
+
+/* ---- the context network ---- */
+
+/* C: channels, padded to a multiple of 16. around: from (3, 3, C), row by row of what is around; point: from C. */
+typedef struct {
+    IntegerLinear around, point;
+} ContextBlock;
+
+/* T: token_width padded to a multiple of 4. start: (C), for level 0. below: of each coarser level, (its codes, C), and
+   repeats: how many tokens of this level, along a side, hang on one of it. tokens: (codes + 1, T), the last for what
+   lies outside. near: of the second to the fourth group, from (tokens that it is told, T). */
+typedef struct {
+    int32_t codes, coarser;
+    const int8_t *start;
+    const int8_t *const *below;
+    const int32_t *repeats;
+    const ContextBlock *blocks;
+    const int8_t *tokens;
+    IntegerLinear near[3], inner, head;
+} ContextLevel;
+
+/* levels: level_count, of which those before `first` have their codes alone. token_exponentials: (token_range + 1). */
+typedef struct {
+    int32_t channels, token_width, block_count, first, level_count, token_range;
+    const ContextLevel *levels;
+    const int32_t *token_exponentials;
+} ContextNetwork;
+
+/* One level of a picture. tokens: (rows, cols). payload: as of a PriorGrid. */
+typedef struct {
+    int32_t rows, cols;
+    int32_t *tokens;
+    uint8_t *payload;
+    int64_t payload_bytes;
+} ContextGrid;
+
+/* All functions of the context network take the grids of the first `count` levels and work on those from `first` on; of the
+   levels before the tokens are known. They return -1 if something does not fit.
+
+   Bytes of workspace for so many threads. */
+int64_t vq_context_workspace(const ContextNetwork *network, const ContextGrid *grids, int32_t first, int32_t count,
+                             int32_t threads);
+/* Tokens from payloads. -1 also for a payload that no encoder writes. */
+int32_t vq_context_decode(const ContextNetwork *network, ContextGrid *grids, int32_t first, int32_t count,
+                          void *workspace, int32_t threads);
+/* Payloads from tokens, and payload_bytes. */
+int32_t vq_context_encode(const ContextNetwork *network, ContextGrid *grids, int32_t first, int32_t count,
+                          void *workspace, int32_t threads);
+/* What the last of `count` levels is told of those before it, to the workspace of that level. */
+int32_t vq_context_begin(const ContextNetwork *network, const ContextGrid *grids, int32_t count, void *workspace,
+                         int32_t threads);
+/* Then, with the same workspace: frequencies (n, codes) of n positions of one group, of which those before are known. */
+int32_t vq_context_frequencies(const ContextNetwork *network, const ContextGrid *grids, int32_t count,
+                               const int32_t *positions, int32_t n, void *workspace, int32_t *frequencies);
 
 #endif

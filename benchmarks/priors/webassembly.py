@@ -16,9 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import vqcodec.native.integers
 import vqcodec.native.library
 import vqcodec.native.prior
 from vqcodec.benchmarks.speed.processes import ProcessError
+from vqcodec.native.integers import Linear
 from vqcodec.native.library import Grid, Layer, Level
 
 _PAGE_BYTES: Final = 1 << 16
@@ -46,14 +48,14 @@ def build(sources: Path, to: Path) -> None:
 def use(module: Path) -> None:
     """Let this process compute with a module, in the place of the core that was installed; before that is used."""
     core = WebAssemblyCore(module)
-    keep = vqcodec.native.prior.NativePrior._keep
+    keep = vqcodec.native.integers.CoreMemory.keep
 
     def remember(self: Any, array: Any, dtype: Any) -> int:
         place = keep(self, array, dtype)
-        core.sizes[place] = self._kept[-1].nbytes
+        core.sizes[place] = self._held[-1].nbytes
         return place
 
-    setattr(vqcodec.native.prior.NativePrior, "_keep", remember)  # noqa: B010 - a method elsewhere
+    setattr(vqcodec.native.integers.CoreMemory, "keep", remember)  # noqa: B010 - a method elsewhere
     setattr(vqcodec.native.library, "_loaded", lambda: core)  # noqa: B010 - a function elsewhere
 
 
@@ -67,8 +69,7 @@ def _with_pointers_of_4_bytes(kind: Any) -> Any:
 _GRID, _LEVEL = _with_pointers_of_4_bytes(Grid), _with_pointers_of_4_bytes(Level)
 _NATIVE = vqcodec.native.prior
 _PRIOR, _BLOCK, _PRIOR_LEVEL, _LINEAR, _PRIOR_GRID = (
-    _with_pointers_of_4_bytes(kind)
-    for kind in (_NATIVE._Prior, _NATIVE._Block, _NATIVE._Level, _NATIVE._Linear, _NATIVE._Grid)
+    _with_pointers_of_4_bytes(kind) for kind in (_NATIVE._Prior, _NATIVE._Block, _NATIVE._Level, Linear, _NATIVE._Grid)
 )
 
 
@@ -326,10 +327,10 @@ class WebAssemblyCore:
         )
 
     def _level_parts(self, level: Any) -> dict[str, Callable[[], int]]:
-        near = (_NATIVE._Linear * level.around_count).from_address(level.near)
+        near = (Linear * level.around_count).from_address(level.near)
         parts: dict[str, Callable[[], int]] = {"near": lambda: self._all(near, _LINEAR, lambda linear: {})}
         if level.below:
-            below = (_NATIVE._Linear * 3).from_address(level.below)
+            below = (Linear * 3).from_address(level.below)
             parts["below"] = lambda: self._all(below, _LINEAR, lambda linear: {})
         return parts
 

@@ -14,18 +14,15 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vqcodec.native.integers import BLOCK, INPUTS, CoreMemory, Int32, Linear, declare, padded
 from vqcodec.native.library import Library
 
-Int32: TypeAlias = NDArray[np.int32]
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
 #: of core/prior.h
 _MOST_RADIUS: Final = 8
 _MOST_LEVELS: Final = 16
 _RELATIVE_MARGIN: Final = 16
-#: outputs are padded to a multiple of the first, inputs of the second
-_BLOCK: Final = 16
-_INPUTS: Final = 4
 #: what the numpy prior adds where a slot is not looked at
 _UNSEEN: Final = -(2**24)
 #: scales and gains beyond it are those of no model
@@ -61,16 +58,6 @@ class GridOrder:
     window: tuple[int, int]
 
 
-class _Linear(ctypes.Structure):
-    _fields_ = (
-        ("weight", c_void_p),
-        ("scale", c_void_p),
-        ("offset", c_void_p),
-        ("inputs", c_int32),
-        ("outputs", c_int32),
-    )
-
-
 class _Block(ctypes.Structure):
     _fields_ = (
         ("attention_gain", c_float),
@@ -79,10 +66,10 @@ class _Block(ctypes.Structure):
         ("unused", c_float),
         ("logit_scale", c_void_p),
         ("gelu", c_void_p),
-        ("into", _Linear),
-        ("out", _Linear),
-        ("widen", _Linear),
-        ("narrow", _Linear),
+        ("into", Linear),
+        ("out", Linear),
+        ("widen", Linear),
+        ("narrow", Linear),
     )
 
 
@@ -95,7 +82,7 @@ class _Level(ctypes.Structure):
         ("start", c_void_p),
         ("near", c_void_p),
         ("below", c_void_p),
-        ("head", _Linear),
+        ("head", Linear),
     )
 
 
@@ -140,8 +127,6 @@ class _Grid(ctypes.Structure):
 
 _GRIDS: Final = POINTER(_Grid)
 _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
-    "vq_integers_size": (c_int64, [c_int32, c_int32]),
-    "vq_integers_pack": (None, [c_void_p, c_int32, c_int32, c_void_p]),
     "vq_prior_workspace": (c_int64, [POINTER(_Prior), _GRIDS, c_int32, c_int32, c_int32]),
     "vq_prior_decode": (c_int32, [POINTER(_Prior), _GRIDS, c_int32, c_int32, c_void_p, c_int32]),
     "vq_prior_encode": (c_int32, [POINTER(_Prior), _GRIDS, c_int32, c_int32, c_void_p, c_int32]),
@@ -178,10 +163,8 @@ class NativePrior:
 
     def __init__(self, library: Library, shape: PriorShape, arrays: Arrays) -> None:
         self.shape = shape
-        self._library, self._arrays, self._kept = library, arrays, list[Any]()
-        for name, (result, arguments) in _SIGNATURES.items():
-            function = getattr(library, name)
-            function.restype, function.argtypes = result, arguments
+        self._library, self._arrays, self._memory = library, arrays, CoreMemory(library)
+        declare(library, _SIGNATURES)
         self._prior = self._made()
 
     def decode(
@@ -245,7 +228,7 @@ class NativePrior:
         margin = ((0, 0), (_RELATIVE_MARGIN, _RELATIVE_MARGIN))
         blocks = (_Block * shape.depth)(*(self._block(f"blocks.{number}.") for number in range(shape.depth)))
         levels = (_Level * len(shape.codebook_sizes))(*map(self._level, range(len(shape.codebook_sizes))))
-        self._kept += [blocks, levels]
+        self._memory.hold(blocks, levels)
         return _Prior(
             width=shape.width,
             depth=shape.depth,
@@ -258,10 +241,10 @@ class NativePrior:
             head_gain=float(np.float32(arrays["head_gain"].reshape(()))),
             blocks=ctypes.addressof(blocks),
             levels=ctypes.addressof(levels),
-            attention_exponentials=self._keep(arrays["attention_exponentials"], np.int32),
-            token_exponentials=self._keep(arrays["token_exponentials"], np.int32),
-            relative=self._keep(np.pad(arrays["relative"][:, :-1], margin), np.float32),
-            spacings=self._keep(_padded(arrays["spacings"], 1, _BLOCK), np.float32),
+            attention_exponentials=self._memory.keep(arrays["attention_exponentials"], np.int32),
+            token_exponentials=self._memory.keep(arrays["token_exponentials"], np.int32),
+            relative=self._memory.keep(np.pad(arrays["relative"][:, :-1], margin), np.float32),
+            spacings=self._memory.keep(padded(arrays["spacings"], 1, BLOCK), np.float32),
         )
 
     def _block(self, prefix: str) -> _Block:
@@ -271,10 +254,10 @@ class NativePrior:
             attention_gain=float(np.float32(arrays[f"{prefix}attention_gain"].reshape(()))),
             mlp_gain=float(np.float32(arrays[f"{prefix}mlp_gain"].reshape(()))),
             value_scale=float(np.float32(arrays[f"{prefix}value_scale"].reshape(()))),
-            logit_scale=self._keep(arrays[f"{prefix}logit_scale"], np.float32),
-            gelu=self._keep(arrays[f"{prefix}gelu"], np.int32),
-            into=self._linear(*into),
-            out=self._linear(
+            logit_scale=self._memory.keep(arrays[f"{prefix}logit_scale"], np.float32),
+            gelu=self._memory.keep(arrays[f"{prefix}gelu"], np.int32),
+            into=self._memory.linear(*into),
+            out=self._memory.linear(
                 _by_head(arrays[f"{prefix}out.weight"], 1, heads),
                 arrays[f"{prefix}out.scale"],
                 arrays[f"{prefix}out.offset"],
@@ -288,52 +271,32 @@ class NativePrior:
         parts = np.split(arrays[f"near.{level}.weight"], len(around), axis=1)
         scale, offset = arrays[f"near.{level}.scale"], arrays[f"near.{level}.offset"]
         offsets = [offset, *[np.zeros_like(offset)] * (len(around) - 1)]
-        near = (_Linear * len(around))(
-            *(self._linear(part, scale, each) for part, each in zip(parts, offsets, strict=True))
+        near = (Linear * len(around))(
+            *(self._memory.linear(part, scale, each) for part, each in zip(parts, offsets, strict=True))
         )
         made = _Level(
             codes=shape.codebook_sizes[level],
             around_count=len(around),
-            around=self._keep(np.array(around), np.int32),
-            tokens=self._keep(_padded(arrays[f"tokens.{level}"], 1, _INPUTS), np.int8),
-            start=self._keep(_padded(arrays[f"start.{level}"], 0, _BLOCK), np.float32),
+            around=self._memory.keep(np.array(around), np.int32),
+            tokens=self._memory.keep(padded(arrays[f"tokens.{level}"], 1, INPUTS), np.int8),
+            start=self._memory.keep(padded(arrays[f"start.{level}"], 0, BLOCK), np.float32),
             near=ctypes.addressof(near),
             head=self._named(f"heads.{level}."),
         )
-        self._kept.append(near)
+        self._memory.hold(near)
         if level:
-            below = (_Linear * 3)(*(self._below(f"below.{level}.{row}.", level) for row in range(3)))
+            below = (Linear * 3)(*(self._below(f"below.{level}.{row}.", level) for row in range(3)))
             made.below = ctypes.addressof(below)
-            self._kept.append(below)
+            self._memory.hold(below)
         return made
 
-    def _below(self, prefix: str, level: int) -> _Linear:
+    def _below(self, prefix: str, level: int) -> Linear:
         weight = self._arrays[f"{prefix}weight"]
-        by_token = _padded(weight.reshape(len(weight), 3 * level, -1), 2, _INPUTS).reshape(len(weight), -1)
-        return self._linear(by_token, self._arrays[f"{prefix}scale"], self._arrays[f"{prefix}offset"])
+        by_token = padded(weight.reshape(len(weight), 3 * level, -1), 2, INPUTS).reshape(len(weight), -1)
+        return self._memory.linear(by_token, self._arrays[f"{prefix}scale"], self._arrays[f"{prefix}offset"])
 
-    def _named(self, prefix: str) -> _Linear:
-        return self._linear(*(self._arrays[prefix + name] for name in ("weight", "scale", "offset")))
-
-    def _linear(self, weight: NDArray[Any], scale: NDArray[Any], offset: NDArray[Any]) -> _Linear:
-        outputs, inputs = weight.shape
-        weight = np.ascontiguousarray(weight, np.int8)
-        packed = np.empty(self._library.vq_integers_size(outputs, inputs), np.uint8)
-        self._library.vq_integers_pack(weight.ctypes.data, outputs, inputs, packed.ctypes.data)
-        return _Linear(
-            weight=self._keep(packed, np.uint8),
-            scale=self._keep(_padded(scale, 0, _BLOCK), np.float32),
-            offset=self._keep(_padded(offset, 0, _BLOCK), np.float32),
-            inputs=-(-inputs // _INPUTS) * _INPUTS,
-            outputs=-(-outputs // _BLOCK) * _BLOCK,
-        )
-
-    def _keep(self, array: NDArray[Any], dtype: Any) -> int:
-        """Where an array is, which stays there as long as the prior."""
-        kept = np.ascontiguousarray(array, dtype)
-        self._kept.append(kept)
-        place: int = kept.ctypes.data
-        return place
+    def _named(self, prefix: str) -> Linear:
+        return self._memory.linear(*(self._arrays[prefix + name] for name in ("weight", "scale", "offset")))
 
 
 class NativeLevel:
@@ -365,16 +328,9 @@ class NativeLevel:
         return made
 
 
-def _padded(array: NDArray[Any], axis: int, multiple: int) -> NDArray[Any]:
-    """Zeros added at the end of an axis."""
-    more = [(0, 0)] * array.ndim
-    more[axis] = (0, -array.shape[axis] % multiple)
-    return np.pad(array, more)
-
-
 def _by_head(array: NDArray[Any], axis: int, heads: int) -> NDArray[Any]:
     """Each of so many parts of an axis padded to whole blocks."""
     shape = array.shape
     parts = array.reshape(*shape[:axis], heads, -1, *shape[axis + 1 :])
-    padded = _padded(parts, axis + 1, _BLOCK)
-    return padded.reshape(*shape[:axis], -1, *shape[axis + 1 :])
+    whole = padded(parts, axis + 1, BLOCK)
+    return whole.reshape(*shape[:axis], -1, *shape[axis + 1 :])

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from vqcodec.bitstream import TokenGrid
 from vqcodec.bitstream.entropy_models import PRIOR_ID, CodingContext, LevelModel, entropy_name
 from vqcodec.bitstream.frequencies import IntegerArray
+from vqcodec.native.integers import Int32
 from vqcodec.native.library import Library, core, thread_count
-from vqcodec.native.prior import GridOrder, Int32, NativePrior, PriorShape, unsupported
+from vqcodec.native.prior import GridOrder, NativePrior, PriorShape, unsupported
 from vqcodec.prior.checks import check_arrays
 from vqcodec.prior.config import PriorConfig
 from vqcodec.prior.integer import IntegerPrior, check_level

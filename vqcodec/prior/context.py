@@ -73,18 +73,29 @@ class ContextModel:
     def begin_level(self, context: CodingContext) -> ContextLevel:
         """Start on one level. Raises `ValueError` for one that is not covered, has another codebook, or whose coarser
         grids do not cover it."""
-        level, sizes = context.level, self.config.codebook_sizes
-        if level not in self.networks:
-            covered = self.config.covered
-            raise ValueError(
-                f"the context network has the levels {covered.start} to {covered.stop - 1}; level {level} was asked for"
-            )
-        if sizes[level] != context.codebook_size:
-            raise ValueError(
-                f"the context network knows {sizes[level]} tokens of level {level}; the codebook has "
-                f"{context.codebook_size}"
-            )
-        return ContextLevel(self.networks[level], self.token_exponentials, context)
+        check_context_level(self.config, context)
+        return ContextLevel(self.networks[context.level], self.token_exponentials, context)
+
+
+def check_context_level(config: ContextConfig, context: CodingContext) -> None:
+    """Raises ValueError for a level that a network does not cover, has another codebook, or whose coarser grids do not
+    cover it."""
+    level, sizes = context.level, config.codebook_sizes
+    if level not in config.covered:
+        covered = config.covered
+        raise ValueError(
+            f"the context network has the levels {covered.start} to {covered.stop - 1}; level {level} was asked for"
+        )
+    if sizes[level] != context.codebook_size:
+        raise ValueError(
+            f"the context network knows {sizes[level]} tokens of level {level}; the codebook has "
+            f"{context.codebook_size}"
+        )
+    rows, cols = context.shape
+    for coarser, grid in enumerate(context.coarser):
+        repeats = config.repeats(coarser, level)
+        if grid.shape[0] * repeats < rows or grid.shape[1] * repeats < cols:
+            raise ValueError(f"a grid of {grid.shape} does not cover one of {(rows, cols)}")
 
 
 class ContextLevel:
@@ -125,16 +136,10 @@ class ContextLevel:
 
 
 def _below(network: _LevelNetwork, context: CodingContext) -> Whole:
-    """(rows, cols, C): the sum of the vectors of the coarser tokens at each position, or `start`.
-
-    Raises ValueError for a coarser grid that does not cover the level.
-    """
+    """(rows, cols, C): the sum of the vectors of the coarser tokens at each position, or `start`."""
     rows, cols = context.shape
     if network.start is not None:
         return np.broadcast_to(network.start.astype(np.int8), (rows, cols, len(network.start)))
-    for grid, repeats in zip(context.coarser, network.repeats, strict=True):
-        if grid.shape[0] * repeats < rows or grid.shape[1] * repeats < cols:
-            raise ValueError(f"a grid of {grid.shape} does not cover one of {(rows, cols)}")
     made = np.empty((rows, cols, network.below[0].shape[1]), np.int8)
     for band in _bands(rows, cols):
         row, col = np.arange(band.start, band.stop)[:, None], np.arange(cols)

@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from vqcodec.bitstream import TokenGrid
 from vqcodec.bitstream.entropy_models import (
     PRIOR_ID,
     CodesWholeLevels,
@@ -21,7 +22,7 @@ from vqcodec.bitstream.entropy_models import (
 )
 from vqcodec.prior.coding import prior_for_coding
 from vqcodec.prior.config import PriorConfig
-from vqcodec.prior.context import ContextModel
+from vqcodec.prior.context_coding import context_for_coding
 from vqcodec.prior.context_config import ContextConfig
 
 
@@ -39,10 +40,42 @@ class JointPrior:
         return (self.coarse if context.level < self.first_fine else self.fine).begin_level(context)
 
     def whole_levels(self, shapes: Sequence[tuple[int, int]], codebook_sizes: Sequence[int]) -> WholeLevels | None:
-        """For the first levels, where `coarse` codes these by itself."""
-        if len(shapes) > self.first_fine or not isinstance(self.coarse, CodesWholeLevels):
-            return None
-        return self.coarse.whole_levels(shapes, codebook_sizes)
+        """Where each of the two codes its levels by itself."""
+        first = self.first_fine
+        coarse = _whole_levels(self.coarse, shapes[:first], codebook_sizes[:first])
+        if len(shapes) <= first or coarse is None:
+            return coarse
+        fine = _whole_levels(self.fine, shapes, codebook_sizes)
+        return None if fine is None else JointLevels(coarse, fine, codebook_sizes[:first])
+
+
+class JointLevels:
+    """`WholeLevels` of a `JointPrior`."""
+
+    def __init__(self, coarse: WholeLevels, fine: WholeLevels, coarse_sizes: Sequence[int]) -> None:
+        self._coarse, self._fine, self._sizes, self._first_fine = coarse, fine, coarse_sizes, len(coarse_sizes)
+
+    def encode(self, levels: Sequence[TokenGrid], first: int) -> Sequence[bytes]:
+        """The payloads of the levels from `first` on."""
+        between = self._first_fine
+        coarse = self._coarse.encode(levels[:between], first) if first < between else []
+        return [*coarse, *(self._fine.encode(levels, max(first, between)) if len(levels) > between else [])]
+
+    def decode(self, payloads: Sequence[bytes], coarser: Sequence[TokenGrid]) -> Sequence[NDArray[Any]] | None:
+        """The tokens of the levels after those in `coarser`; None for payloads that no encoder writes."""
+        of_coarse = max(0, self._first_fine - len(coarser))
+        made = self._coarse.decode(payloads[:of_coarse], coarser) if of_coarse else []
+        if made is None or len(payloads) <= of_coarse:
+            return made
+        known = (*coarser, *(TokenGrid(tokens, self._sizes[len(coarser) + n]) for n, tokens in enumerate(made)))
+        rest = self._fine.decode(payloads[of_coarse:], known)
+        return None if rest is None else [*made, *rest]
+
+
+def _whole_levels(
+    model: EntropyModel, shapes: Sequence[tuple[int, int]], codebook_sizes: Sequence[int]
+) -> WholeLevels | None:
+    return model.whole_levels(shapes, codebook_sizes) if isinstance(model, CodesWholeLevels) else None
 
 
 def entropy_prior_model(
@@ -55,5 +88,5 @@ def entropy_prior_model(
     if context is None:
         assert prior is not None
         return prior_for_coding(prior, arrays)
-    fine = ContextModel(context, arrays)
+    fine = context_for_coding(context, arrays)
     return fine if prior is None else JointPrior(prior_for_coding(prior, arrays), fine, prior.levels)

@@ -1,0 +1,83 @@
+"""Linear maps of whole numbers, packed as the core reads them. Imports no torch."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from ctypes import c_int32, c_int64, c_void_p
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqcodec.native.library import Library
+
+Int32: TypeAlias = NDArray[np.int32]
+Signatures: TypeAlias = Mapping[str, tuple[Any, list[Any]]]
+
+#: outputs are padded to a multiple of the first, inputs of the second
+BLOCK: Final = 16
+INPUTS: Final = 4
+_SIGNATURES: Final[Signatures] = {
+    "vq_integers_size": (c_int64, [c_int32, c_int32]),
+    "vq_integers_pack": (None, [c_void_p, c_int32, c_int32, c_void_p]),
+}
+
+
+class Linear(ctypes.Structure):
+    """`IntegerLinear` of core/vqcore.h."""
+
+    _fields_ = (
+        ("weight", c_void_p),
+        ("scale", c_void_p),
+        ("offset", c_void_p),
+        ("inputs", c_int32),
+        ("outputs", c_int32),
+    )
+
+
+class CoreMemory:
+    """Arrays that the core reads, which stay where they are as long as this does."""
+
+    def __init__(self, library: Library) -> None:
+        self._library, self._held = library, list[Any]()
+        declare(library, _SIGNATURES)
+
+    def hold(self, *parts: Any) -> None:
+        """Structures whose addresses others have."""
+        self._held += parts
+
+    def keep(self, array: NDArray[Any], dtype: Any) -> int:
+        """Where an array is."""
+        kept = np.ascontiguousarray(array, dtype)
+        self._held.append(kept)
+        place: int = kept.ctypes.data
+        return place
+
+    def linear(self, weight: NDArray[Any], scale: NDArray[Any], offset: NDArray[Any]) -> Linear:
+        """weight: (outputs, inputs) whole numbers of -127..127; scale and offset: (outputs,)."""
+        outputs, inputs = weight.shape
+        weight = np.ascontiguousarray(weight, np.int8)
+        packed = np.empty(self._library.vq_integers_size(outputs, inputs), np.uint8)
+        self._library.vq_integers_pack(weight.ctypes.data, outputs, inputs, packed.ctypes.data)
+        return Linear(
+            weight=self.keep(packed, np.uint8),
+            scale=self.keep(padded(scale, 0, BLOCK), np.float32),
+            offset=self.keep(padded(offset, 0, BLOCK), np.float32),
+            inputs=-(-inputs // INPUTS) * INPUTS,
+            outputs=-(-outputs // BLOCK) * BLOCK,
+        )
+
+
+def declare(library: Library, signatures: Signatures) -> None:
+    """Tell ctypes what functions take and give."""
+    for name, (result, arguments) in signatures.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+
+
+def padded(array: NDArray[Any], axis: int, multiple: int) -> NDArray[Any]:
+    """Zeros added at the end of an axis."""
+    more = [(0, 0)] * array.ndim
+    more[axis] = (0, -array.shape[axis] % multiple)
+    return np.pad(array, more)
