@@ -207,7 +207,8 @@ typedef struct {
     const int32_t *repeats;
     const ContextBlock *blocks;
     const int8_t *tokens;
-    IntegerLinear near[3], inner, head;
+    const IntegerLinear *near;
+    IntegerLinear inner, head;
 } ContextLevel;
 
 /* levels: level_count, of which those before `first` have their codes alone. token_exponentials: (token_range + 1). */

@@ -11,20 +11,19 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ctypes import c_uint32, c_void_p
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import vqcodec.native.context
 import vqcodec.native.integers
 import vqcodec.native.library
 import vqcodec.native.prior
+from vqcodec.benchmarks.priors.webassembly_memory import ModuleMemory, with_pointers_of_4_bytes
 from vqcodec.benchmarks.speed.processes import ProcessError
 from vqcodec.native.integers import Linear
 from vqcodec.native.library import Grid, Layer, Level
 
-_PAGE_BYTES: Final = 1 << 16
-_ALIGNMENT: Final = 64
 _REGISTERS: Final = 16
 #: what outputs, inputs and channels are padded to in memory, at most
 _PADDING: Final = 16
@@ -48,81 +47,48 @@ def build(sources: Path, to: Path) -> None:
 def use(module: Path) -> None:
     """Let this process compute with a module, in the place of the core that was installed; before that is used."""
     core = WebAssemblyCore(module)
-    keep = vqcodec.native.integers.CoreMemory.keep
+    remembering_sizes(core).__enter__()
+    setattr(vqcodec.native.library, "_loaded", lambda: core)  # noqa: B010 - a function elsewhere
+
+
+@contextmanager
+def remembering_sizes(core: WebAssemblyCore) -> Iterator[None]:
+    """While it is open, a module is told how long the arrays of priors are."""
+    memory = vqcodec.native.integers.CoreMemory
+    keep = memory.keep
 
     def remember(self: Any, array: Any, dtype: Any) -> int:
         place = keep(self, array, dtype)
         core.sizes[place] = self._held[-1].nbytes
         return place
 
-    setattr(vqcodec.native.integers.CoreMemory, "keep", remember)  # noqa: B010 - a method elsewhere
-    setattr(vqcodec.native.library, "_loaded", lambda: core)  # noqa: B010 - a function elsewhere
+    setattr(memory, "keep", remember)  # noqa: B010 - a method elsewhere
+    try:
+        yield
+    finally:
+        setattr(memory, "keep", keep)  # noqa: B010
 
 
-def _with_pointers_of_4_bytes(kind: Any) -> Any:
-    if not isinstance(kind, type) or not issubclass(kind, ctypes.Structure):
-        return c_uint32 if kind is c_void_p else kind
-    fields = [(name, _with_pointers_of_4_bytes(of)) for name, of in kind._fields_]  # type: ignore[misc]
-    return type(f"{kind.__name__}32", (ctypes.Structure,), {"_fields_": fields})
-
-
-_GRID, _LEVEL = _with_pointers_of_4_bytes(Grid), _with_pointers_of_4_bytes(Level)
-_NATIVE = vqcodec.native.prior
+_GRID, _LEVEL = with_pointers_of_4_bytes(Grid), with_pointers_of_4_bytes(Level)
+_NATIVE, _CONTEXT = vqcodec.native.prior, vqcodec.native.context
 _PRIOR, _BLOCK, _PRIOR_LEVEL, _LINEAR, _PRIOR_GRID = (
-    _with_pointers_of_4_bytes(kind) for kind in (_NATIVE._Prior, _NATIVE._Block, _NATIVE._Level, Linear, _NATIVE._Grid)
+    with_pointers_of_4_bytes(kind) for kind in (_NATIVE._Prior, _NATIVE._Block, _NATIVE._Level, Linear, _NATIVE._Grid)
+)
+_NETWORK, _CONTEXT_BLOCK, _CONTEXT_LEVEL, _CONTEXT_GRID = (
+    with_pointers_of_4_bytes(kind) for kind in (_CONTEXT._Network, _CONTEXT._Block, _CONTEXT._Level, _CONTEXT._Grid)
 )
 
 
-class WebAssemblyCore:
-    """Has the functions of the core that Python calls, with the arguments that ctypes takes.
-
-    sizes: bytes of the arrays of priors, by their address.
-    """
+class WebAssemblyCore(ModuleMemory):
+    """Has the functions of the core that Python calls, with the arguments that ctypes takes."""
 
     def __init__(self, module: Path) -> None:
-        import wasmtime
-
-        self._store = wasmtime.Store()
-        instance = wasmtime.Instance(self._store, wasmtime.Module.from_file(self._store.engine, str(module)), [])
-        self._exports = instance.exports(self._store)
-        self._memory: Any = self._exports["memory"]
-        self._base = self._call("vq_heap_base")
-        self._top = self._base
+        super().__init__(module)
         self._planned: list[int] = []
         self._workspace = 0
-        self.sizes: dict[int, int] = {}
-        for name in _NATIVE._SIGNATURES:  # which get types, and methods have no room for attributes
-            setattr(self, name, partial(getattr(self, name)))
-
-    def _call(self, name: str, *arguments: int) -> Any:
-        function: Any = self._exports[name]
-        return function(self._store, *arguments)
-
-    # ---- memory ----
-
-    @contextmanager
-    def _fresh(self) -> Iterator[None]:
-        """Memory that is free again afterwards."""
-        self._top = self._base
-        yield
-
-    def _room(self, size: int) -> int:
-        at = -(-self._top // _ALIGNMENT) * _ALIGNMENT
-        self._top = at + size + _ALIGNMENT
-        missing = self._top - self._memory.data_len(self._store)
-        if missing > 0:
-            self._memory.grow(self._store, -(-missing // _PAGE_BYTES))
-        return at
-
-    def _put(self, data: Any, size: int | None = None) -> int:
-        """Where a copy lies: of bytes or a structure, or of `size` bytes at an address."""
-        content = ctypes.string_at(data, size) if size is not None else bytes(data)
-        at = self._room(len(content))
-        self._memory.write(self._store, content, at)
-        return at
-
-    def _get(self, at: int, size: int, to: int) -> None:
-        ctypes.memmove(to, bytes(self._memory.read(self._store, at, at + size)), size)
+        for module_of in (vqcodec.native.integers, _NATIVE, _CONTEXT):
+            for name in module_of._SIGNATURES:  # which get types, and methods have no room for attributes
+                setattr(self, name, partial(getattr(self, name)))
 
     # ---- what runs as it is ----
 
@@ -292,15 +258,18 @@ class WebAssemblyCore:
             at, copies = self._prior_grids(grids, count)
             own = self._room(self._workspace)
             wrong = self._call(name, self._prior(prior), at, first, count, own, threads)
-            made = (_PRIOR_GRID * count).from_buffer_copy(
-                bytes(self._memory.read(self._store, at, at + ctypes.sizeof(_PRIOR_GRID) * count))
-            )
-            for mine, its, (tokens, payload) in zip(grids, made, copies, strict=True):
-                self._get(tokens, 4 * mine.rows * mine.cols, mine.tokens)
-                if payload:
-                    self._get(payload, mine.payload_bytes, mine.payload)
-                mine.payload_bytes = its.payload_bytes
+            self._coded_back(_PRIOR_GRID, at, grids, count, copies)
         return int(wrong)
+
+    def _coded_back(self, kind: Any, at: int, grids: Any, count: int, copies: list[tuple[int, int]]) -> None:
+        made = (kind * count).from_buffer_copy(
+            bytes(self._memory.read(self._store, at, at + ctypes.sizeof(kind) * count))
+        )
+        for mine, its, (tokens, payload) in zip(grids, made, copies, strict=True):
+            self._get(tokens, 4 * mine.rows * mine.cols, mine.tokens)
+            if payload:
+                self._get(payload, mine.payload_bytes, mine.payload)
+            mine.payload_bytes = its.payload_bytes
 
     def _prior_grids(self, grids: Any, count: int) -> tuple[int, list[tuple[int, int]]]:
         """Where the grids lie, and the tokens and the payload of each."""
@@ -334,26 +303,68 @@ class WebAssemblyCore:
             parts["below"] = lambda: self._all(below, _LINEAR, lambda linear: {})
         return parts
 
-    def _all(self, structures: Any, kind: Any, parts: Callable[[Any], dict[str, Callable[[], int]]]) -> int:
-        return self._put((kind * len(structures))(*(self._filled(each, kind, **parts(each)) for each in structures)))
+    # ---- the context network ----
 
-    def _copied(self, structure: Any, kind: Any, **parts: Callable[[], int]) -> int:
-        return self._put(self._filled(structure, kind, **parts))
+    def vq_context_workspace(self, network: Any, grids: Any, first: int, count: int, threads: int) -> int:
+        with self._fresh():
+            places = self._context_grids(grids, count)[0]
+            size = int(self._call("vq_context_workspace", self._network(network), places, first, count, threads))
+        self._workspace = size
+        return size
 
-    def _filled(self, structure: Any, kind: Any, **parts: Callable[[], int]) -> Any:
-        """A structure that points into the module's memory, where copies of the arrays lie. parts: those of others."""
-        made = kind()
-        for (name, of), (_, its) in zip(structure._fields_, kind._fields_, strict=True):
-            value = getattr(structure, name)
-            if name in parts:
-                setattr(made, name, parts[name]())
-            elif of is c_void_p:
-                setattr(made, name, self._put(value, self.sizes[value]) if value else 0)
-            elif isinstance(of, type) and issubclass(of, ctypes.Structure):
-                setattr(made, name, self._filled(value, its))
-            else:
-                setattr(made, name, value)
-        return made
+    def vq_context_decode(self, network: Any, grids: Any, first: int, count: int, workspace: int, threads: int) -> int:
+        return self._context_coded("vq_context_decode", network, grids, first, count, threads)
+
+    def vq_context_encode(self, network: Any, grids: Any, first: int, count: int, workspace: int, threads: int) -> int:
+        return self._context_coded("vq_context_encode", network, grids, first, count, threads)
+
+    def vq_context_begin(self, *arguments: Any) -> int:
+        raise NotImplementedError("the workspace of frequencies stays between calls, and memory here does not")
+
+    vq_context_frequencies = vq_context_begin
+
+    def _context_coded(self, name: str, network: Any, grids: Any, first: int, count: int, threads: int) -> int:
+        with self._fresh():
+            at, copies = self._context_grids(grids, count)
+            own = self._room(self._workspace)
+            wrong = self._call(name, self._network(network), at, first, count, own, threads)
+            self._coded_back(_CONTEXT_GRID, at, grids, count, copies)
+        return int(wrong)
+
+    def _context_grids(self, grids: Any, count: int) -> tuple[int, list[tuple[int, int]]]:
+        """Where the grids lie, and the tokens and the payload of each."""
+        copies = []
+        for its in grids[:count]:
+            payload = self._put(its.payload, its.payload_bytes) if its.payload else 0
+            copies.append((self._put(its.tokens, 4 * its.rows * its.cols), payload))
+        made = (_CONTEXT_GRID * count)(
+            *(
+                _CONTEXT_GRID(its.rows, its.cols, tokens, payload, its.payload_bytes)
+                for its, (tokens, payload) in zip(grids[:count], copies, strict=True)
+            )
+        )
+        return self._put(made), copies
+
+    def _network(self, network: Any) -> int:
+        levels = (_CONTEXT._Level * network.level_count).from_address(network.levels)
+
+        def parts(level: Any) -> dict[str, Callable[[], int]]:
+            if not level.blocks:  # one that the network does not cover
+                return {}
+            blocks = (_CONTEXT._Block * network.block_count).from_address(level.blocks)
+            near = (Linear * _CONTEXT._GROUPS_WITH_NEIGHBOURS).from_address(level.near)
+            below = (ctypes.c_void_p * level.coarser).from_address(level.below) if level.coarser else ()
+            return {
+                "blocks": lambda: self._all(blocks, _CONTEXT_BLOCK, lambda block: {}),
+                "near": lambda: self._all(near, _LINEAR, lambda linear: {}),
+                "below": lambda: self._pointers(below),
+            }
+
+        return self._copied(network, _NETWORK, levels=lambda: self._all(levels, _CONTEXT_LEVEL, parts))
+
+    def _pointers(self, places: Any) -> int:
+        """Where the addresses of copies of arrays lie."""
+        return self._put((ctypes.c_uint32 * len(places))(*(self._put(place, self.sizes[place]) for place in places)))
 
 
 def _weights_of(layer: Layer) -> int:

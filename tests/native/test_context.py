@@ -12,11 +12,12 @@ from context_helpers import FACTORS, SIZES, SMALL, grids, random_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from integer_helpers import frequencies
+from native_builds import NATIVE, built
 
 from vqcodec.bitstream import CorruptStreamError, TokenGrid
 from vqcodec.bitstream.coder import decode_level, decode_levels, encode_level, encode_levels
 from vqcodec.native.context import ContextError, NativeContext
-from vqcodec.native.library import core, missing, units
+from vqcodec.native.library import core, load, missing, units
 from vqcodec.prior.context import ContextModel
 from vqcodec.prior.context_coding import CoreContext, context_for_coding
 from vqcodec.prior.context_config import ContextConfig
@@ -140,6 +141,35 @@ def test_what_no_encoder_writes_is_corrupt() -> None:
         assert read[0] == read[1]
         errors += read[0] == "CorruptStreamError"
     assert errors
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_compilers_change_nothing(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    reference, native = both()
+    other = NativeContext(load(built(name, tmp_path_factory)), native._native.shape, native._native._arrays)
+    tokens = [np.array(grid.indices, np.int32) for grid in grids((200, 90))]
+    payloads = other.encode(tokens, 0, 2)
+    assert payloads == encode_levels(grids((200, 90)), reference)
+    read = other.decode([each.shape for each in tokens], [], payloads, 3)
+    assert read is not None
+    assert all(map(np.array_equal, read, tokens))
+
+
+def test_webassembly_gives_the_same(tmp_path_factory: pytest.TempPathFactory) -> None:
+    pytest.importorskip("wasmtime")
+    from vqcodec.benchmarks.priors import webassembly
+
+    reference, native = both()
+    core_in_wasm = webassembly.WebAssemblyCore(built("wasm", tmp_path_factory))
+    with webassembly.remembering_sizes(core_in_wasm):
+        other = NativeContext(core_in_wasm, native._native.shape, native._native._arrays)
+    pyramid = grids((200, 90))
+    tokens = [np.array(grid.indices, np.int32) for grid in pyramid]
+    payloads = other.encode(tokens, 0, 1)
+    assert payloads == encode_levels(pyramid, reference)
+    read = other.decode([each.shape for each in tokens], tokens[:1], payloads[1:], 1)
+    assert read is not None
+    assert all(map(np.array_equal, read, tokens[1:]))
 
 
 def native_of() -> NativeContext:

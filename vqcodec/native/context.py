@@ -52,7 +52,7 @@ class _Level(ctypes.Structure):
         ("repeats", c_void_p),
         ("blocks", c_void_p),
         ("tokens", c_void_p),
-        ("near", Linear * _GROUPS_WITH_NEIGHBOURS),
+        ("near", c_void_p),
         ("inner", Linear),
         ("head", Linear),
     )
@@ -179,7 +179,13 @@ class NativeContext:
         )
         tables = [padded(arrays[f"{prefix}below.{coarser}"], 1, BLOCK) for coarser in range(level)]
         below = (c_void_p * level)(*(memory.keep(table, np.int8) for table in tables))
-        memory.hold(blocks, below)
+        near = (Linear * _GROUPS_WITH_NEIGHBOURS)(
+            *(
+                self._by_position(f"{prefix}near.{number + 1}.", self.shape.token_width, INPUTS)
+                for number in range(_GROUPS_WITH_NEIGHBOURS)
+            )
+        )
+        memory.hold(blocks, below, near)
         made = _Level(
             codes=self.shape.codebook_sizes[level],
             coarser=level,
@@ -187,13 +193,12 @@ class NativeContext:
             repeats=memory.keep(np.array(self.shape.repeats[level]), np.int32),
             blocks=ctypes.addressof(blocks),
             tokens=memory.keep(padded(arrays[f"{prefix}tokens"], 1, INPUTS), np.int8),
+            near=ctypes.addressof(near),
             inner=self._named(f"{prefix}inner."),
             head=self._named(f"{prefix}codes."),
         )
         if not level:
             made.start = memory.keep(padded(arrays[f"{prefix}start"], 0, BLOCK), np.int8)
-        for number in range(_GROUPS_WITH_NEIGHBOURS):
-            made.near[number] = self._by_position(f"{prefix}near.{number + 1}.", self.shape.token_width, INPUTS)
         return made
 
     def _by_position(self, prefix: str, width: int, multiple: int) -> Linear:
