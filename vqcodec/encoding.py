@@ -34,7 +34,7 @@ def tokens_at(
     def choose(analysis: Any) -> tuple[TokenChooser, OperatingPoint]:
         sizes, entropy_model = shape.quantizer.codebook_sizes, stream_model.entropy_models[entropy_id]
         chooser = TokenChooser(engine, analysis, sizes, entropy_model)
-        point = rate.point(width * height, shape.levels, lambda point: around + chooser.payload_bytes(point))
+        point = rate.point(width * height, shape.level_factors, lambda point: around + chooser.payload_bytes(point))
         return chooser, point
 
     try:

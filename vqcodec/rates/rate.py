@@ -6,7 +6,7 @@ An *operating point* is a number of levels and the weight of a bit, see `vqcodec
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,8 @@ from typing import Final
 LARGEST_WEIGHT: Final = 0.4
 #: of two levels and more: beyond it a level less is smaller and better
 LARGEST_WEIGHT_OF_MORE_LEVELS: Final = 0.15
+#: the same of models whose levels have several resolutions: their fine codes are all of about the same length
+LARGEST_WEIGHT_OF_RESOLUTIONS: Final = 0.05
 #: how often weights are halved in the search for a limit: 3 % of the largest, a percent of the bytes or so
 _HALVINGS: Final = 5
 
@@ -68,14 +70,17 @@ class Rate:
         """Whether it is that of the nearest codes."""
         return self == Rate(self.levels)
 
-    def point(self, pixels: int, all_levels: int, size: Callable[[OperatingPoint], int]) -> OperatingPoint:
-        """For a picture of so many pixels, by a model of so many levels. size: as in `within`. Raises RateError."""
-        levels = self.levels or all_levels
+    def point(self, pixels: int, level_factors: Sequence[int], size: Callable[[OperatingPoint], int]) -> OperatingPoint:
+        """For a picture of so many pixels, by a model whose levels have tokens of so many pixels a side.
+
+        size: as in `within`. Raises RateError.
+        """
+        levels, most = self.levels or len(level_factors), largest_weights(level_factors)
         if self.quality is not None:
-            return point_of_quality(self.quality, levels)
+            return point_of_quality(self.quality, most[:levels])
         if self.bits_per_pixel is not None:
             try:
-                return within(self.bits_per_pixel * pixels / 8, levels, size)
+                return within(self.bits_per_pixel * pixels / 8, most[:levels], size)
             except RateError as error:
                 least = f"{8 * error.smallest / pixels:.4f} ({error.smallest} bytes)"
                 raise RateError(
@@ -84,38 +89,43 @@ class Rate:
                     error.smallest,
                 ) from None
         if self.max_bytes is not None:
-            return within(self.max_bytes, levels, size)
+            return within(self.max_bytes, most[:levels], size)
         return OperatingPoint(levels, self.weight)
 
 
-def point_of_quality(quality: float, levels: int) -> OperatingPoint:
-    """The point of a quality of 0 (smallest) to 100 (all `levels`).
+def largest_weights(level_factors: Sequence[int]) -> tuple[float, ...]:
+    """The largest weight of a bit with which a point of 1, 2, ... levels is worth having.
+
+    level_factors: pixels a side of the tokens of each level.
+    """
+    more = LARGEST_WEIGHT_OF_MORE_LEVELS if len(set(level_factors)) == 1 else LARGEST_WEIGHT_OF_RESOLUTIONS
+    return (LARGEST_WEIGHT, *[more] * (len(level_factors) - 1))
+
+
+def point_of_quality(quality: float, largest: Sequence[float]) -> OperatingPoint:
+    """The point of a quality of 0 (smallest) to 100 (all levels). largest: weights of 1, 2, ... levels.
 
     Each level has an equal share of the qualities, in which the weight falls to 0.
     """
-    place = quality / 100 * levels
+    place = quality / 100 * len(largest)
     number = max(1, math.ceil(place))
-    return OperatingPoint(number, largest_weight(number) * (number - place))
+    return OperatingPoint(number, largest[number - 1] * (number - place))
 
 
-def largest_weight(levels: int) -> float:
-    """The largest weight of a bit with which a point of so many levels is worth having."""
-    return LARGEST_WEIGHT if levels == 1 else LARGEST_WEIGHT_OF_MORE_LEVELS
-
-
-def within(limit_bytes: float, levels: int, size: Callable[[OperatingPoint], int]) -> OperatingPoint:
+def within(limit_bytes: float, largest: Sequence[float], size: Callable[[OperatingPoint], int]) -> OperatingPoint:
     """The best operating point of at most `limit_bytes`: a level more than fits by itself with the least weight that
     makes it fit, or else the levels that fit.
 
-    size: bytes of a point, about falling with the weight. Raises RateError when the smallest is larger.
+    largest: weights of 1, 2, ... levels. size: bytes of a point, about falling with the weight. Raises RateError when
+    the smallest is larger.
     """
     fitting = 0
-    while fitting < levels and size(OperatingPoint(fitting + 1)) <= limit_bytes:
+    while fitting < len(largest) and size(OperatingPoint(fitting + 1)) <= limit_bytes:
         fitting += 1
-    if fitting == levels:
-        return OperatingPoint(levels)
-    largest = largest_weight(fitting + 1)
-    smallest = size(OperatingPoint(fitting + 1, largest))
+    if fitting == len(largest):
+        return OperatingPoint(fitting)
+    most = largest[fitting]
+    smallest = size(OperatingPoint(fitting + 1, most))
     if smallest > limit_bytes:
         if fitting:
             return OperatingPoint(fitting)
@@ -124,7 +134,7 @@ def within(limit_bytes: float, levels: int, size: Callable[[OperatingPoint], int
             "make the picture smaller first",
             smallest,
         )
-    too_large, fits = 0.0, largest
+    too_large, fits = 0.0, most
     for _ in range(_HALVINGS):
         middle = (too_large + fits) / 2
         if size(OperatingPoint(fitting + 1, middle)) <= limit_bytes:
