@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vqcodec.perceptual.networks import LPIPS, PerceptualWeightsError, StructureAndTexture
+from vqcodec.perceptual.networks import LPIPS, PerceptualWeightsError
 from vqcodec.training.stage1.losses import Compared, LossWeights, MapLoss, ReconstructionLoss, by_level, chroma
 from vqcodec.training.stage1.trainer import SMALLEST_LPIPS_CROP
 

@@ -33,9 +33,9 @@ class LossWeights:
     `vgg_crops` windows of `vgg_crop_size` pixels, each in a picture of its own, or at everything where `vgg_crops` is
     0. `distortion_by_level` multiplies L1 and L2 of pictures with 1, 2, ... levels, () for 1: at low rates a picture
     that looks right is wanted, at high ones this very picture. `cross_entropy` is of label maps, which take no other
-    reconstruction term. `structure` weighs the distance of DISTS (Ding et al., 2020) on what VGG16 sees for LPIPS:
-    texture like the picture's does not raise it, though it lies elsewhere. `commitment` is beta of VQ-VAE's equation
-    3: it weighs what the Encoder gets.
+    reconstruction term. `structure` weighs the distance of DISTS (Ding et al., 2020) on what VGG16 sees for LPIPS: texture
+    like the picture's does not raise it, though it lies elsewhere. `commitment` is beta of VQ-VAE's equation 3: it
+    weighs what the Encoder gets.
     """
 
     l1: float = 0.5
