@@ -162,45 +162,21 @@ def _unit_channels(x: Tensor) -> Tensor:
     return x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
 
 
-class StructureAndTexture(nn.Module):
-    """The distance of DISTS: of the means (texture) and covariances (structure) of what VGG16 sees, channel by channel.
-
-    forward(first, second, floor): descriptions as of `DISTS.describe`, (B,) of each pair. floor: c1 and c2 of the
-    paper's equations 6 and 7; larger ones for learning, where a channel that sees nothing must not matter.
-    """
-
-    alpha: Tensor
-    beta: Tensor
-
-    def __init__(self, folder: str | Path) -> None:
-        super().__init__()
-        weights = load_weights(folder, "dists_alpha_beta.safetensors")
-        total = weights["alpha"].sum() + weights["beta"].sum()
-        self.register_buffer("alpha", (weights["alpha"] / total).flatten(), persistent=False)
-        self.register_buffer("beta", (weights["beta"] / total).flatten(), persistent=False)
-
-    def forward(self, first: list[Tensor], second: list[Tensor], floor: float = 1e-6) -> Tensor:
-        texture, structure = [], []
-        for a, b in zip(first, second, strict=True):
-            mean_a, mean_b = a.mean(dim=(2, 3)), b.mean(dim=(2, 3))
-            centred_a, centred_b = a - mean_a[:, :, None, None], b - mean_b[:, :, None, None]
-            variances = centred_a.square().mean(dim=(2, 3)) + centred_b.square().mean(dim=(2, 3))
-            covariance = (centred_a * centred_b).mean(dim=(2, 3))
-            texture.append((2 * mean_a * mean_b + floor) / (mean_a.square() + mean_b.square() + floor))
-            structure.append((2 * covariance + floor) / (variances + floor))
-        return 1 - (torch.cat(texture, dim=1) @ self.alpha + torch.cat(structure, dim=1) @ self.beta)
-
-
 class DISTS(nn.Module):
     """DISTS: forward(x, y) with (B, 3, H, W) in [0, 1] gives (B,), 0 for equal pictures; lower is closer."""
 
+    alpha: Tensor
+    beta: Tensor
     mean: Tensor
     std: Tensor
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
         self.features = VGG16Features(folder, l2_pooling=True)
-        self.distance_of = StructureAndTexture(folder)
+        weights = load_weights(folder, "dists_alpha_beta.safetensors")
+        total = weights["alpha"].sum() + weights["beta"].sum()
+        self.register_buffer("alpha", (weights["alpha"] / total).flatten(), persistent=False)
+        self.register_buffer("beta", (weights["beta"] / total).flatten(), persistent=False)
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
 
@@ -213,5 +189,13 @@ class DISTS(nn.Module):
 
     def distance(self, first: list[Tensor], second: list[Tensor]) -> Tensor:
         """(B,) of two descriptions."""
-        distance: Tensor = self.distance_of(first, second)
-        return distance
+        texture, structure = [], []
+        for a, b in zip(first, second, strict=True):
+            mean_a, mean_b = a.mean(dim=(2, 3)), b.mean(dim=(2, 3))
+            centred_a, centred_b = a - mean_a[:, :, None, None], b - mean_b[:, :, None, None]
+            variances = centred_a.square().mean(dim=(2, 3)) + centred_b.square().mean(dim=(2, 3))
+            covariance = (centred_a * centred_b).mean(dim=(2, 3))
+            texture.append((2 * mean_a * mean_b + 1e-6) / (mean_a.square() + mean_b.square() + 1e-6))
+            structure.append((2 * covariance + 1e-6) / (variances + 1e-6))
+        similarity = torch.cat(texture, dim=1) @ self.alpha + torch.cat(structure, dim=1) @ self.beta
+        return 1 - similarity

@@ -14,14 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcodec.perceptual.networks import LPIPS, StructureAndTexture
+from vqcodec.perceptual.networks import LPIPS
 from vqcodec.pictures.image import to_unit_range
 from vqcodec.training.stage1.windows import cut_windows, random_windows
 
 #: side in pixels of the blocks whose mean colours are compared
 COLOUR_BLOCK: Final = 8
-#: of squares of what VGG16 sees, whose root mean square is about 1: a channel that sees a tenth of it is not compared
-_STRUCTURE_FLOOR: Final = 1e-3
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,7 @@ class LossWeights:
     `vgg_crops` windows of `vgg_crop_size` pixels, each in a picture of its own, or at everything where `vgg_crops` is
     0. `distortion_by_level` multiplies L1 and L2 of pictures with 1, 2, ... levels, () for 1: at low rates a picture
     that looks right is wanted, at high ones this very picture. `cross_entropy` is of label maps, which take no other
-    reconstruction term. `structure` weighs the distance of DISTS (Ding et al., 2020) on what VGG16 sees for LPIPS: texture
-    like the picture's does not raise it, though it lies elsewhere. `commitment` is beta of VQ-VAE's equation 3: it
-    weighs what the Encoder gets.
+    reconstruction term. `commitment` is beta of VQ-VAE's equation 3: it weighs what the Encoder gets.
     """
 
     l1: float = 0.5
@@ -44,7 +40,6 @@ class LossWeights:
     chroma: float = 0.0
     lpips_alex: float = 2.0
     lpips_vgg: float = 1.5
-    structure: float = 0.0
     commitment: float = 0.1
     codebook: float = 0.1
     cross_entropy: float = 0.0
@@ -54,12 +49,12 @@ class LossWeights:
 
     def without_networks(self) -> LossWeights:
         """The same, with no perceptual term."""
-        return replace(self, lpips_alex=0.0, lpips_vgg=0.0, structure=0.0)
+        return replace(self, lpips_alex=0.0, lpips_vgg=0.0)
 
     @property
     def of_pictures(self) -> bool:
         """Whether there is a term that looks at pixels."""
-        return any((self.l1, self.l2, self.colour, self.chroma, self.lpips_alex, self.lpips_vgg, self.structure))
+        return any((self.l1, self.l2, self.colour, self.chroma, self.lpips_alex, self.lpips_vgg))
 
 
 @dataclass(frozen=True)
@@ -91,8 +86,7 @@ class ReconstructionLoss(nn.Module):
         self.weights = weights
         self.alex: LPIPS | None = None
         self.vgg: LPIPS | None = None
-        self.structure: StructureAndTexture | None = None
-        needs_vgg = bool(weights.lpips_vgg or weights.structure) or needs_features
+        needs_vgg = bool(weights.lpips_vgg) or needs_features
         if not (weights.lpips_alex or needs_vgg):
             return
         if weights_folder is None:
@@ -104,8 +98,6 @@ class ReconstructionLoss(nn.Module):
             self.alex = LPIPS(weights_folder, "alex")
         if needs_vgg:
             self.vgg = LPIPS(weights_folder, "vgg")
-        if weights.structure:
-            self.structure = StructureAndTexture(weights_folder)
 
     def forward(self, images: Tensor, reconstructions: Tensor, levels: Tensor, generator: torch.Generator) -> Compared:
         weights, error = self.weights, images - reconstructions
@@ -134,10 +126,6 @@ class ReconstructionLoss(nn.Module):
             seen_real = self.vgg.describe(real)
         seen_made = self.vgg.describe(made)
         terms["lpips_vgg"] = self.vgg.distance(seen_made, seen_real).mean()
-        if self.structure is not None:
-            with torch.autocast(made.device.type, enabled=False):
-                first, second = ([each.float() for each in seen] for seen in ((made, *seen_made), (real, *seen_real)))
-                terms["structure"] = self.structure(first, second, _STRUCTURE_FLOOR).mean()
         return Compared(terms, levels, seen_real, seen_made)
 
 
