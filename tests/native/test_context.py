@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +16,7 @@ from native_builds import NATIVE, built
 from vqcodec.bitstream import CorruptStreamError, TokenGrid
 from vqcodec.bitstream.coder import decode_level, decode_levels, encode_level, encode_levels
 from vqcodec.native.context import ContextError, NativeContext
-from vqcodec.native.library import core, load, missing, units
+from vqcodec.native.library import core, load, missing
 from vqcodec.prior.context import ContextModel
 from vqcodec.prior.context_coding import CoreContext, context_for_coding
 from vqcodec.prior.context_config import ContextConfig
@@ -32,18 +31,6 @@ SHAPES: dict[str, dict[str, Any]] = {
     "one of all": {"channels": 1, "token_width": 1, "hidden": 1, "blocks": 3},
     "usual": {"channels": 64, "token_width": 16, "hidden": 128, "blocks": 2},
 }
-UNITS = units(library) if (library := core()) else []
-
-
-@pytest.fixture(params=UNITS)
-def unit(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each unit that this processor has."""
-    library = core()
-    assert library is not None
-    before = library.vq_unit()
-    assert not library.vq_unit_choose(request.param.encode())
-    yield request.param
-    library.vq_unit_choose(before)
 
 
 @lru_cache

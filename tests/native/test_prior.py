@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from safetensors.numpy import load_file
 from vqcodec.bitstream import CorruptStreamError, GridSpec, StreamModel, TokenGrid, read_stream, write_stream
 from vqcodec.bitstream.coder import decode_level, decode_levels, encode_level, encode_levels
 from vqcodec.bitstream.entropy_models import CodingContext, EntropyModel
-from vqcodec.native.library import core, missing, units
+from vqcodec.native.library import core, missing
 from vqcodec.native.prior import PriorError
 from vqcodec.prior.coding import CorePrior, prior_for_coding
 from vqcodec.prior.config import PriorConfig
@@ -34,18 +33,6 @@ SHAPES = {
     "one of all": {"width": 7, "heads": 1, "depth": 1, "token_width": 1, "radius": 2},
     "heads of 48": {"width": 48, "heads": 1, "depth": 3, "radius": 5},
 }
-UNITS = units(library) if (library := core()) else []
-
-
-@pytest.fixture(params=UNITS)
-def unit(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each unit that this processor has."""
-    library = core()
-    assert library is not None
-    before = library.vq_unit()
-    assert not library.vq_unit_choose(request.param.encode())
-    yield request.param
-    library.vq_unit_choose(before)
 
 
 @lru_cache

@@ -1,9 +1,10 @@
-"""Linear maps of whole numbers, packed as the core reads them. Imports no torch."""
+"""What the priors in the core have in common: linear maps of whole numbers, packed, and payloads. Imports no torch."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from ctypes import c_int32, c_int64, c_void_p
 from typing import Any, Final, TypeAlias
 
@@ -81,3 +82,28 @@ def padded(array: NDArray[Any], axis: int, multiple: int) -> NDArray[Any]:
     more = [(0, 0)] * array.ndim
     more[axis] = (0, -array.shape[axis] % multiple)
     return np.pad(array, more)
+
+
+@contextmanager
+def reading(grids: Any, payloads: Sequence[bytes]) -> Iterator[None]:
+    """While it is open, grids read payloads."""
+    buffers = [np.frombuffer(payload, np.uint8) for payload in payloads]
+    _point_to(grids, buffers)
+    yield
+
+
+def room_for_payloads(grids: Any, tokens: Sequence[Int32]) -> list[NDArray[np.uint8]]:
+    """Where grids write the payloads of so many tokens."""
+    buffers = [np.empty(4 * level.size + 16, np.uint8) for level in tokens]
+    _point_to(grids, buffers)
+    return buffers
+
+
+def written_payloads(grids: Any, buffers: Sequence[NDArray[np.uint8]]) -> list[bytes]:
+    """What grids have written to the room that they were given."""
+    return [buffer[: grid.payload_bytes].tobytes() for grid, buffer in zip(grids, buffers, strict=True)]
+
+
+def _point_to(grids: Any, buffers: Sequence[NDArray[np.uint8]]) -> None:
+    for grid, buffer in zip(grids, buffers, strict=True):
+        grid.payload, grid.payload_bytes = buffer.ctypes.data, len(buffer)

@@ -14,7 +14,18 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vqcodec.native.integers import BLOCK, INPUTS, CoreMemory, Int32, Linear, declare, padded
+from vqcodec.native.integers import (
+    BLOCK,
+    INPUTS,
+    CoreMemory,
+    Int32,
+    Linear,
+    declare,
+    padded,
+    reading,
+    room_for_payloads,
+    written_payloads,
+)
 from vqcodec.native.library import Library
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
@@ -174,27 +185,21 @@ class NativePrior:
         rows, cols = orders[0].shape
         levels = [*known, *(np.full((rows, cols), -1, np.int32) for _ in payloads)]
         grids, first = self._grids(orders, levels), len(known)
-        buffers = [np.frombuffer(payload, np.uint8) for payload in payloads]
-        for grid, buffer in zip(grids[first:], buffers, strict=True):
-            grid.payload, grid.payload_bytes = buffer.ctypes.data, len(buffer)
         workspace = self._workspace(grids, first, threads)
         place = workspace.ctypes.data
-        if self._library.vq_prior_decode(self._prior, grids, first, len(grids), place, threads):
-            return None
-        return levels[first:]
+        with reading(grids[first:], payloads):
+            failed = self._library.vq_prior_decode(self._prior, grids, first, len(grids), place, threads)
+        return None if failed else levels[first:]
 
     def encode(self, orders: Sequence[GridOrder], levels: Sequence[Int32], first: int, threads: int) -> list[bytes]:
         """The payloads of the levels from `first` on, of tokens (rows, cols)."""
         grids = self._grids(orders, levels)
-        buffers = [np.empty(4 * level.size + 16, np.uint8) for level in levels[first:]]
-        for grid, buffer in zip(grids[first:], buffers, strict=True):
-            grid.payload, grid.payload_bytes = buffer.ctypes.data, len(buffer)
+        buffers = room_for_payloads(grids[first:], levels[first:])
         workspace = self._workspace(grids, first, threads)
         place = workspace.ctypes.data
         if self._library.vq_prior_encode(self._prior, grids, first, len(grids), place, threads):
             raise PriorError("tokens outside the codebook")
-        sizes = [grid.payload_bytes for grid in grids[first:]]
-        return [buffer[:size].tobytes() for buffer, size in zip(buffers, sizes, strict=True)]
+        return written_payloads(grids[first:], buffers)
 
     def begin(self, orders: Sequence[GridOrder], levels: Sequence[Int32]) -> NativeLevel:
         """The last one of some levels, which may become known group by group."""
