@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from vqcodec.cards.model_card import ModelFolder
     from vqcodec.codec import Codec
+    from vqcodec.prior.context_network import ContextNetwork
     from vqcodec.training.data.types import Pictures
     from vqcodec.training.stage2.context_recipe import ContextRecipe
     from vqcodec.training.stage2.crop_tokens import TokenSource
@@ -56,7 +57,6 @@ def context_trainer(
     make_source: Callable[[ContextRecipe], TokenSource],
 ) -> Any:
     """The trainer that the options describe, ready to run; with --resume, at the newest checkpoint."""
-    from vqcodec.cards.prior_card import load_prior_folder
     from vqcodec.training.common.checkpoint import load_checkpoint, newest_checkpoint
     from vqcodec.training.stage2.context_trainer import ContextTrainer, context_recipe_of
 
@@ -71,8 +71,19 @@ def context_trainer(
     if run.resume:
         trainer.resume()
     elif options.init:
-        trainer.start_from(load_prior_folder(options.init).load_context())
+        trainer.start_from(_network_in(options.init))
     return trainer
+
+
+def _network_in(folder: Path) -> ContextNetwork:
+    """Of an exported network, or of a model that has one. Raises ModelError."""
+    from vqcodec.cards.model_card import CARD_FILE, load_model_folder
+    from vqcodec.cards.prior_card import PRIOR_CARD_FILE, load_prior_folder
+    from vqcodec.training.stage2.context_export import network_of_model
+
+    if (folder / CARD_FILE).exists() and not (folder / PRIOR_CARD_FILE).exists():
+        return network_of_model(load_model_folder(folder))
+    return load_prior_folder(folder).load_context()
 
 
 def context_validation(trainer: Any, run: RunOptions, pictures: Pictures, codec: Codec) -> Any:

@@ -73,7 +73,10 @@ class Stage2Options(TokenOptions):
         "--tokens", metavar="OUT", help="A dataset that `vqcodec tokenize` made, in the place of --data."
     )
     init: Path | None = option(
-        "--init", type=FOLDER, help="Start from the prior in this folder. [default: start from nothing]"
+        "--init",
+        type=FOLDER,
+        help="Start from the prior in this folder, or a context network from that of the model in it. "
+        "[default: start from nothing]",
     )
 
 

@@ -46,6 +46,6 @@ def logged(tmp_path: Path, name: str = "log.jsonl") -> list[dict[str, float]]:
     return [json.loads(line) for line in (tmp_path / "run" / name).read_text().splitlines()]
 
 
-def exported(tmp_path: Path, folder: Path) -> Result:
+def exported(tmp_path: Path, folder: Path, run_name: str = "run") -> Result:
     words = ("--name", "new", "--description", "four waves", "--licence", "MIT")
-    return succeeded(run("export", newest_checkpoint(tmp_path / "run"), folder, *words))
+    return succeeded(run("export", newest_checkpoint(tmp_path / run_name), folder, *words))

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cli_helpers import make_picture, vqcodec
@@ -15,9 +16,10 @@ from prior_helpers import write_prior
 from stage2_command_helpers import QUICK, exported, logged, only_error, run, succeeded
 
 from vqcodec.cards.model_card import load_model_folder
-from vqcodec.cards.prior_card import find_prior
+from vqcodec.cards.prior_card import find_prior, load_prior_folder
 from vqcodec.prior.context_config import context_config
 from vqcodec.training.common.checkpoint import load_checkpoint, newest_checkpoint
+from vqcodec.training.stage2.context_export import context_arrays
 from vqcodec.training.stage2.context_trainer import context_recipe_of
 
 SMALL = ("--set=model.channels=8", "--set=model.token_width=4", "--set=model.hidden=8")
@@ -120,6 +122,26 @@ def test_a_network_goes_on_from_another(train: Any, tmp_path: Path) -> None:
     wider = ("--set=model.channels=16", "--init", tmp_path / "network", "--out", tmp_path / "other")
     line = only_error(train(*QUICK, *wider))
     assert "the context network to start from has another configuration than this run" in line
+
+
+def test_a_network_goes_on_from_that_of_a_model(train: Any, model: Path, tmp_path: Path) -> None:
+    """Of which there are only the whole numbers: they are enough."""
+    succeeded(train(*QUICK, *SMALL))
+    exported(tmp_path, tmp_path / "network")
+    assert vqcodec("quantize-prior", model, "--context", tmp_path / "network").exit_code == 0
+    again = ("--init", model, "--steps", 1, "--set", "training.learning_rate=1e-12")
+    succeeded(train(*QUICK, *SMALL, *again, "--out", tmp_path / "again"))
+    exported(tmp_path, tmp_path / "other", "again")
+    networks = [load_prior_folder(tmp_path / name).load_context() for name in ("network", "other")]
+    first, second = map(context_arrays, networks)
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(first[name], second[name]) for name in first if not name.endswith("scale"))
+    assert all(np.allclose(first[name], second[name], rtol=1e-6) for name in first)
+
+
+def test_a_model_without_a_network_is_no_start(train: Any, model: Path, tmp_path: Path) -> None:
+    line = only_error(train(*QUICK, *SMALL, "--init", model))
+    assert "has no context network to start from; leave --init out" in line
 
 
 def find_weights(folder: Path) -> dict[str, torch.Tensor]:
