@@ -11,7 +11,7 @@ from context_helpers import FACTORS, SIZES, SMALL, grids, random_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from integer_helpers import frequencies
-from native_builds import NATIVE, built
+from native_builds import built
 
 from vqcodec.bitstream import CorruptStreamError, TokenGrid
 from vqcodec.bitstream.coder import decode_level, decode_levels, encode_level, encode_levels
@@ -130,7 +130,7 @@ def test_what_no_encoder_writes_is_corrupt() -> None:
     assert errors
 
 
-@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize("name", ["scalar", "clang"])
 def test_compilers_change_nothing(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     reference, native = both()
     other = NativeContext(load(built(name, tmp_path_factory)), native._native.shape, native._native._arrays)
