@@ -47,13 +47,22 @@ def build(sources: Path, to: Path) -> None:
 def use(module: Path) -> None:
     """Let this process compute with a module, in the place of the core that was installed; before that is used."""
     core = WebAssemblyCore(module)
-    remembering_sizes(core).__enter__()
+    _remember_sizes(core)
     setattr(vqcodec.native.library, "_loaded", lambda: core)  # noqa: B010 - a function elsewhere
 
 
 @contextmanager
 def remembering_sizes(core: WebAssemblyCore) -> Iterator[None]:
     """While it is open, a module is told how long the arrays of priors are."""
+    keep = _remember_sizes(core)
+    try:
+        yield
+    finally:
+        setattr(vqcodec.native.integers.CoreMemory, "keep", keep)  # noqa: B010 - a method elsewhere
+
+
+def _remember_sizes(core: WebAssemblyCore) -> Callable[[Any, Any, Any], int]:
+    """From now on; returns the method that did not."""
     memory = vqcodec.native.integers.CoreMemory
     keep = memory.keep
 
@@ -63,10 +72,7 @@ def remembering_sizes(core: WebAssemblyCore) -> Iterator[None]:
         return place
 
     setattr(memory, "keep", remember)  # noqa: B010 - a method elsewhere
-    try:
-        yield
-    finally:
-        setattr(memory, "keep", keep)  # noqa: B010
+    return keep
 
 
 _GRID, _LEVEL = with_pointers_of_4_bytes(Grid), with_pointers_of_4_bytes(Level)
