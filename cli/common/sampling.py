@@ -24,7 +24,7 @@ from vqcodec.cli.common.files import STANDARD, FileError, Task, picture_type, re
 from vqcodec.cli.common.loading import Codecs
 from vqcodec.cli.common.option_groups import option, shared, takes
 from vqcodec.cli.common.options import AT_LEAST_0, AT_LEAST_1, FOLDER
-from vqcodec.generation.config import DEFAULT_BATCH_SIZE, SamplingConfig, Series
+from vqcodec.generation.config import DEFAULT_BATCH_SIZE, DrawnLevels, SamplingConfig, Series
 
 if TYPE_CHECKING:
     from vqcodec.generation.sampler import SampledPicture, Sampler
@@ -94,7 +94,7 @@ class SeriesOptions:
             raise click.UsageError(str(error)) from error
         model = find_model(self.model)
         prior = find_prior(model, self.prior, condition=kind)
-        most = prior.card.generating_prior.levels
+        most = DrawnLevels.of(model.card, prior.card.generating_prior).levels
         if self.levels is not None and self.levels > most:
             raise click.BadParameter(f"prior {prior.card.name} has 1 to {most} levels", param_hint="'--levels'")
         labels = None if self.class_ is None else [_label(self.class_, prior.card)] * self.count

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vqcodec.generation.masks import SIDES, keep_mask, token_mask, without_masked
+from vqcodec.generation.masks import SIDES, keep_mask, token_mask, token_masks, without_masked
 
 RNG = np.random.default_rng(9)
 
@@ -44,6 +44,15 @@ def test_a_token_is_filled_when_any_of_its_pixels_is(size: tuple[int, int], fact
         tokens = token_mask(mask, factor)
         assert tokens.dtype == torch.bool
         assert tokens.nonzero().tolist() == [[row // factor, col // factor]]
+
+
+def test_finer_tokens_are_filled_below_coarser_ones() -> None:
+    mask = np.zeros((41, 30), bool)
+    mask[17, 29] = True
+    masks = token_masks(mask, (16, 16, 8, 4))
+    assert [tuple(each.shape) for each in masks] == [(3, 2), (3, 2), (6, 4), (11, 8)]
+    assert [each.nonzero().min(0).values.tolist() for each in masks] == [[1, 1], [1, 1], [2, 2], [4, 4]]
+    assert [int(each.sum()) for each in masks] == [1, 1, 4, 16]
 
 
 @pytest.mark.parametrize("size", [(1, 2), (7, 5), (40, 33)])

@@ -1,4 +1,4 @@
-"""How tokens are drawn from what the prior predicts, and how many pictures. Imports no torch."""
+"""How tokens are drawn from what the prior predicts, of which levels, and how many pictures. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from vqcodec.cards.model_card import ModelCard
+from vqcodec.prior.config import PriorConfig
+from vqcodec.prior.sequence_config import SequenceConfig
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,29 @@ class SamplingConfig:
             raise ValueError(f"top p of {self.top_p}: take a probability above 0, at most 1")
         if not (self.guidance >= 0 and math.isfinite(self.guidance)):
             raise ValueError(f"a guidance of {self.guidance}: take 0 (none) or more")
+
+
+@dataclass(frozen=True)
+class DrawnLevels:
+    """The levels that pictures are drawn with. codebook_sizes, factors: K, and pixels along a side for a token, of
+    each, coarse to fine."""
+
+    codebook_sizes: tuple[int, ...]
+    factors: tuple[int, ...]
+
+    @classmethod
+    def of(cls, model: ModelCard, prior: PriorConfig | SequenceConfig) -> DrawnLevels:
+        """Those of the prior, and those after them that the model's integer prior codes, from which they are drawn."""
+        stated = model.entropy_prior
+        coded = (stated.context or stated.prior) if stated else None
+        if coded is None or coded.levels <= prior.levels:
+            return cls(prior.codebook_sizes, prior.factors)
+        return cls(coded.codebook_sizes, coded.factors)
+
+    @property
+    def levels(self) -> int:
+        """How many."""
+        return len(self.factors)
 
 
 #: what `Sampler.upscale` draws with by default: what is told leaves little to choose, and rare tokens show as specks

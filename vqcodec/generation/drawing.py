@@ -13,13 +13,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vqcodec.cards.errors import ModelError
-from vqcodec.generation.config import SamplingConfig
+from vqcodec.generation.config import DrawnLevels, SamplingConfig
+from vqcodec.generation.finer_levels import CodedPass, PriorWithFinerLevels
 from vqcodec.prior.config import PriorConfig
 from vqcodec.prior.sequence import SequencePass, SequencePrior
 from vqcodec.prior.sequence_config import SequenceConfig
@@ -51,9 +53,12 @@ def picture_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint32)[0])
 
 
-def grid_shapes(
-    config: PriorConfig | SequenceConfig, size: tuple[int, int], levels: int | None = None
-) -> list[tuple[int, int]]:
+#: what tokens are drawn from, and the shape of its levels
+Predictor: TypeAlias = Prior | SequencePrior | PriorWithFinerLevels
+Levels: TypeAlias = PriorConfig | SequenceConfig | DrawnLevels
+
+
+def grid_shapes(config: Levels, size: tuple[int, int], levels: int | None = None) -> list[tuple[int, int]]:
     """(rows, cols) of the first levels, all by default, for a picture of size (width, height) in pixels.
 
     Raises ValueError for a picture without pixels, or levels that the prior has not.
@@ -67,7 +72,7 @@ def grid_shapes(
     return [(-(-height // factor), -(-width // factor)) for factor in config.factors[:count]]
 
 
-def count_tokens(config: PriorConfig | SequenceConfig, size: tuple[int, int], levels: int | None = None) -> int:
+def count_tokens(config: Levels, size: tuple[int, int], levels: int | None = None) -> int:
     """How many tokens the first levels have together, for a picture of size (width, height) in pixels.
 
     Raises what `grid_shapes` raises.
@@ -77,7 +82,7 @@ def count_tokens(config: PriorConfig | SequenceConfig, size: tuple[int, int], le
 
 @torch.inference_mode()
 def sample_tokens(
-    prior: Prior | SequencePrior,
+    prior: Predictor,
     size: tuple[int, int],
     *,
     seeds: Sequence[int],
@@ -123,7 +128,7 @@ def sample_tokens(
 
 
 def token_bits(
-    prior: Prior | SequencePrior, tokens: Sequence[Tensor], conditions: Conditions = NO_CONDITIONS
+    prior: Predictor, tokens: Sequence[Tensor], conditions: Conditions = NO_CONDITIONS
 ) -> list[Tensor]:
     """-log2 of the probability of each token given those before it, (B, h, w) float32 for each level, on the CPU.
 
@@ -145,7 +150,7 @@ class _Level:
     fill: (B, N) bool; uniforms: (B, N) float64 in [0, 1); both on the CPU. All in raster order.
     """
 
-    passes: Sequence[LevelPass | SequencePass]
+    passes: Sequence[LevelPass | SequencePass | CodedPass]
     known: Tensor
     fill: Tensor
     uniforms: Tensor
@@ -211,7 +216,7 @@ def restricted(logits: Tensor, config: SamplingConfig) -> Tensor:
 
 
 def _start(
-    config: PriorConfig | SequenceConfig,
+    config: Levels,
     level: int,
     shape: tuple[int, int, int],
     known: Sequence[Tensor],

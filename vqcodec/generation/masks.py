@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -36,6 +37,20 @@ def token_mask(mask: Mask, factor: int) -> Tensor:
     """(H, W) in pixels -> bool (h, w) for a grid with `factor` pixels a token: whether any pixel of it is True."""
     pixels = torch.from_numpy(mask).float()[None, None]
     return F.max_pool2d(pixels, factor, ceil_mode=True)[0, 0] > 0
+
+
+def token_masks(mask: Mask, factors: Sequence[int]) -> list[Tensor]:
+    """`token_mask` of levels, coarse to fine, which are to be filled below what is filled of a coarser level, too: they
+    say what that left open."""
+    masks: list[Tensor] = []
+    for number, factor in enumerate(factors):
+        filled = token_mask(mask, factor)
+        if masks:
+            repeats = factors[number - 1] // factor
+            below = masks[-1].repeat_interleave(repeats, 0).repeat_interleave(repeats, 1)
+            filled |= below[: filled.shape[0], : filled.shape[1]]
+        masks.append(filled)
+    return masks
 
 
 def without_masked(rgb: NDArray[np.uint8], mask: Mask) -> NDArray[np.uint8]:

@@ -11,14 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vqcodec.bitstream import PRIOR_ID
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import DEFAULT_MODEL, find_model
 from vqcodec.cards.prior_card import PriorCard, PriorFolder, find_prior
 from vqcodec.codec import Codec
 from vqcodec.generation.conditions import LOW_RESOLUTIONS, Condition, enlarged, like_when_shrunk
-from vqcodec.generation.config import FOR_UPSCALING, Series
-from vqcodec.generation.drawing import count_tokens, grid_shapes, picture_seed, sample_tokens
-from vqcodec.generation.masks import Mask, token_mask, without_masked
+from vqcodec.generation.config import FOR_UPSCALING, DrawnLevels, Series
+from vqcodec.generation.drawing import Predictor, count_tokens, grid_shapes, picture_seed, sample_tokens
+from vqcodec.generation.finer_levels import PriorWithFinerLevels
+from vqcodec.generation.masks import Mask, token_masks, without_masked
 from vqcodec.pictures.image import checked_pixels, from_tensor, to_tensor
 from vqcodec.prior.sequence_config import SequenceConfig
 from vqcodec.prior.transformer import Conditions
@@ -72,7 +74,13 @@ class Sampler:
                 f"not {condition.kind} (model {condition.model_id})"
             )
         self.codec, self.card, self.condition = codec, card, condition
-        self.prior = prior.load().to(codec.device, codec.dtype)
+        drawn = DrawnLevels.of(codec.card, card.generating_prior)
+        own = prior.load().to(codec.device, codec.dtype)
+        has_more = drawn.levels > own.config.levels
+        #: what all levels are drawn from
+        self.prior: Predictor = (
+            PriorWithFinerLevels(own, codec.model.stream_model.entropy_models[PRIOR_ID], drawn) if has_more else own
+        )
 
     @classmethod
     def load(
@@ -121,12 +129,13 @@ class Sampler:
 
     @property
     def levels(self) -> int:
-        """How many levels the prior predicts, from the coarsest."""
-        return self.card.generating_prior.levels
+        """How many levels pictures are drawn with, from the coarsest: the prior's, and those that the integer prior of
+        the model has after them."""
+        return self.prior.config.levels
 
     def count_tokens(self, size: tuple[int, int], levels: int | None = None) -> int:
         """How many tokens a picture of size (width, height) in pixels has in the first levels. Raises ValueError."""
-        return count_tokens(self.card.generating_prior, size, levels)
+        return count_tokens(self.prior.config, size, levels)
 
     def generate(
         self,
@@ -190,8 +199,8 @@ class Sampler:
     ) -> Iterator[SampledPicture]:
         """Ways to fill the part of a picture (H, W, 3) that the mask (H, W) marks with True.
 
-        Each token with a pixel there is drawn, all others stay as the picture's are; what was under the mask has no
-        influence. The whole picture is decoded from tokens; `paste` puts the original pixels back where the mask is
+        Each token with a pixel there, or below such a token of a coarser level, is drawn, all others stay as the
+        picture's are; what was under the mask has no influence. The whole picture is decoded from tokens; `paste` puts the original pixels back where the mask is
         False. series: by default one way. progress: as in `sample_tokens`. Raises ValueError for arguments that the
         prior does not take, and for a mask of another size or without any True.
         """
@@ -208,7 +217,7 @@ class Sampler:
             replace(series, levels=levels),
             size,
             known=self.codec.tokenize(images, levels=levels),
-            masks=[token_mask(mask, factor) for factor in self.card.generating_prior.factors[:levels]],
+            masks=token_masks(mask, self.prior.config.factors[:levels]),
             progress=progress,
         )
         if not paste:
@@ -259,7 +268,7 @@ class Sampler:
 
     def _check(self, series: Series, size: tuple[int, int]) -> int:
         """How many levels the pictures have. Raises ValueError for levels or labels that the prior does not know."""
-        shapes, config = grid_shapes(self.card.generating_prior, size, series.levels), self.card.generating_prior
+        shapes, config = grid_shapes(self.prior.config, size, series.levels), self.card.generating_prior
         levels = len(shapes)
         if isinstance(config, SequenceConfig):
             if refusal := config.refusal(*shapes[0]):
