@@ -30,6 +30,11 @@ static int32_t tiles_at_once(int32_t inputs) {
 }
 
 static int32_t patch_side(const Layer *layer) { return layer->factor + 2 * layer->lap; }
+static int32_t patch_blocks(const Layer *layer) { return (3 * patch_side(layer) * patch_side(layer) + 15) / 16; }
+/* A row of pixels of one colour, with all that patches have beyond its ends. */
+static int64_t row_floats(const Layer *layer, const Grid *x) {
+    return ((int64_t)x->cols + 2) * layer->factor + 2 * layer->lap;
+}
 
 /* ---- one layer, by all threads of a team ---- */
 
@@ -157,35 +162,55 @@ static void run_spread(Run *run, Team *team, const Layer *layer) {
     }
 }
 
-/* The patches of all positions, and one position more all around; then each pixel is what its patches add up to, in the
-   order of their positions, and the bias. */
-static void run_lapped(Run *run, Team *team, const Layer *layer) {
+/* The patches of all positions, and of one position more all around, into the scratch. */
+static void make_patches(Run *run, Team *team, const Layer *layer, float *own) {
+    const Grid x = run->registers[layer->from];
+    const int32_t cols = x.cols + 2, blocks = patch_blocks(layer);
+    const int64_t around = ((int64_t)x.rows + 2) * cols;
+    float *rows = own + POSITIONS_AT_ONCE * 16;
+    for (int64_t piece = team_next(team); piece * POSITIONS_AT_ONCE < around; piece = team_next(team)) {
+        const int64_t first = piece * POSITIONS_AT_ONCE;
+        const int32_t count = (int32_t)(first + POSITIONS_AT_ONCE > around ? around - first : POSITIONS_AT_ONCE);
+        for (int32_t place = 0; place < count; place++) {
+            int32_t row = (int32_t)((first + place) / cols) - 1, col = (int32_t)((first + place) % cols) - 1;
+            row = row < 0 ? 0 : least(row, x.rows - 1);
+            col = col < 0 ? 0 : least(col, x.cols - 1);
+            const float *from = x.values + ((int64_t)row * x.cols + col) * x.stride;
+            for (int32_t c = 0; c < x.channels; c++) rows[place * x.channels + c] = from[c];
+        }
+        for (int32_t block = 0; block < blocks; block++) {
+            vq_kernels()->multiply(rows, x.channels, x.channels, count,
+                                   run->weights + layer->weight + (int64_t)block * layer->inputs * 16, own);
+            for (int32_t place = 0; place < count; place++)
+                for (int32_t c = 0; c < 16; c++)
+                    run->scratch[((first + place) * blocks + block) * 16 + c] = own[place * 16 + c];
+        }
+    }
+}
+
+static void add(float *restrict to, const float *restrict from, int32_t count) {
+    for (int32_t n = 0; n < count; n++) to[n] = to[n] + from[n];
+}
+
+/* Each pixel is what its patches add up to, in the order of their positions, and the bias. */
+static void run_lapped(Run *run, Team *team, const Layer *layer, float *own) {
     const Grid x = run->registers[layer->from], y = run->registers[layer->to];
     const int32_t f = layer->factor, lap = layer->lap, side = patch_side(layer), cols = x.cols + 2;
-    const int32_t outputs = 3 * side * side, blocks = (outputs + 15) / 16, around = (x.rows + 2) * cols;
-    const float *bias = run->weights + layer->bias;
-    for (int64_t place = team_next(team); place < around; place = team_next(team)) {
-        int32_t row = (int32_t)(place / cols) - 1, col = (int32_t)(place % cols) - 1;
-        row = row < 0 ? 0 : least(row, x.rows - 1);
-        col = col < 0 ? 0 : least(col, x.cols - 1);
-        for (int32_t block = 0; block < blocks; block++)
-            vq_kernels()->multiply(x.values + ((int64_t)row * x.cols + col) * x.stride, x.stride, x.channels, 1,
-                                   run->weights + layer->weight + (int64_t)block * layer->inputs * 16,
-                                   run->scratch + (place * blocks + block) * 16);
-    }
+    const int64_t patch_floats = patch_blocks(layer) * 16;
+    make_patches(run, team, layer, own);
     team_wait(team);
     for (int64_t row = team_next(team); row < y.rows; row = team_next(team)) {
-        for (int32_t col = 0; col < y.cols; col++) {
-            for (int32_t c = 0; c < 3; c++) {
-                float sum = 0;
-                for (int32_t above = (int32_t)((row + f - lap) / f); above <= (row + f + lap) / f; above++)
-                    for (int32_t left = (col + f - lap) / f; left <= (col + f + lap) / f; left++) {
-                        const int32_t a = (int32_t)row + f + lap - above * f, b = col + f + lap - left * f;
-                        if (a < 0 || a >= side || b < 0 || b >= side) continue;
-                        sum = sum + run->scratch[((int64_t)above * cols + left) * blocks * 16 + (c * side + a) * side + b];
-                    }
-                y.values[(row * y.cols + col) * y.stride + c] = sum + bias[c];
+        for (int32_t c = 0; c < 3; c++) {
+            const float bias = run->weights[layer->bias + c];
+            for (int64_t at = 0; at < row_floats(layer, &x); at++) own[at] = 0;
+            for (int64_t above = (row + f - lap) / f; above <= (row + f + lap) / f; above++) {
+                const int32_t a = (int32_t)(row + f + lap - above * f);
+                if (a >= side) continue;
+                const float *from = run->scratch + above * cols * patch_floats + (c * side + a) * side;
+                for (int32_t left = 0; left < cols; left++) add(own + left * f, from + left * patch_floats, side);
             }
+            float *to = y.values + row * y.cols * y.stride + c;
+            for (int32_t col = 0; col < y.cols; col++) to[(int64_t)col * y.stride] = own[col + f + lap] + bias;
         }
     }
 }
@@ -286,14 +311,15 @@ static Grid shape_after(const Layer *layer, const Grid *registers) {
 
 static int64_t scratch_floats(const Layer *layer, const Grid *x) {
     if (layer->kind == VQ_LAPPED)
-        return (int64_t)(x->rows + 2) * (x->cols + 2) * pieces(3 * patch_side(layer) * patch_side(layer), 16) * 16;
+        return (int64_t)(x->rows + 2) * (x->cols + 2) * patch_blocks(layer) * 16;
     return layer->flags & VQ_NORMALISED ? floats_of(x) : 0;
 }
 
-static int64_t own_floats(const Layer *layer) {
+static int64_t own_floats(const Layer *layer, const Grid *x) {
     if (layer->kind == VQ_CONVOLVE3) return winograd_floats(layer->inputs, tiles_at_once(layer->inputs));
     if (layer->kind == VQ_PATCHES)
         return POSITIONS_AT_ONCE * (16 + (int64_t)layer->factor * layer->factor * layer->inputs);
+    if (layer->kind == VQ_LAPPED) return most(POSITIONS_AT_ONCE * (16 + (int64_t)layer->inputs), row_floats(layer, x));
     return POSITIONS_AT_ONCE * 16;
 }
 
@@ -309,7 +335,7 @@ static int32_t plan(const Layer *layers, int32_t count, Grid *registers, int64_t
         const Grid y = shape_after(layer, registers);
         if (!y.rows) return 0;
         needs->scratch = most(needs->scratch, scratch_floats(layer, registers + layer->from));
-        needs->own = most(needs->own, own_floats(layer));
+        needs->own = most(needs->own, own_floats(layer, registers + layer->from));
         float *values = registers[layer->to].values;
         registers[layer->to] = y;
         registers[layer->to].values = values;
@@ -344,7 +370,7 @@ static void work(Team *team, int member, void *context) {
         case VQ_PATCHES: run_patches(run, team, layer, own); break;
         case VQ_GATHER: run_gather(run, team, layer); break;
         case VQ_SPREAD: run_spread(run, team, layer); break;
-        case VQ_LAPPED: run_lapped(run, team, layer); break;
+        case VQ_LAPPED: run_lapped(run, team, layer, own); break;
         default: run_by_position(run, team, layer);
         }
     }
