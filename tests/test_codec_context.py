@@ -155,7 +155,7 @@ def test_a_network_that_does_not_go_on_where_the_transformer_ends(model: Path, t
 def test_kinds_in_each_others_place(model: Path, tmp_path: Path) -> None:
     transformer = load_prior_folder(write_prior(tmp_path / "t", model, classes=(), levels=2))
     network = load_prior_folder(write_context(tmp_path / "c", model))
-    with pytest.raises(ModelError, match="prior random is a context network: it codes streams, and does nothing else"):
+    with pytest.raises(ModelError, match="prior random is a context network, and no transformer, which is wanted here"):
         export_entropy_prior(model, network, CROPS, crops=1, context=network)
     with pytest.raises(ModelError, match="prior random is no context network"):
         export_entropy_prior(model, transformer, CROPS, crops=1, context=transformer)

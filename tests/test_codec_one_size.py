@@ -17,6 +17,7 @@ from vqcodec.cards.errors import ModelError
 from vqcodec.checkpoints.importing import import_checkpoint
 from vqcodec.codec import Codec
 from vqcodec.dataset.reader import TokenDataset
+from vqcodec.generation.conditions import Condition
 from vqcodec.generation.guidance import optimize_latents, optimize_tokens
 from vqcodec.generation.refinement import RefinementError, Refiner
 from vqcodec.pictures.image import to_tensor
@@ -130,3 +131,8 @@ def test_what_cannot_be_done_yet(codec: Codec, tmp_path: Path) -> None:
         refiner(codec, PICTURE, 2)
     with pytest.raises(ValueError, match="priors of levels with grids of one size are not learned yet"):
         prior_config(codec.card.autoencoder, "tiny")
+
+
+def test_it_makes_no_conditions(codec: Codec) -> None:
+    with pytest.raises(ModelError, match="has levels with grids of one size: it cannot make conditions"):
+        Condition("low-4", codec)

@@ -17,7 +17,8 @@ from vqcodec.codec import Codec
 from vqcodec.generation.conditions import Condition
 from vqcodec.pictures.arrays import Pixels
 from vqcodec.pictures.image import to_tensor
-from vqcodec.prior.transformer import NO_CONDITIONS, Conditions, Prior
+from vqcodec.prior.conditions import NO_CONDITIONS, Conditions
+from vqcodec.prior.transformer import Prior
 from vqcodec.training.data.types import Pictures
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from vqcodec.cards.model_card import ModelFolder
     from vqcodec.codec import Codec
+    from vqcodec.generation.conditions import Condition
     from vqcodec.prior.context_network import ContextNetwork
     from vqcodec.training.data.types import Pictures
     from vqcodec.training.stage2.context_recipe import ContextRecipe
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 #: the kind of prior
 CONTEXT: Final = "context"
 #: options that are of a transformer
-_OF_TRANSFORMERS: Final = ("condition", "condition_model", "size", "order", "labels")
+_OF_TRANSFORMERS: Final = ("size", "order", "labels")
 
 
 class _Options(Protocol):
@@ -54,6 +56,7 @@ def context_trainer(
     run: RunOptions,
     options: _Options,
     settings: SettingOptions,
+    condition: Condition | None,
     make_source: Callable[[ContextRecipe], TokenSource],
 ) -> Any:
     """The trainer that the options describe, ready to run; with --resume, at the newest checkpoint."""
@@ -66,7 +69,13 @@ def context_trainer(
     else:
         recipe = _new_recipe(model, options)
     recipe = settings.changed(recipe)
-    about = {"model_id": model.card.model_id.hex(), "model_name": model.card.name, "classes": []}
+    recipe = replace(recipe, model=replace(recipe.model, condition=condition.config if condition else None))
+    about = {
+        "model_id": model.card.model_id.hex(),
+        "model_name": model.card.name,
+        "classes": [],
+        "condition_model_id": condition.model_id if condition else "",
+    }
     trainer = ContextTrainer(recipe, make_source(recipe), run.out, about=about, device=run.device)
     if run.resume:
         trainer.resume()
@@ -86,13 +95,15 @@ def _network_in(folder: Path) -> ContextNetwork:
     return load_prior_folder(folder).load_context()
 
 
-def context_validation(trainer: Any, run: RunOptions, pictures: Pictures, codec: Codec) -> Any:
+def context_validation(
+    trainer: Any, run: RunOptions, pictures: Pictures, codec: Codec, condition: Condition | None
+) -> Any:
     """What measures the network at every checkpoint."""
     from vqcodec.training.stage2.context_validation import ContextValidation
 
     recipe = trainer.recipe
     levels, side = recipe.model.levels, recipe.training.crop.size
-    return ContextValidation(pictures, codec, run.out, levels=levels, crop_size=side)
+    return ContextValidation(pictures, codec, run.out, levels=levels, crop_size=side, condition=condition)
 
 
 def _new_recipe(model: ModelFolder, options: _Options) -> ContextRecipe:

@@ -51,7 +51,7 @@ class Stage2Options(TokenOptions):
         default="transformer",
         show_default=True,
         help="A transformer generates pictures and codes streams; a context network codes streams, also levels of many "
-        "tokens, fast.",
+        "tokens, fast, or draws pictures that a --condition tells nearly all of.",
     )
     first: int | None = option(
         "--first", type=AT_LEAST_1, help="First level that a context network predicts.  [default: 1]"
@@ -177,14 +177,17 @@ def _context_trainer(run: RunOptions, options: Stage2Options, settings: SettingO
     if not run.resume:
         check_empty(run.out)
     model = find_model(options.model)
-    return context_trainer(model, run, options, settings, lambda recipe: _source(recipe, None, run, options))
+    condition = _condition(options, run.device)
+    return context_trainer(
+        model, run, options, settings, condition, lambda recipe: _source(recipe, condition, run, options)
+    )
 
 
 def _context_validation(trainer: Any, run: RunOptions, options: Stage2Options) -> Any:
     if not run.validation:
         return None
     pictures, codec = _pictures((run.validation,), options), _codec(options.model, run.device)
-    return context_validation(trainer, run, pictures, codec)
+    return context_validation(trainer, run, pictures, codec, _condition(options, run.device))
 
 
 def _check_fits(init: PriorFolder, model: ModelFolder) -> None:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from vqcodec.cards.model_card import load_model_folder
 from vqcodec.cards.prior_card import load_prior_folder
+from vqcodec.prior.conditions import Conditions
 from vqcodec.prior.sequence import SequencePrior
-from vqcodec.prior.transformer import Conditions
 
 WIDTH, HEADS, DEPTH, SIDE, CLASSES = 32, 2, 2, 4, 5
 ORDER = [position for start in range(4) for position in range(start, 16, 4)]

@@ -109,6 +109,19 @@ def test_sizes_are_padded_to_whole_tokens(size: tuple[int, int], codec: Codec, e
         assert torch.equal(made, condition(padded(rgb, factor)[None]))
 
 
+@pytest.mark.parametrize("size", [(64, 48), (50, 37), (1, 9)])
+def test_tokens_of_coarser_levels_stand_wherever_theirs_are(size: tuple[int, int], codec: Codec) -> None:
+    pyramid = with_quantizer(codec, QuantizerConfig((8, 8), 4, level_strides=(4, 1)))
+    condition = Condition("low-2", pyramid)
+    assert condition.config == ConditionConfig("low-2", (8, 8), 16)
+    picture = synthetic_picture(*size)
+    made = condition.of_map(picture)
+    coarse, fine = pyramid.tokenize(to_tensor(picture, 16))
+    assert torch.equal(made[:, 1], fine)
+    rows, cols = (torch.arange(count) // 4 for count in fine.shape[1:])
+    assert torch.equal(made[:, 0], coarse[:, rows][:, :, cols])
+
+
 @pytest.mark.parametrize("size", [(4, 4), (12, 20)])
 def test_a_model_with_tokens_smaller_than_the_pixels_at_low_resolution(size: tuple[int, int], codec: Codec) -> None:
     networks = CompactConfig(
@@ -158,12 +171,6 @@ def test_a_model_of_label_maps_makes_its_own_kind(kind: str, edges: Codec) -> No
     with pytest.raises(ModelError) as caught:
         Condition(kind, edges)
     assert str(caught.value) == f"model tiny-edges makes no tokens of the condition {kind!r}: it does of edges"
-
-
-def test_levels_of_several_resolutions_are_refused(codec: Codec) -> None:
-    pyramid = with_quantizer(codec, QuantizerConfig((8, 8), 4, level_strides=(2, 1)))
-    with pytest.raises(ModelError, match="model tiny has levels of several resolutions: it cannot make conditions"):
-        Condition("low-4", pyramid)
 
 
 def test_a_model_of_label_maps_codes_no_pictures(edges: Codec) -> None:

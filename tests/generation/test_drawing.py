@@ -24,8 +24,9 @@ from vqcodec.generation.drawing import (
     sample_tokens,
     token_bits,
 )
+from vqcodec.prior.conditions import NO_CONDITIONS, Conditions
 from vqcodec.prior.config import ConditionConfig
-from vqcodec.prior.transformer import NO_CONDITIONS, Conditions, Prior
+from vqcodec.prior.transformer import Prior
 
 LEVELS: dict[str, Any] = {"codebook_sizes": (11, 7), "factors": (16, 16), "orders": ("wavefront", "wavefront")}
 SEEDS = [picture_seed(0, number) for number in range(3)]

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from vqcodec.bitstream import TokenGrid
 from vqcodec.cards.model_card import load_model_folder
 from vqcodec.cards.prior_card import PRIOR_WEIGHTS_FILE, PriorCard
+from vqcodec.prior.config import ConditionConfig
 from vqcodec.prior.context import ContextModel
 from vqcodec.prior.context_config import ContextConfig, context_config
 from vqcodec.prior.context_network import ContextNetwork
@@ -57,13 +58,19 @@ def tensors(pyramid: tuple[TokenGrid, ...]) -> list[torch.Tensor]:
     return [torch.from_numpy(grid.indices[None].astype(np.int64)) for grid in pyramid]
 
 
-def write_context(folder: Path, model: Path, *, first: int = 0, levels: int | None = None) -> Path:
-    """A folder with a random context network for the model in another."""
+def write_context(folder: Path, model: Path, *, first: int = 0, levels: int | None = None, condition: str = "") -> Path:
+    """A folder with a random context network for the model in another.
+
+    condition: a kind that it is told, in the tokens of the model itself.
+    """
     card = load_model_folder(model).card
-    config = context_config(card.autoencoder, first=first, levels=levels, **SMALL)
+    sizes, factor = card.autoencoder.quantizer.codebook_sizes, min(card.autoencoder.level_factors)
+    told = ConditionConfig(condition, sizes, factor) if condition else None
+    config = context_config(card.autoencoder, first=first, levels=levels, condition=told, **SMALL)
     raw = save({name: weight.contiguous() for name, weight in random_network(config).state_dict().items()})
     folder.mkdir(parents=True)
     (folder / PRIOR_WEIGHTS_FILE).write_bytes(raw)
     sha256 = hashlib.sha256(raw).hexdigest()
-    PriorCard("random", card.model_id.hex(), card.name, config, sha256).save(folder)
+    maker = card.model_id.hex() if condition else ""
+    PriorCard("random", card.model_id.hex(), card.name, config, sha256, condition_model_id=maker).save(folder)
     return folder

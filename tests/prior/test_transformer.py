@@ -10,9 +10,10 @@ import torch
 from influence_helpers import influence, random_tokens, randomise
 from torch import Tensor
 
+from vqcodec.prior.conditions import NO_CONDITIONS, Conditions
 from vqcodec.prior.config import ConditionConfig, PriorConfig
 from vqcodec.prior.orders import ORDERS, OrderedGrid
-from vqcodec.prior.transformer import NO_CONDITIONS, Conditions, LevelPass, Prior
+from vqcodec.prior.transformer import LevelPass, Prior
 
 SIZES = (7, 5)
 

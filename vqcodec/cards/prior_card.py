@@ -62,13 +62,15 @@ class PriorCard:
         if isinstance(self.prior, SequenceConfig):
             raise ModelError(f"prior {self.name} was imported: it generates, and does nothing else; train one")
         if isinstance(self.prior, ContextConfig):
-            raise ModelError(f"prior {self.name} is a context network: it codes streams, and does nothing else")
+            raise ModelError(f"prior {self.name} is a context network, and no transformer, which is wanted here")
         return self.prior
 
     @property
-    def generating_prior(self) -> PriorConfig | SequenceConfig:
-        """Of a prior that draws tokens. Raises ModelError for a context network."""
-        return self.prior if isinstance(self.prior, SequenceConfig) else self.own_prior
+    def generating_prior(self) -> PriorConfig | SequenceConfig | ContextConfig:
+        """Of a prior that draws tokens. Raises ModelError for a context network that lacks the first levels."""
+        if isinstance(self.prior, ContextConfig) and self.prior.first:
+            raise ModelError(f"prior {self.name} has the levels from {self.prior.first + 1} on: it draws no pictures")
+        return self.prior
 
     @property
     def context(self) -> ContextConfig | None:
@@ -97,31 +99,39 @@ class PriorFolder:
     path: Path
     card: PriorCard
 
-    def load(self) -> Prior | SequencePrior:
-        """The network, float32, on the CPU. Raises ModelError for missing, damaged or other weights, and for a context
-        network, which `load_context` loads."""
+    def load(self) -> Prior | SequencePrior | ContextNetwork:
+        """What draws pictures, float32, on the CPU. Raises ModelError for missing, damaged or other weights, and for a
+        context network without the first levels."""
+        assert self.card.generating_prior
+        return self._load()
+
+    def load_context(self) -> ContextNetwork:
+        """A context network of any levels. Raises ModelError as `load` does, and for a prior of another kind."""
+        from vqcodec.prior.context_network import ContextNetwork
+
+        if self.card.context is None:
+            raise ModelError(
+                f"prior {self.card.name} is no context network; train one with `vqcodec train stage2 --kind context`"
+            )
+        network = self._load()
+        assert isinstance(network, ContextNetwork)
+        return network
+
+    def _load(self) -> Prior | SequencePrior | ContextNetwork:
         from vqcodec.cards.weight_files import network_from_file
+        from vqcodec.prior.context_network import ContextNetwork
         from vqcodec.prior.sequence import SequencePrior
         from vqcodec.prior.transformer import Prior
 
-        shape, owner = self.card.generating_prior, f"prior {self.card.name}"
+        shape = self.card.prior
 
-        def make() -> Prior | SequencePrior:
+        def make() -> Prior | SequencePrior | ContextNetwork:
+            if isinstance(shape, ContextConfig):
+                return ContextNetwork(shape)
             return SequencePrior(shape) if isinstance(shape, SequenceConfig) else Prior(shape)
 
-        network = network_from_file(self.path / PRIOR_WEIGHTS_FILE, self.card.weights_sha256, owner, make)
-        return network.eval().requires_grad_(False)
-
-    def load_context(self) -> ContextNetwork:
-        """A context network, float32, on the CPU. Raises ModelError as `load` does, and for a prior of another kind."""
-        from vqcodec.cards.weight_files import network_from_file
-        from vqcodec.prior.context_network import ContextNetwork
-
-        shape, owner = self.card.context, f"prior {self.card.name}"
-        if shape is None:
-            raise ModelError(f"{owner} is no context network; train one with `vqcodec train stage2 --kind context`")
-        path = self.path / PRIOR_WEIGHTS_FILE
-        network = network_from_file(path, self.card.weights_sha256, owner, lambda: ContextNetwork(shape))
+        path, owner = self.path / PRIOR_WEIGHTS_FILE, f"prior {self.card.name}"
+        network = network_from_file(path, self.card.weights_sha256, owner, make)
         return network.eval().requires_grad_(False)
 
     def load_own(self) -> Prior:

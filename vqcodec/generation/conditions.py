@@ -37,15 +37,15 @@ class Condition:
         if (label_map and kind not in ("", label_map)) or (not label_map and kind not in CONDITIONS):
             suited = label_map or ", ".join(CONDITIONS)
             raise ModelError(f"model {model.name} makes no tokens of the condition {kind!r}: it does of {suited}")
-        if len(set(model.autoencoder.level_factors)) > 1:
-            raise ModelError(f"model {model.name} has levels of several resolutions: it cannot make conditions")
+        if model.autoencoder.picture_side:
+            raise ModelError(f"model {model.name} has levels with grids of one size: it cannot make conditions")
         self.kind, self.codec = kind or label_map, codec
 
     @property
     def config(self) -> ConditionConfig:
         """The shape of its tokens, as the configuration of a prior states it."""
         shape = self.codec.card.autoencoder
-        return ConditionConfig(self.kind, shape.quantizer.codebook_sizes, shape.downsampling_factor)
+        return ConditionConfig(self.kind, shape.quantizer.codebook_sizes, shape.level_factors[-1])
 
     @property
     def model_id(self) -> str:
@@ -57,7 +57,10 @@ class Condition:
         return self.codec.card.can_read(bytes.fromhex(model_id))
 
     def __call__(self, pixels: Pixels) -> Tensor:
-        """The tokens (B, C, h, w) int64 of the condition of pictures (B, H, W, 3), `padded` to whole tokens."""
+        """The tokens (B, C, h, w) int64 of the condition of pictures (B, H, W, 3), `padded` to whole tokens.
+
+        Those of coarser levels stand wherever their pixels have a token of the finest.
+        """
         return self._tokens(self.shown(self._padded(pixels)))
 
     def of_map(self, picture: Pixels) -> Tensor:
@@ -81,8 +84,21 @@ class Condition:
         shape = self.codec.card.autoencoder
         if shape.label_map:
             labels = np.stack([LABEL_MAPS[self.kind].drawn(picture) for picture in shown])
-            return torch.stack(self.codec.tokenize(maps_input(shape, labels)), dim=1)
-        return torch.stack(self.codec.tokenize(network_input(shape, shown)), dim=1)
+            return _stacked(self.codec.tokenize(maps_input(shape, labels)), shape.level_factors)
+        return _stacked(self.codec.tokenize(network_input(shape, shown)), shape.level_factors)
+
+
+def _stacked(levels: list[Tensor], factors: tuple[int, ...]) -> Tensor:
+    """Grids (B, h / s, w / s) of several strides s -> (B, C, h, w), each token repeated s x s times.
+
+    factors: pixels a side of the tokens of each.
+    """
+    rows, cols = levels[-1].shape[1:]
+    spread = []
+    for grid, factor in zip(levels, factors, strict=True):
+        repeats = factor // factors[-1]
+        spread.append(grid.repeat_interleave(repeats, 1).repeat_interleave(repeats, 2)[:, :rows, :cols])
+    return torch.stack(spread, dim=1)
 
 
 def enlarged(pixels: Pixels, factor: int) -> Pixels:

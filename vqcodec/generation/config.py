@@ -9,6 +9,7 @@ from typing import Final
 
 from vqcodec.cards.model_card import ModelCard
 from vqcodec.prior.config import PriorConfig
+from vqcodec.prior.context_config import ContextConfig
 from vqcodec.prior.sequence_config import SequenceConfig
 
 
@@ -52,7 +53,7 @@ class DrawnLevels:
     factors: tuple[int, ...]
 
     @classmethod
-    def of(cls, model: ModelCard, prior: PriorConfig | SequenceConfig) -> DrawnLevels:
+    def of(cls, model: ModelCard, prior: PriorConfig | SequenceConfig | ContextConfig) -> DrawnLevels:
         """Those of the prior, and those after them that the model's integer prior codes, from which they are drawn."""
         stated = model.entropy_prior
         coded = (stated.context or stated.prior) if stated else None

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from vqcodec.cards.errors import ModelError
 from vqcodec.generation.config import DrawnLevels, SamplingConfig
-from vqcodec.generation.finer_levels import CodedPass, PriorWithFinerLevels
+from vqcodec.generation.finer_levels import CodedPass, GeneratingPrior, Pass, PriorWithFinerLevels
+from vqcodec.prior.conditions import NO_CONDITIONS, Conditions
 from vqcodec.prior.config import PriorConfig
-from vqcodec.prior.sequence import SequencePass, SequencePrior
+from vqcodec.prior.context_config import ContextConfig
 from vqcodec.prior.sequence_config import SequenceConfig
-from vqcodec.prior.transformer import NO_CONDITIONS, Conditions, LevelPass, Prior
 
 __all__ = [
     "SampledTokens",
@@ -54,8 +54,8 @@ def picture_seed(seed: int, number: int) -> int:
 
 
 #: what tokens are drawn from, and the shape of its levels
-Predictor: TypeAlias = Prior | SequencePrior | PriorWithFinerLevels
-Levels: TypeAlias = PriorConfig | SequenceConfig | DrawnLevels
+Predictor: TypeAlias = GeneratingPrior | PriorWithFinerLevels
+Levels: TypeAlias = PriorConfig | SequenceConfig | ContextConfig | DrawnLevels
 
 
 def grid_shapes(config: Levels, size: tuple[int, int], levels: int | None = None) -> list[tuple[int, int]]:
@@ -127,9 +127,7 @@ def sample_tokens(
     return SampledTokens([grid.cpu() for grid in tokens], bits)
 
 
-def token_bits(
-    prior: Predictor, tokens: Sequence[Tensor], conditions: Conditions = NO_CONDITIONS
-) -> list[Tensor]:
+def token_bits(prior: Predictor, tokens: Sequence[Tensor], conditions: Conditions = NO_CONDITIONS) -> list[Tensor]:
     """-log2 of the probability of each token given those before it, (B, h, w) float32 for each level, on the CPU.
 
     tokens: (B, h, w) int64 of the first levels. Their sum is what an ideal coder would need. Raises ValueError for
@@ -150,7 +148,7 @@ class _Level:
     fill: (B, N) bool; uniforms: (B, N) float64 in [0, 1); both on the CPU. All in raster order.
     """
 
-    passes: Sequence[LevelPass | SequencePass | CodedPass]
+    passes: Sequence[Pass | CodedPass]
     known: Tensor
     fill: Tensor
     uniforms: Tensor

@@ -9,6 +9,7 @@ Shapes: B batch, h w rows and columns of a level's grid, N = h w, n tokens of on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -17,8 +18,14 @@ from torch import Tensor, nn
 from vqcodec.bitstream import TokenGrid
 from vqcodec.bitstream.entropy_models import CodingContext, EntropyModel
 from vqcodec.generation.config import DrawnLevels
+from vqcodec.prior.conditions import NO_CONDITIONS, Conditions
+from vqcodec.prior.context_network import ContextNetwork, ContextPass
 from vqcodec.prior.sequence import SequencePass, SequencePrior
-from vqcodec.prior.transformer import NO_CONDITIONS, Conditions, LevelPass, Prior
+from vqcodec.prior.transformer import LevelPass, Prior
+
+#: what is trained to draw the first levels, and what it predicts one with
+GeneratingPrior: TypeAlias = Prior | SequencePrior | ContextNetwork
+Pass: TypeAlias = LevelPass | SequencePass | ContextPass
 
 
 class PriorWithFinerLevels(nn.Module):
@@ -28,7 +35,7 @@ class PriorWithFinerLevels(nn.Module):
     groups must not depend on tokens: those of transformers and context networks do not.
     """
 
-    def __init__(self, prior: Prior | SequencePrior, entropy_model: EntropyModel, config: DrawnLevels) -> None:
+    def __init__(self, prior: GeneratingPrior, entropy_model: EntropyModel, config: DrawnLevels) -> None:
         super().__init__()
         self.prior, self.entropy_model, self.config = prior, entropy_model, config
 
@@ -39,7 +46,7 @@ class PriorWithFinerLevels(nn.Module):
         *,
         batch: int = 1,
         conditions: Conditions = NO_CONDITIONS,
-    ) -> LevelPass | SequencePass | CodedPass:
+    ) -> Pass | CodedPass:
         """Predict the level after `coarser`, (B, h, w) int64 each, group by group. shape: (rows, cols) of its grid.
 
         Raises ValueError for grids that do not go together.

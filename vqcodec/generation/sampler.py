@@ -22,8 +22,8 @@ from vqcodec.generation.drawing import Predictor, count_tokens, grid_shapes, pic
 from vqcodec.generation.finer_levels import PriorWithFinerLevels
 from vqcodec.generation.masks import Mask, token_masks, without_masked
 from vqcodec.pictures.image import checked_pixels, from_tensor, to_tensor
+from vqcodec.prior.conditions import Conditions
 from vqcodec.prior.sequence_config import SequenceConfig
-from vqcodec.prior.transformer import Conditions
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ class Sampler:
             )
         self.codec, self.card, self.condition = codec, card, condition
         drawn = DrawnLevels.of(codec.card, card.generating_prior)
-        own = prior.load().to(codec.device, codec.dtype)
+        dtype = torch.float32 if card.context else codec.dtype  # its whole numbers go beyond those of bfloat16
+        own = prior.load().to(codec.device, dtype)
         has_more = drawn.levels > own.config.levels
         #: what all levels are drawn from
         self.prior: Predictor = (
@@ -152,6 +153,10 @@ class Sampler:
         """
         self._check(series, size)
         self._check_condition(condition, size)
+        if condition is None and self.card.context and self.card.condition:
+            raise ModelError(
+                f"prior {self.card.name} draws no picture without its condition, {self.card.condition}: give one"
+            )
         return self._draw(series, size, condition=condition, progress=progress)
 
     def upscale(
@@ -200,9 +205,10 @@ class Sampler:
         """Ways to fill the part of a picture (H, W, 3) that the mask (H, W) marks with True.
 
         Each token with a pixel there, or below such a token of a coarser level, is drawn, all others stay as the
-        picture's are; what was under the mask has no influence. The whole picture is decoded from tokens; `paste` puts the original pixels back where the mask is
-        False. series: by default one way. progress: as in `sample_tokens`. Raises ValueError for arguments that the
-        prior does not take, and for a mask of another size or without any True.
+        picture's are; what was under the mask has no influence. The whole picture is decoded from tokens; `paste` puts
+        the original pixels back where the mask is False. series: by default one way. progress: as in `sample_tokens`.
+        Raises ValueError for arguments that the prior does not take, and for a mask of another size or without any
+        True.
         """
         series = series or Series()
         if mask.dtype != np.bool_ or mask.shape != rgb.shape[:2] or not mask.any():
@@ -278,6 +284,10 @@ class Sampler:
                 raise ModelError(
                     f"prior {self.card.name} needs a class, and knows no picture without one: give --class"
                 )
+        if self.card.context and series.config is not None and series.config.guidance:
+            raise ModelError(
+                f"prior {self.card.name} is a context network, which cannot be guided: leave --guidance out"
+            )
         if series.labels is not None:
             classes = self.card.generating_prior.classes
             if not classes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from vqcodec.models.config import AutoencoderConfig
-from vqcodec.prior.config import PriorConfig
+from vqcodec.prior.config import ConditionConfig, PriorConfig
 
 #: what its JSON says it is: that of other priors says something else, or nothing
 CONTEXT_KIND: Final = "context"
@@ -17,6 +17,8 @@ CONTEXT_KIND: Final = "context"
 @dataclass(frozen=True)
 class ContextConfig:
     """A small convolutional network for each level from `first` on, counted from 0, that is told all coarser levels.
+
+    One that is told a condition, too, draws pictures and codes no streams.
 
     codebook_sizes, factors: K, and pixels along a side for a token, of every level from the coarsest to the last that
     is covered; the factor of a covered level must divide those of the levels before it. channels: of the context of a
@@ -38,9 +40,10 @@ class ContextConfig:
     token_width: int = 16
     hidden: int = 128
     blocks: int = 2
+    condition: ConditionConfig | None = None
 
-    #: as of `PriorConfig`: it is told nothing but tokens
-    condition = None
+    #: as of `PriorConfig`: it knows none
+    classes = 0
 
     def __post_init__(self) -> None:
         if len(self.codebook_sizes) != len(self.factors) or not self.factors:
@@ -58,6 +61,8 @@ class ContextConfig:
                         f"level {level + 1} has {self.factors[level]} pixels a token, one before it {factor}: take a "
                         "multiple of it there"
                     )
+        if self.condition and any(max(pair) % min(pair) for pair in ((f, self.condition.factor) for f in self.factors)):
+            raise ValueError("the factors of the levels and of the condition must be multiples of each other")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ContextConfig:
@@ -67,11 +72,16 @@ class ContextConfig:
         }
         if fields.pop("kind", None) != CONTEXT_KIND:
             raise ValueError("not a context network")
+        if condition := fields.pop("condition", None):
+            sizes = tuple(condition["codebook_sizes"])
+            fields["condition"] = ConditionConfig(**condition | {"codebook_sizes": sizes})
         return cls(**fields)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """As JSON takes it, without a condition that is not there: those of models are part of their fingerprint."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        if self.condition is None:
+            del values["condition"]
         return {"kind": CONTEXT_KIND} | values
 
     @property
@@ -90,7 +100,7 @@ class ContextConfig:
 
 
 def context_config(
-    autoencoder: AutoencoderConfig, *, first: int = 0, levels: int | None = None, **others: int
+    autoencoder: AutoencoderConfig, *, first: int = 0, levels: int | None = None, **others: Any
 ) -> ContextConfig:
     """For the levels first..levels-1 of a model, by default to its last. others: fields of ContextConfig.
 
@@ -107,6 +117,8 @@ def check_together(prior: PriorConfig | None, context: ContextConfig | None) -> 
     """Raise ValueError unless there is a transformer, a context network, or one that goes on where the other ends."""
     if prior is None and context is None:
         raise ValueError("neither a transformer nor a context network")
+    if context is not None and context.condition:
+        raise ValueError(f"a context network that is told {context.condition.kind}: one that codes knows tokens alone")
     first = 0 if prior is None else prior.levels
     if context is not None and context.first != first:
         raise ValueError(f"a context network from level {context.first + 1} on: it must be from level {first + 1} on")

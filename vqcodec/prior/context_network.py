@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcodec.prior.arithmetic import LIMIT, LOGIT_BITS
+from vqcodec.prior.conditions import NO_CONDITIONS, Conditions, fitted
 from vqcodec.prior.context_config import ContextConfig
-from vqcodec.prior.context_groups import CONTEXT_GROUPS, ContextGroup
+from vqcodec.prior.context_groups import CONTEXT_GROUPS, ContextGroup, pieces_of_groups
 
 #: whole numbers of activations for 1: they reach almost to 4
 UNITS: Final = 32
@@ -102,57 +103,92 @@ class LevelNetwork(nn.Module):
         super().__init__()
         channels, width, codes = config.channels, config.token_width, config.codebook_sizes[level]
         self.repeats = [config.repeats(coarser, level) for coarser in range(level)]
-        std = 0.7 / math.sqrt(max(1, level))
+        told = config.condition.codebook_sizes if config.condition else ()
+        self.factors = config.factors[level], config.condition.factor if config.condition else 0
+        std = 0.7 / math.sqrt(max(1, level + len(told)))
         self.below = nn.ModuleList(WholeTable(size, channels, std) for size in config.codebook_sizes[:level])
         self.start = None if level else WholeTable(1, channels, std)
+        self.told = nn.ModuleList(WholeTable(size, channels, std) for size in told)
         self.blocks = nn.ModuleList(ContextBlock(channels) for _ in range(config.blocks))
         self.tokens = WholeTable(codes + 1, width, 0.7)
         self.near = nn.ModuleList(_near(channels, group, width) for group in CONTEXT_GROUPS[1:])
         self.inner = WholeLinear((config.hidden, channels), math.sqrt(2 / channels))
         self.codes = WholeLinear((codes, config.hidden), 0.0, gain=1 / (NATS * UNITS))
 
-    def forward(self, coarser: Sequence[Tensor], tokens: Tensor) -> Tensor:
+    def forward(self, coarser: Sequence[Tensor], tokens: Tensor, condition: Tensor | None = None) -> Tensor:
         """tokens (B, h, w) int64, and those of the coarser levels -> logits (B, K, h, w), whole numbers.
 
-        Each token is predicted from the groups before its own. Raises ValueError for grids that do not go together.
+        Each token is predicted from the groups before its own. condition: as of `vqcodec.prior.conditions.Conditions`,
+        known everywhere. Raises ValueError for grids that do not go together.
         """
-        x = self._context(coarser, tokens)
+        x = self.context(coarser, (len(tokens), *tokens.shape[1:]), condition)
+        return self._logits(x + self._around(tokens))
+
+    def context(self, coarser: Sequence[Tensor], shape: tuple[int, ...], condition: Tensor | None = None) -> Tensor:
+        """(B, C, h, w): what is known of the positions of a level before its first token. shape: (B, h, w)."""
+        x = self._told(coarser, shape, condition)
         for block in self.blocks:
             x = block(x)
-        hidden = self.inner((x + self._around(tokens)).clamp(-LIMIT, LIMIT)).clamp(0, LIMIT)
+        return x
+
+    def group_logits(self, context: Tensor, tokens: Tensor, number: int) -> Tensor:
+        """(B, n, K) of the tokens of one group; `tokens` are right for those before it."""
+        group = CONTEXT_GROUPS[number]
+        x = context[:, :, group.row :: 2, group.col :: 2]
+        if number:
+            x = x + self._near(self._embedded(tokens), number, (x.shape[2], x.shape[3]))
+        return self._logits(x).flatten(2).transpose(1, 2)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """(B, K, h, w) of sums (B, C, h, w)."""
+        hidden = self.inner(x.clamp(-LIMIT, LIMIT)).clamp(0, LIMIT)
         logits: Tensor = self.codes(hidden)
         return logits
 
-    def _groups(self) -> list[tuple[ContextGroup, WholeLinear]]:
-        """All but the first, and what they add."""
-        return list(zip(CONTEXT_GROUPS[1:], cast("list[WholeLinear]", list(self.near)), strict=True))
-
-    def _context(self, coarser: Sequence[Tensor], tokens: Tensor) -> Tensor:
-        """(B, C, h, w): the sum of the vectors of the coarser tokens at each position."""
-        batch, rows, cols = tokens.shape
+    def _told(self, coarser: Sequence[Tensor], shape: tuple[int, ...], condition: Tensor | None) -> Tensor:
+        """(B, C, h, w): the sum of the vectors of the coarser tokens, and of the condition's, at each position."""
+        batch, rows, cols = shape
         if self.start is not None:
-            return self.start.whole().view(1, -1, 1, 1).expand(batch, -1, rows, cols)
-        summed = torch.zeros((), device=tokens.device)
+            summed = self.start.whole().expand(batch, rows, cols, -1)
+        else:
+            summed = torch.zeros((), device=self.tokens.weight.device)
         tables = cast("list[WholeTable]", list(self.below))
         for table, grid, repeats in zip(tables, coarser, self.repeats, strict=True):
             spread = grid.repeat_interleave(repeats, 1).repeat_interleave(repeats, 2)
             if spread.shape[1] < rows or spread.shape[2] < cols:
                 raise ValueError(f"a grid of {tuple(grid.shape[1:])} does not cover one of {(rows, cols)}")
             summed = summed + F.embedding(spread[:, :rows, :cols], table.whole())
-        return summed.clamp(-LIMIT, LIMIT).permute(0, 3, 1, 2)
+        summed = summed.permute(0, 3, 1, 2)
+        grids = [] if condition is None else list(condition.unbind(1))
+        if len(grids) != len(self.told):
+            raise ValueError(f"a condition of {len(grids)} levels; this context network is told {len(self.told)}")
+        own, factor = self.factors
+        for table, grid in zip(cast("list[WholeTable]", list(self.told)), grids, strict=True):
+            summed = summed + fitted(F.embedding(grid, table.whole()), factor, own, (rows, cols))
+        return summed.clamp(-LIMIT, LIMIT)
 
     def _around(self, tokens: Tensor) -> Tensor:
         """(B, C, h, w): what the tokens around each position add to it."""
         batch, rows, cols = tokens.shape
-        outside = len(self.tokens.weight) - 1
-        embedded = F.embedding(F.pad(tokens, (1, 1, 1, 1), value=outside), self.tokens.whole()).permute(0, 3, 1, 2)
+        embedded = self._embedded(tokens)
         added = embedded.new_zeros(batch, self.inner.weight.shape[1], rows, cols)
-        for group, near in self._groups():
+        for number, group in enumerate(CONTEXT_GROUPS):
             size = group.size((rows, cols))
-            if min(size):
-                told = [_told(embedded, group, offset, size) for offset in group.offsets]
-                added[:, :, group.row :: 2, group.col :: 2] = near(torch.cat(told, dim=1))
+            if number and min(size):
+                added[:, :, group.row :: 2, group.col :: 2] = self._near(embedded, number, size)
         return added
+
+    def _embedded(self, tokens: Tensor) -> Tensor:
+        """(B, T, h + 2, w + 2), with what stands for tokens outside all around."""
+        outside = len(self.tokens.weight) - 1
+        return F.embedding(F.pad(tokens, (1, 1, 1, 1), value=outside), self.tokens.whole()).permute(0, 3, 1, 2)
+
+    def _near(self, embedded: Tensor, number: int, size: tuple[int, int]) -> Tensor:
+        """(B, C, *size): what the tokens around the positions of a group add to them."""
+        group, near = CONTEXT_GROUPS[number], cast("WholeLinear", self.near[number - 1])
+        return cast(
+            "Tensor", near(torch.cat([_told(embedded, group, offset, size) for offset in group.offsets], dim=1))
+        )
 
 
 class ContextNetwork(nn.Module):
@@ -169,18 +205,57 @@ class ContextNetwork(nn.Module):
             raise ValueError(f"level {number}: the context network covers {self.config.covered}")
         return cast("LevelNetwork", self.levels[number - self.config.first])
 
-    def forward(self, tokens: Sequence[Tensor], level: int) -> Tensor:
+    def forward(self, tokens: Sequence[Tensor], level: int, condition: Tensor | None = None) -> Tensor:
         """tokens: (B, h, w) int64 of the levels 0..level at least -> logits (B, K, h, w) of the tokens of `level`,
-        whole numbers in units of log2 / 2^8. Raises ValueError for other levels and for grids that do not go together.
+        whole numbers in units of log2 / 2^8. condition: (B, C, h', w') int64, for a network that is told one. Raises
+        ValueError for other levels and for grids that do not go together.
         """
         if len(tokens) <= level:
             raise ValueError(f"level {level}: tokens of {len(tokens)} levels")
-        logits: Tensor = self.level(level)(tokens[:level], tokens[level])
+        logits: Tensor = self.level(level)(tokens[:level], tokens[level], condition)
         return logits
 
-    def nats(self, tokens: Sequence[Tensor], level: int) -> Tensor:
+    def nats(self, tokens: Sequence[Tensor], level: int, condition: Tensor | None = None) -> Tensor:
         """(B, h, w) float32: what each token of a level costs, -ln of its probability. Raises as `forward` does."""
-        return F.cross_entropy(self(tokens, level) * NATS, tokens[level], reduction="none")
+        return F.cross_entropy(self(tokens, level, condition) * NATS, tokens[level], reduction="none")
+
+    def begin(
+        self,
+        coarser: Sequence[Tensor],
+        shape: tuple[int, int],
+        *,
+        batch: int = 1,
+        conditions: Conditions = NO_CONDITIONS,
+    ) -> ContextPass:
+        """Predict the level after `coarser`, (B, h, w) int64 each, group by group. shape: (rows, cols) of its grid.
+
+        Raises ValueError for levels that are not covered, labels, and grids that do not go together.
+        """
+        if conditions.labels is not None:
+            raise ValueError("a context network knows no classes")
+        return ContextPass(self.level(len(coarser)), coarser, (batch, *shape), conditions.grid)
+
+
+class ContextPass:
+    """One level of a batch, predicted group by group.
+
+    groups: the positions (n,) of each group, int64, which must be asked for one after the other.
+    """
+
+    def __init__(
+        self, network: LevelNetwork, coarser: Sequence[Tensor], shape: tuple[int, int, int], condition: Tensor | None
+    ) -> None:
+        self._network, self._shape, self._next = network, shape, 0
+        self._context = network.context(coarser, shape, condition)
+        device, pieces = self._context.device, list(pieces_of_groups(shape[1:], shape[1] * shape[2]))
+        self._numbers = [number for number, _ in pieces]
+        self.groups = [torch.from_numpy(positions).to(device) for _, positions in pieces]
+
+    def logits(self, known: Tensor) -> Tensor:
+        """(B, n, K) float32 of the next of the groups. known: as of `vqcodec.prior.transformer.LevelPass`."""
+        number = self._numbers[self._next]
+        self._next += 1
+        return self._network.group_logits(self._context, known.view(self._shape), number) * NATS
 
 
 def _near(channels: int, group: ContextGroup, width: int) -> WholeLinear:

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqcodec.prior.conditions import NO_CONDITIONS, Conditions
 from vqcodec.prior.sequence_config import SequenceConfig
-from vqcodec.prior.transformer import NO_CONDITIONS, Conditions
 
 #: keys and values of a block so far, (B, heads, n, D / heads) each
 Cache = tuple[Tensor, Tensor]

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
@@ -23,27 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqcodec.prior.conditions import NO_CONDITIONS, Conditions, fitted
 from vqcodec.prior.config import ConditionConfig, PriorConfig
 from vqcodec.prior.places import SPACINGS
 from vqcodec.prior.slots import Slots, slots
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What is known of a picture before its first token.
-
-    labels: (B,) int64 in 0..classes, where `classes` stands for none. grid: (B, C, h', w') int64 tokens of the C
-    levels of the condition, -1 where nothing is known; None where nothing is known at all. origin: ((top, left), (rows,
-    cols)) of the grid at hand within the whole picture's, in tokens, for a prior with coordinates; by default it is the
-    whole picture.
-    """
-
-    labels: Tensor | None = None
-    grid: Tensor | None = None
-    origin: tuple[tuple[int, int], tuple[int, int]] | None = None
-
-
-NO_CONDITIONS = Conditions()
 
 
 class Attention(nn.Module):
@@ -208,7 +190,7 @@ class Prior(nn.Module):
         shape = where.grid.shape
         x = (self.levels.weight[level] + self.spacings(where.spacing)).expand(batch, -1, -1)
         below = [
-            self._fitted(table(tokens), self.config.factors[number], level, shape)
+            fitted(table(tokens), self.config.factors[number], self.config.factors[level], shape)
             for number, (table, tokens) in enumerate(zip(self.tokens, coarser, strict=False))
         ]
         if self.config.condition is not None:
@@ -242,19 +224,7 @@ class Prior(nn.Module):
             for table, size, tokens in zip(self.condition, config.codebook_sizes, grid.unbind(1), strict=True)
         ]
         factor = self.config.factors[level] if unknown else config.factor
-        return [self._fitted(each, factor, level, shape) for each in embedded]
-
-    def _fitted(self, embedded: Tensor, factor: int, level: int, shape: tuple[int, int]) -> Tensor:
-        """(B, h', w', e) of a grid with `factor` pixels a token -> (B, e, h, w) at the places of the level's tokens."""
-        own = self.config.factors[level]
-        x = embedded.permute(0, 3, 1, 2)
-        if factor > own:
-            x = x.repeat_interleave(factor // own, 2).repeat_interleave(factor // own, 3)
-        elif factor < own:
-            x = F.avg_pool2d(x, own // factor, ceil_mode=True, count_include_pad=False)
-        if x.shape[2] < shape[0] or x.shape[3] < shape[1]:
-            raise ValueError(f"a grid of {tuple(embedded.shape[1:3])} does not cover one of {shape}")
-        return x[:, :, : shape[0], : shape[1]]
+        return [fitted(each, factor, self.config.factors[level], shape) for each in embedded]
 
     def _around(self, known: Tensor, level: int, neighbours: Tensor) -> Tensor:
         """Embedded tokens at `neighbours` (n, offsets). known: (B, N) in raster order -> (B, n, offsets, e)."""

@@ -12,6 +12,7 @@ import pytest
 import torch
 from cli_helpers import make_picture, vqcodec
 from click.testing import Result
+from PIL import Image
 from prior_helpers import write_prior
 from stage2_command_helpers import QUICK, exported, logged, only_error, run, succeeded
 
@@ -149,12 +150,39 @@ def find_weights(folder: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def test_it_does_not_generate(train: Any, model: Path, tmp_path: Path) -> None:
-    succeeded(train(*QUICK, *SMALL))
-    exported(tmp_path, tmp_path / "network")
-    result = vqcodec("generate", "-o", tmp_path / "drawn", "--model", model, "--prior", tmp_path / "network")
-    assert result.exit_code == 1, result.stderr
-    assert "prior new is a context network: it codes streams, and does nothing else" in result.stderr
+def test_it_draws_pictures_if_it_has_all_levels(train: Any, model: Path, tmp_path: Path) -> None:
+    for first, code in ((1, 0), (2, 1)):
+        out = tmp_path / f"from-{first}"
+        succeeded(train(*QUICK, *SMALL, "--first", first, "--out", out))
+        exported(tmp_path, tmp_path / f"network-{first}", out.name)
+        options = ("--model", model, "--prior", tmp_path / f"network-{first}", "--size", "40x24")
+        result = vqcodec("generate", "-o", tmp_path / "drawn", *options)
+        assert result.exit_code == code, result.stderr
+    assert "prior new has the levels from 2 on: it draws no pictures" in result.stderr
+
+
+def test_it_is_told_a_condition_and_enlarges(train: Any, model: Path, tmp_path: Path) -> None:
+    succeeded(train(*QUICK, *SMALL, "--condition", "low-2"))
+    exported(tmp_path, model / "prior-low-2")
+    small, large = tmp_path / "small.png", tmp_path / "large.png"
+    Image.fromarray(np.full((9, 13, 3), 90, np.uint8)).save(small)
+    enlarge = ("upscale", small, large, "--factor", 2, "--model", model)
+    result = vqcodec(*enlarge)
+    assert result.exit_code == 0, result.stderr
+    with Image.open(large) as image:
+        assert image.size == (26, 18)
+    assert "is a context network, which cannot be guided" in only_error(vqcodec(*enlarge, "-f", "--guidance", 1))
+    drawn = ("generate", "-o", tmp_path / "drawn", "--model", model, "--prior", model / "prior-low-2")
+    assert "draws no picture without its condition, low-2" in only_error(vqcodec(*drawn))
+    line = only_error(vqcodec("quantize-prior", model, "--context", model / "prior-low-2"))
+    assert "a context network that is told low-2: one that codes knows tokens alone" in line
+
+
+def test_it_goes_on_with_its_condition(train: Any, tmp_path: Path) -> None:
+    succeeded(train(*QUICK, *SMALL, "--condition", "low-2", "--until", 1))
+    for told in ((), ("--condition", "low-4")):
+        assert "made with another configuration of the network" in only_error(train("--resume", *told))
+    succeeded(train("--resume", "--condition", "low-2"))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +190,6 @@ def test_it_does_not_generate(train: Any, model: Path, tmp_path: Path) -> None:
     [
         (("--size", "tiny"), "--size is of a transformer; a context network has none"),
         (("--order", "raster"), "--order is of a transformer"),
-        (("--condition", "edges"), "--condition is of a transformer"),
         (("--labels",), "--labels is of a transformer"),
         (("--first", 5), "a first level of 5: there are 4"),
         (("--levels", 5), "5 levels: the model has 1 to 4"),

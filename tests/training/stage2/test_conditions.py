@@ -10,8 +10,9 @@ import pytest
 import torch
 from stage2_helpers import ABOUT, MODEL, PriorTrainers, RowTokens, randomise
 
+from vqcodec.prior.conditions import Conditions
 from vqcodec.prior.config import ConditionConfig, PriorConfig
-from vqcodec.prior.transformer import Conditions, Prior
+from vqcodec.prior.transformer import Prior
 from vqcodec.training.common.checkpoint import CheckpointError, load_checkpoint, newest_checkpoint, save_checkpoint
 from vqcodec.training.common.loop import TrainingError
 from vqcodec.training.export import export_prior

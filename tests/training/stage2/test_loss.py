@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from stage2_helpers import MODEL, SHAPE, PriorTrainers, RowTokens, randomise, seeded, weights_of
 from torch import Tensor
 
+from vqcodec.prior.conditions import Conditions
 from vqcodec.prior.config import ConditionConfig
-from vqcodec.prior.transformer import Conditions
 from vqcodec.training.stage2.crop_tokens import TokenBatch
 from vqcodec.training.stage2.recipe import Stage2Config
 from vqcodec.training.stage2.trainer import Stage2Trainer

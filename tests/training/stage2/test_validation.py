@@ -18,8 +18,9 @@ from torch import Tensor
 
 from vqcodec.codec import Codec
 from vqcodec.pictures.arrays import Pixels
+from vqcodec.prior.conditions import Conditions
 from vqcodec.prior.config import ConditionConfig
-from vqcodec.prior.transformer import Conditions, Prior
+from vqcodec.prior.transformer import Prior
 from vqcodec.training.common.checkpoint import checkpoints
 from vqcodec.training.data.pictures import ArrayPictures, PictureSet
 from vqcodec.training.data.types import DataError

@@ -104,6 +104,8 @@ class ContextTrainer(Trainer[TokenBatch, ContextNetwork]):
             )
         if recipe.model != self.recipe.model:
             raise CheckpointError(f"{path}: made with another configuration of the network; use another --out")
+        if about.get("condition_model_id", "") != self.about.get("condition_model_id", ""):
+            raise CheckpointError(f"{path}: was told tokens of another model; give the same --condition-model")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -115,11 +117,13 @@ class ContextTrainer(Trainer[TokenBatch, ContextNetwork]):
         self.optimizer.param_groups[0]["lr"] = config.learning_rate_at(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         bits = dict.fromkeys((f"bits_{level + 1}" for level in covered), 0.0)
-        parts = list(zip(*(grid.chunk(config.accumulate) for grid in batch.levels), strict=True))
+        grids = [*batch.levels, *([] if batch.condition is None else [batch.condition])]
+        parts = list(zip(*(grid.chunk(config.accumulate) for grid in grids), strict=True))
         for part in parts:
             tokens = [grid.to(self.device) for grid in part]
+            condition = None if batch.condition is None else tokens.pop()
             for level in covered:  # one after the other: their networks share nothing
-                loss = self.loss(tokens, level) / len(parts)
+                loss = self.loss(tokens, level, condition) / len(parts)
                 loss.backward()
                 bits[f"bits_{level + 1}"] += float(loss.detach()) / math.log(2)
         average_gradients(self.model.parameters())
@@ -129,9 +133,9 @@ class ContextTrainer(Trainer[TokenBatch, ContextNetwork]):
             self._update_average()
         return bits | {"gradient_norm": float(norm), "skipped": float(self._skipped)}
 
-    def loss(self, tokens: list[Tensor], level: int) -> Tensor:
-        """The mean cross-entropy of the tokens of a level, in nats."""
-        return self.model.nats(tokens, level).mean()
+    def loss(self, tokens: list[Tensor], level: int, condition: Tensor | None = None) -> Tensor:
+        """The mean cross-entropy of the tokens of a level, in nats. condition: as of `ContextNetwork`."""
+        return self.model.nats(tokens, level, condition).mean()
 
     @torch.no_grad()
     def _update_average(self) -> None:

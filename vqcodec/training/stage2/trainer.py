@@ -18,7 +18,8 @@ from torch import Tensor
 
 from vqcodec.compute.devices import choose_device, fast_dtype
 from vqcodec.compute.distributed import average_gradients, process_count, process_rank
-from vqcodec.prior.transformer import Conditions, Prior
+from vqcodec.prior.conditions import Conditions
+from vqcodec.prior.transformer import Prior
 from vqcodec.training.common.checkpoint import CheckpointError, load_checkpoint, newest_checkpoint
 from vqcodec.training.common.loop import Trainer, TrainingError
 from vqcodec.training.common.muon import Muon

@@ -15,7 +15,8 @@ from torch import Tensor
 from vqcodec.codec import Codec
 from vqcodec.models.network_input import network_input
 from vqcodec.pictures.image import padded
-from vqcodec.prior.transformer import NO_CONDITIONS, Conditions, Prior
+from vqcodec.prior.conditions import NO_CONDITIONS, Conditions
+from vqcodec.prior.transformer import Prior
 from vqcodec.training.common.json_lines import append_line
 from vqcodec.training.data.crops import UNLABELLED
 from vqcodec.training.data.types import DataError, Pictures
