@@ -127,7 +127,7 @@ def test_what_cannot_be_done_yet(codec: Codec, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="levels with grids of one size: it cannot be guided yet"):
             guided(codec, lambda images: images.mean(dim=(1, 2, 3)), start=(24, 24))
     refiner = Refiner.__new__(Refiner)
-    with pytest.raises(RefinementError, match="levels of several resolutions, which are not refined yet"):
+    with pytest.raises(RefinementError, match="levels with grids of one size, which are not refined"):
         refiner(codec, PICTURE, 2)
     with pytest.raises(ValueError, match="priors of levels with grids of one size are not learned yet"):
         prior_config(codec.card.autoencoder, "tiny")

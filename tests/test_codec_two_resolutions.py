@@ -10,8 +10,6 @@ import torch
 
 from vqcodec.bitstream import truncated_stream
 from vqcodec.codec import Codec
-from vqcodec.generation.guidance import optimize_latents, optimize_tokens
-from vqcodec.generation.refinement import RefinementError, Refiner
 from vqcodec.pictures.image import to_tensor
 
 ROWS, COLS = np.mgrid[:59, :83]
@@ -63,11 +61,3 @@ def test_rates(codec: Codec) -> None:
 def test_pictures_of_any_size(codec: Codec, size: tuple[int, int]) -> None:
     picture = np.resize(PICTURE, (*size, 3))
     assert codec.decode_stream(codec.encode(picture)).image.rgb.shape == picture.shape
-
-
-def test_what_is_for_one_latent_is_refused(codec: Codec, perceptual_weights: Path) -> None:
-    with pytest.raises(RefinementError, match="levels of several resolutions, which are not refined yet"):
-        codec.encode(PICTURE, refine=Refiner(perceptual_weights))
-    for optimise in (optimize_latents, optimize_tokens):
-        with pytest.raises(ValueError, match="levels of two resolutions: it cannot be guided yet"):
-            optimise(codec, lambda pictures: pictures.mean(dim=(1, 2, 3)), start=(32, 32), steps=1)

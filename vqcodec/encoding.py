@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from vqcodec.bitstream import Boxes, TokenPyramid, stream_overhead
@@ -31,16 +32,18 @@ def tokens_at(
     height, width = pixels.shape[:2]
     around = stream_overhead(stream_model, width, height, entropy_id, boxes)
 
-    def choose(analysis: Any) -> tuple[TokenChooser, OperatingPoint]:
+    def choose(analysis: Any, most: int | None = None) -> tuple[TokenChooser, OperatingPoint]:
+        """most: how many levels the analysis is for; by default all."""
         sizes, entropy_model = shape.quantizer.codebook_sizes, stream_model.entropy_models[entropy_id]
         chooser = TokenChooser(engine, analysis, sizes, entropy_model)
-        point = rate.point(width * height, shape.level_factors, lambda point: around + chooser.payload_bytes(point))
+        within = rate if most is None or rate.quality is not None else replace(rate, levels=most)
+        point = within.point(width * height, shape.level_factors, lambda point: around + chooser.payload_bytes(point))
         return chooser, point
 
     try:
         chooser, point = choose(engine.analyse(pixels))
         if refine is not None:
-            chooser, point = choose(engine.analysis_of(refine(pixels, point.levels)))
+            chooser, point = choose(engine.analysis_of(refine(pixels, point.levels)), point.levels)
     except RateError as error:
         if not boxes:
             raise

@@ -251,9 +251,9 @@ def test_replacements_are_ranked_by_the_gradient(
     network = codec_of(tiny_model, QuantizerConfig((12, 5), 4, level_strides=(2, 1))).network
     generator = torch.Generator().manual_seed(4)
     tokens = [torch.randint(12, (1, 2, 1), generator=generator), torch.randint(5, (1, 4, 2), generator=generator)]
-    before = network.latent(tokens)
+    [before] = network.quantised(tokens)
     gradient = torch.randn(before.shape, generator=generator)
-    for number, (merits, codes) in enumerate(_replacements(network, tokens, gradient)):
+    for number, (merits, codes) in enumerate(_replacements(network, tokens, [gradient])):
         own = tokens[number].flatten()
         assert merits.shape == codes.shape == (len(own), 8)
         for place in range(len(own)):
@@ -261,7 +261,7 @@ def test_replacements_are_ranked_by_the_gradient(
             for code in range(network.config.quantizer.codebook_sizes[number]):
                 changed = [grid.clone() for grid in tokens]
                 changed[number].view(-1)[place] = code
-                change = network.latent(changed) - before
+                change = network.quantised(changed)[0] - before
                 expected.append(float((gradient * change).sum() / change.square().sum().clamp_min(1e-12)))
             best = sorted((max(0.0, value) for value in expected), reverse=True)[:8]
             torch.testing.assert_close(

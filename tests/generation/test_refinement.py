@@ -49,15 +49,15 @@ def test_a_refined_stream_is_closer(codec: Codec, perceptual_weights: Path, leve
 
 def test_tile_by_tile(codec: Codec, perceptual_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept of a tile is what it gives by itself, with its surroundings."""
-    monkeypatch.setattr(refinement, "_TILE_TOKENS", 5)
-    monkeypatch.setattr(refinement, "_HALO_TOKENS", 2)
+    monkeypatch.setattr(refinement, "_TILE_PIXELS", 80)
+    monkeypatch.setattr(refinement, "_HALO_PIXELS", 32)
     rgb = picture(10 * 16, 37)
     told: list[tuple[int, int]] = []
     refiner = Refiner(perceptual_weights, steps=2, report=lambda done, total: told.append((done, total)))
     (latent,) = refiner(codec, rgb, 2).tensors
     assert latent.shape == (1, codec.card.autoencoder.networks.latent_channels, 3, 10)
     assert told == [(0, 4), (1, 4), (2, 4), (2, 4), (3, 4), (4, 4)]
-    monkeypatch.setattr(refinement, "_TILE_TOKENS", 48)
+    monkeypatch.setattr(refinement, "_TILE_PIXELS", 768)
     (alone,) = Refiner(perceptual_weights, steps=2)(codec, rgb[:, : 7 * 16], 2).tensors
     torch.testing.assert_close(latent[:, :, :, :5], alone[:, :, :, :5])
 

@@ -11,8 +11,8 @@ The optimisation is in float32 whatever the codec's convolutions are in: where t
 and `Codec.detokenize` of the result scores a little differently. Nothing of the codec is changed, and no gradient
 reaches its weights. A picture goes through the Decoder whole, not in tiles.
 
-Shapes: B batch, H W pixels, h w rows and columns of the latent or of a token grid, C latent channels, K codes, N tokens
-of a picture, s the stride of a level.
+Shapes: B batch, H W pixels, h w rows and columns of a latent or of a token grid, C latent channels, K codes, N tokens
+of a picture, s the stride of a level. Models of two resolutions have two latents, which are moved together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from vqcodec.codec import Codec
 from vqcodec.generation.picture_scores import Judge, Score, ScoreError, lpips_to
-from vqcodec.models.single_latent import VQAutoencoder
+from vqcodec.models.autoencoder import Autoencoder
 from vqcodec.pictures.any_image import ImageLike, as_loaded
 from vqcodec.pictures.image import DEFAULT_MAX_PIXELS, to_tensor
 
@@ -53,14 +53,14 @@ _RANKING_ELEMENTS: Final = 2**22
 class GuidedPicture:
     """The best that was found, for each picture by itself.
 
-    tokens: (B, h, w) int64 of each level, for `Codec.write`. latents: (B, C, h, w) float32, of which these are the
-    nearest codes, or what they stand for where tokens were searched. images: (B, 3, H, W) float32, about in [-1, 1]:
-    what `Codec.detokenize` makes of them, cut to the size of the start. scores: (steps + 1, B) float32, of the start
-    and of each step; the tokens are those of the highest. All on the CPU.
+    tokens: (B, h, w) int64 of each level, for `Codec.write`. latents: (B, C, h, w) float32 of each latent in use, of
+    which these are the nearest codes, or what they stand for where tokens were searched. images: (B, 3, H, W) float32,
+    about in [-1, 1]: what `Codec.detokenize` makes of them, cut to the size of the start. scores: (steps + 1, B)
+    float32, of the start and of each step; the tokens are those of the highest. All on the CPU.
     """
 
     tokens: list[Tensor]
-    latents: Tensor
+    latents: list[Tensor]
     images: Tensor
     scores: Tensor
 
@@ -96,27 +96,27 @@ def optimize_latents(
     if codec.card.autoencoder.quantizer.codebook == "gumbel":
         raise ValueError(f"model {codec.card.name} chooses codes by logits, without a gradient: take optimize_tokens")
     with torch.inference_mode(False), torch.enable_grad():
-        network, begin = _single_latent(codec), _started(codec, start, steps, levels, seed)
-        judge, latent = Judge(codec, score, (begin.width, begin.height)), _latent(codec, network, begin)
-        scale = latent.std(dim=(1, 2, 3), keepdim=True)
-        offset = torch.zeros_like(latent, requires_grad=True)
-        optimizer = torch.optim.Adam([offset], learning_rate, eps=_ADAM_EPS)
-        tokens, latents, history = begin.tokens, latent, []
-        best = torch.full_like(latent[:, 0, 0, 0], -torch.inf)
+        network, begin = _guided_network(codec), _started(codec, start, steps, levels, seed)
+        judge, first = Judge(codec, score, (begin.width, begin.height)), _latents(codec, network, begin)
+        scales = [latent.std(dim=(1, 2, 3), keepdim=True) for latent in first]
+        offsets = [torch.zeros_like(latent, requires_grad=True) for latent in first]
+        optimizer = torch.optim.Adam(offsets, learning_rate, eps=_ADAM_EPS)
+        tokens, latents, history = begin.tokens, first, []
+        best = torch.full_like(first[0][:, 0, 0, 0], -torch.inf)
         for step in range(steps + 1):
-            moved = latent + scale * offset
+            moved = [latent + scale * offset for latent, scale, offset in zip(first, scales, offsets, strict=True)]
             quantised, nearest = _quantise(network, moved, len(tokens))
             tried = nearest if step else begin.tokens
-            scores, gradient = judge.gradient(network.latent(tried))
+            scores, gradients = judge.gradient(network.quantised(tried), len(tried))
             better = (scores > best)[:, None, None]
             tokens = [torch.where(better, new, old) for new, old in zip(tried, tokens, strict=True)]
-            latents = torch.where(better[:, None], moved.detach(), latents)
+            latents = [torch.where(better[:, None], new, old).detach() for new, old in zip(moved, latents, strict=True)]
             best = torch.maximum(best, scores)
             history.append(scores)
             report(step, scores)
-            # of level strides the last tokens may reach beyond the latent
-            gradient = gradient[:, :, : quantised.shape[2], : quantised.shape[3]]
-            (offset.grad,) = torch.autograd.grad(quantised, offset, -gradient)
+            for offset, made, gradient in zip(offsets, quantised, gradients, strict=True):
+                # of level strides the last tokens may reach beyond the latent
+                (offset.grad,) = torch.autograd.grad(made, offset, -gradient[:, :, : made.shape[2], : made.shape[3]])
             optimizer.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
             optimizer.step()
     return _result(codec, tokens, latents, history, begin)
@@ -151,7 +151,7 @@ def optimize_tokens(
     if candidates < 1:
         raise ValueError(f"candidates {candidates}: there must be 1 or more")
     with torch.inference_mode(False), torch.enable_grad():
-        network, begin = _single_latent(codec), _started(codec, start, steps, levels, seed)
+        network, begin = _guided_network(codec), _started(codec, start, steps, levels, seed)
         judge = Judge(codec, score, (begin.width, begin.height))
         searches = [
             _Search(network, judge, [grid[number : number + 1] for grid in begin.tokens], candidates, seed)
@@ -165,7 +165,7 @@ def optimize_tokens(
             history.append(torch.stack([search.score for search in searches]))
             report(step, history[-1])
     grids = [torch.cat(grids) for grids in zip(*(search.tokens for search in searches), strict=True)]
-    return _result(codec, grids, network.latent(grids), history, begin)
+    return _result(codec, grids, network.quantised(grids), history, begin)
 
 
 # ---- the start ----
@@ -244,34 +244,38 @@ def _check_levels(codec: Codec, levels: int) -> int:
 
 
 @torch.no_grad()
-def _latent(codec: Codec, network: VQAutoencoder, begin: _Start) -> Tensor:
-    """(B, C, h, w) float32: what the Encoder makes of the picture, or the quantised latent of the tokens."""
+def _latents(codec: Codec, network: Autoencoder, begin: _Start) -> list[Tensor]:
+    """(B, C, h, w) float32 each: what the Encoder makes of the picture, or the quantised latents of the tokens."""
     if begin.images is None:
-        return network.quantizer.latent(begin.tokens)
+        return network.quantised(begin.tokens)
     images = begin.images.to(codec.device, codec.dtype).contiguous(memory_format=torch.channels_last)
-    latent: Tensor = network.encoder(images).float()
-    return latent
+    return network.latents(images, begin.tokens)
 
 
-def _single_latent(codec: Codec) -> VQAutoencoder:
-    """The codec's network, whose latents are moved. Raises ValueError for one with two latents or grids of one size."""
+def _guided_network(codec: Codec) -> Autoencoder:
+    """The codec's network, whose latents are moved. Raises ValueError for one with grids of one size."""
     if codec.card.autoencoder.picture_side:
         raise ValueError(f"model {codec.card.name} has levels with grids of one size: it cannot be guided yet")
-    if not isinstance(codec.network, VQAutoencoder):
-        raise ValueError(f"model {codec.card.name} has levels of two resolutions: it cannot be guided yet")
     return codec.network
 
 
-def _quantise(network: VQAutoencoder, latent: Tensor, levels: int) -> tuple[Tensor, list[Tensor]]:
-    """The quantised latent (B, C, h, w), with the gradient that the Encoder would get, and the tokens."""
-    result = network.quantizer(latent, torch.full((len(latent),), levels, device=latent.device))
-    return result.quantized, list(result.indices[:levels])
+def _quantise(network: Autoencoder, latents: Sequence[Tensor], levels: int) -> tuple[list[Tensor], list[Tensor]]:
+    """The quantised latents (B, C, h, w), with the gradient that the Encoder would get, and the tokens."""
+    quantised: list[Tensor] = []
+    tokens: list[Tensor] = []
+    for quantizer, latent, count in zip(network.quantizers, latents, network.levels_of_latents(levels), strict=False):
+        result = quantizer(latent, torch.full((len(latent),), count, device=latent.device))
+        quantised.append(result.quantized)
+        tokens += result.indices[:count]
+    return quantised, tokens
 
 
-def _result(codec: Codec, tokens: list[Tensor], latents: Tensor, history: list[Tensor], begin: _Start) -> GuidedPicture:
+def _result(
+    codec: Codec, tokens: list[Tensor], latents: list[Tensor], history: list[Tensor], begin: _Start
+) -> GuidedPicture:
     on_cpu = [grid.cpu() for grid in tokens]
     images = codec.detokenize(on_cpu)[:, :, : begin.height, : begin.width].clone()
-    return GuidedPicture(on_cpu, latents.cpu(), images, torch.stack(history).cpu())
+    return GuidedPicture(on_cpu, [latent.cpu() for latent in latents], images, torch.stack(history).cpu())
 
 
 # ---- search in the tokens ----
@@ -280,7 +284,7 @@ def _result(codec: Codec, tokens: list[Tensor], latents: Tensor, history: list[T
 class _Search:
     """The tokens of one picture, a list of (1, h, w), and `score`, a scalar. All tokens in one row: (N,)."""
 
-    def __init__(self, network: VQAutoencoder, judge: Judge, tokens: list[Tensor], candidates: int, seed: int) -> None:
+    def __init__(self, network: Autoencoder, judge: Judge, tokens: list[Tensor], candidates: int, seed: int) -> None:
         self._network, self._judge, self._candidates = network, judge, candidates
         self._generator = torch.Generator().manual_seed(seed)
         self._shapes = [grid.shape for grid in tokens]
@@ -329,15 +333,17 @@ class _Search:
 
     @torch.no_grad()
     def _scores(self, rows: Tensor) -> Tensor:
-        return self._judge(self._network.latent(self._grids(rows)))
+        grids = self._grids(rows)
+        return self._judge(self._network.quantised(grids), len(grids))
 
     def _keep(self, row: Tensor) -> bool:
         """Go on from these tokens (N,), unless their score, of this picture alone, is no higher after all."""
-        scores, gradient = self._judge.gradient(self._network.latent(self._grids(row[None])))
+        grids = self._grids(row[None])
+        scores, gradients = self._judge.gradient(self._network.quantised(grids), len(grids))
         if not bool(scores[0] > self.score):
             return False
         self._row, self.score = row, scores[0]
-        by_level = _replacements(self._network, self.tokens, gradient)
+        by_level = _replacements(self._network, self.tokens, gradients)
         self._merits, self._codes = (torch.cat(parts) for parts in zip(*by_level, strict=True))
         return True
 
@@ -348,13 +354,20 @@ class _Search:
 
 
 @torch.no_grad()
-def _replacements(network: VQAutoencoder, tokens: list[Tensor], gradient: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _replacements(
+    network: Autoencoder, tokens: list[Tensor], gradients: Sequence[Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
     """For each level the merits (n, R) and codes (n, R) of the best replacements of its n tokens, best first.
 
-    gradient: (1, C, h, w), of the score with respect to the quantised latent. A merit is the promise that
+    gradients: (1, C, h, w), of the score with respect to each quantised latent. A merit is the promise that
     `optimize_tokens` speaks of, for all positions together that the token gives something to; 0 where it is not above.
     """
-    for level, stride, grid in zip(network.quantizer.each(), network.config.quantizer.strides, tokens, strict=False):
+    levels = [
+        (level, stride, gradient)
+        for quantizer, gradient in zip(network.quantizers, gradients, strict=False)
+        for level, stride in zip(quantizer.each(), quantizer.config.strides, strict=True)
+    ]
+    for (level, stride, gradient), grid in zip(levels, tokens, strict=False):
         # a token gives the same to stride x stride positions, so their gradients add up
         pooled = F.avg_pool2d(gradient, stride, ceil_mode=True, divisor_override=1)
         slopes = pooled[0].flatten(1).T

@@ -88,33 +88,35 @@ class _Clamp(torch.autograd.Function):
 
 
 class Judge:
-    """The score of what the Decoder makes of latents, in float32, cut to size (width, height) in pixels."""
+    """The score of what a network makes of quantised latents, in float32, cut to size (width, height) in pixels.
+
+    latents: as of `vqcodec.models.autoencoder.Autoencoder.decode`, of so many levels.
+    """
 
     def __init__(self, codec: Codec, score: Score, size: tuple[int, int]) -> None:
         same = codec.dtype == torch.float32
-        self._decoder = codec.network.decoder if same else copy.deepcopy(codec.network.decoder).float()
+        self._network = codec.network if same else copy.deepcopy(codec.network).float()
         self._score, self._one_by_one = score, False
         self._width, self._height = size
 
-    def __call__(self, latent: Tensor) -> Tensor:
-        """(B,) of latents (B, C, h, w) as the Decoder takes them. Raises ScoreError."""
-        decoded = self._decoder(latent.contiguous(memory_format=torch.channels_last))
+    def __call__(self, latents: Sequence[Tensor], levels: int) -> Tensor:
+        """(B,) of latents. Raises ScoreError."""
+        decoded = self._network.decode(latents, levels)
         images = to_unit_range(decoded[:, :, : self._height, : self._width])
         scores = self._ask(_Clamp.apply(images))  # type: ignore[no-untyped-call]
         if not bool(scores.isfinite().all()):
             raise ScoreError(f"the score is not a finite number: {scores.tolist()}")
         return scores
 
-    def gradient(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (B,), and the gradient of each with respect to its latent, (B, C, h, w). Raises ScoreError."""
-        latent = latent.detach().requires_grad_()
-        scores = self(latent)
-        gradient = None
-        if scores.requires_grad:
-            (gradient,) = torch.autograd.grad(scores.sum(), latent, allow_unused=True)
-        if gradient is None or not bool(gradient.isfinite().all()):
+    def gradient(self, latents: Sequence[Tensor], levels: int) -> tuple[Tensor, list[Tensor]]:
+        """Scores (B,), and the gradient of each with respect to each of its latents. Raises ScoreError."""
+        latents = [latent.detach().requires_grad_() for latent in latents]
+        scores = self(latents, levels)
+        found = torch.autograd.grad(scores.sum(), latents, allow_unused=True) if scores.requires_grad else ()
+        gradients = [gradient for gradient in found if gradient is not None and bool(gradient.isfinite().all())]
+        if len(gradients) < len(latents):
             raise ScoreError("the score has no finite gradient: compute it from the pictures by differentiable means")
-        return scores.detach(), gradient
+        return scores.detach(), gradients
 
     def _ask(self, images: Tensor) -> Tensor:
         if self._one_by_one:

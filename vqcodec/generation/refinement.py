@@ -22,19 +22,18 @@ from torch import Tensor
 from vqcodec.generation.guidance import optimize_latents
 from vqcodec.generation.picture_scores import closeness
 from vqcodec.models.autoencoder import Analysis
-from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.perceptual.networks import LPIPS
-from vqcodec.pictures.tiling import scaled, tiles
+from vqcodec.pictures.tiling import reduced, scaled, tiles
 
 if TYPE_CHECKING:
     from vqcodec.codec import Codec
 
 #: 10 give three quarters of what these do (four levels of Kodak)
 DEFAULT_STEPS: Final = 20
-#: pictures are refined in tiles of about so many tokens a side, and half as many more at most, to bound the memory
-_TILE_TOKENS: Final = 36
-#: tokens around a tile that are refined with it, and then left to its neighbours
-_HALO_TOKENS: Final = 4
+#: pictures are refined in tiles of about so many pixels a side, and half as many more at most, to bound the memory
+_TILE_PIXELS: Final = 576
+#: pixels around a tile whose tokens are refined with it, and then left to its neighbours
+_HALO_PIXELS: Final = 64
 #: pixels a side that AlexNet needs
 _LEAST_SIDE: Final = 31
 
@@ -65,18 +64,18 @@ class Refiner:
         self._report = report
 
     def __call__(self, codec: Codec, rgb: NDArray[np.uint8], levels: int) -> Analysis:
-        """The latent, for `levels` levels, of pixels (H, W, 3), on the codec's device.
+        """The latents in use, for `levels` levels, of pixels (H, W, 3), on the codec's device.
 
         Raises RefinementError for a picture of less than 31 pixels a side, and for a model that chooses codes by
-        logits or has two latents.
+        logits or has grids of one size.
         """
         self._check(codec, rgb)
         card = codec.card.autoencoder
-        factor = card.downsampling_factor
+        factor, align, strides = card.downsampling_factor, card.quantizer.strides[0], codec.network.latent_strides
         height, width = rgb.shape[:2]
         rows, cols = -(-height // factor), -(-width // factor)
-        parts = list(tiles(rows, cols, _HALO_TOKENS, _TILE_TOKENS, align=card.quantizer.strides[0]))
-        latent: Tensor | None = None
+        parts = list(tiles(rows, cols, _HALO_PIXELS // factor, _TILE_PIXELS // factor, align=align))
+        latents: list[Tensor] = []
         for number, (row, col) in enumerate(parts):
             pixels = rgb[scaled(row.outer, factor), scaled(col.outer, factor)]
 
@@ -85,19 +84,22 @@ class Refiner:
 
             score = closeness(self._networks, pixels)
             refined = optimize_latents(codec, score, start=pixels, steps=self.steps, levels=levels, report=report)
-            if latent is None:
-                latent = torch.empty((1, refined.latents.shape[1], rows, cols), device=codec.device)
-            latent[:, :, row.inner, col.inner] = refined.latents[:, :, row.kept, col.kept].to(codec.device)
-        assert latent is not None
-        return Analysis((latent,), (Fraction(1),))
+            if not latents:
+                sizes = [(-(-rows // stride), -(-cols // stride)) for stride in strides]
+                latents = [
+                    torch.empty((1, found.shape[1], *size), device=codec.device)
+                    for found, size in zip(refined.latents, sizes, strict=False)
+                ]
+            for whole, found, stride in zip(latents, refined.latents, strides, strict=False):
+                kept = found[:, :, reduced(row.kept, stride), reduced(col.kept, stride)]
+                whole[:, :, reduced(row.inner, stride), reduced(col.inner, stride)] = kept.to(codec.device)
+        return Analysis(tuple(latents), tuple(map(Fraction, strides[: len(latents)])))
 
     def _check(self, codec: Codec, rgb: NDArray[np.uint8]) -> None:
         if codec.card.autoencoder.quantizer.codebook == "gumbel":
             raise RefinementError(f"model {codec.card.name} chooses codes by logits, which cannot be refined")
-        if codec.card.autoencoder.picture_side or not isinstance(codec.network, VQAutoencoder):
-            raise RefinementError(
-                f"model {codec.card.name} has levels of several resolutions, which are not refined yet"
-            )
+        if codec.card.autoencoder.picture_side:
+            raise RefinementError(f"model {codec.card.name} has levels with grids of one size, which are not refined")
         height, width = rgb.shape[:2]
         if min(height, width) < _LEAST_SIDE:
             raise RefinementError(

@@ -35,7 +35,8 @@ class AutoencoderOutput:
 class Analysis:
     """What the Encoder makes of pictures before any token is chosen: (B, C, rows, columns) each.
 
-    strides: of each tensor, in positions of the latent; 1 / f for pixels.
+    Or the latents of the levels in use, however they were found. strides: of each tensor, in positions of the latent;
+    1 / f for pixels.
     """
 
     tensors: tuple[Tensor, ...]
@@ -51,6 +52,8 @@ class Autoencoder(nn.Module, ABC):
 
     encoder: nn.Module
     decoder: nn.Module
+    #: of the latent of each quantizer, in positions of the finest
+    latent_strides: tuple[int, ...] = (1,)
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -75,12 +78,15 @@ class Autoencoder(nn.Module, ABC):
         """Tokens (B, ceil(h / s), ceil(w / s)) int64 of the first `levels` levels, as `choose` takes them."""
 
     @abstractmethod
-    def detokenize(self, tokens: Sequence[Tensor]) -> Tensor:
-        """Tokens (B, ceil(h / s), ceil(w / s)) of the first levels -> images (B, 3, H, W), about in [-1, 1].
+    def latents(self, images: Tensor, tokens: Sequence[Tensor]) -> list[Tensor]:
+        """What the levels quantise, (B, C, h, w) float32 of each latent in use, where the coarser tokens are these.
 
-        The images are not clamped, and of the Decoder's type. h, w are those of the finest level that is there, times
-        its stride.
+        images: as of `analyse`. tokens: of the levels in use.
         """
+
+    @abstractmethod
+    def decode(self, latents: Sequence[Tensor], levels: int) -> Tensor:
+        """Quantised latents, see `quantised`, of so many levels -> images as `detokenize` gives them."""
 
     @abstractmethod
     def forward(self, images: Tensor, levels: Tensor) -> AutoencoderOutput:
@@ -111,6 +117,30 @@ class Autoencoder(nn.Module, ABC):
     def tokenize(self, images: Tensor, levels: int | None = None) -> list[Tensor]:
         """Images (B, 3, H, W) in [-1, 1] -> tokens (B, ceil(h / s), ceil(w / s)) int64 for each level."""
         return self.choose_tokens(self.analyse(images), levels or self.config.levels)
+
+    def detokenize(self, tokens: Sequence[Tensor]) -> Tensor:
+        """Tokens (B, ceil(h / s), ceil(w / s)) of the first levels -> images (B, 3, H, W), about in [-1, 1].
+
+        The images are not clamped, and of the Decoder's type. h, w are those of the finest level that is there, times
+        its stride.
+        """
+        return self.decode(self.quantised(tokens), len(tokens))
+
+    def quantised(self, tokens: Sequence[Tensor]) -> list[Tensor]:
+        """Tokens of the first levels -> (B, C, h, w) float32 of each latent in use."""
+        made, rest = [], list(tokens)
+        for quantizer, count in zip(self.quantizers, self.levels_of_latents(len(tokens)), strict=False):
+            made.append(quantizer.latent(rest[:count]))
+            rest = rest[count:]
+        return made
+
+    def levels_of_latents(self, levels: int) -> list[int]:
+        """How many of the first levels are of each latent in use."""
+        counts = []
+        for quantizer in self.quantizers:
+            counts.append(min(levels, len(quantizer.each())))
+            levels -= counts[-1]
+        return [count for count in counts if count]
 
     def each_level(self) -> list[Level]:
         """All levels, coarse to fine."""

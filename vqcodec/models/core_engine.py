@@ -108,11 +108,13 @@ class CoreEngine:
         ]
 
     def analysis_of(self, found: Any) -> list[Floats]:
-        latents: Floats = found.tensors[0].float().cpu().numpy()
-        channels = latents.shape[1]
-        made = np.zeros((*latents.shape[2:], stride_of(channels)), np.float32)
-        made[:, :, :channels] = latents[0].transpose(1, 2, 0)
-        return [made]
+        latents = []
+        for tensor in found.tensors:
+            latent: Floats = tensor[0].float().cpu().numpy()
+            made = np.zeros((*latent.shape[1:], stride_of(len(latent))), np.float32)
+            made[:, :, : len(latent)] = latent.transpose(1, 2, 0)
+            latents.append(made)
+        return latents
 
     def choose_tokens(self, analysis: Sequence[Floats], levels: int, choose: Choose) -> None:
         def chosen(number: int, level: CoreLevel, latent: Floats) -> Tokens:

@@ -176,16 +176,20 @@ class HierarchicalModel(CoreModel):
         return [pixels, np.ascontiguousarray(features[:rows, :cols]), latent]
 
     def choose_tokens(self, analysis: Sequence[Floats], levels: int, choose: ChooseCodes) -> list[Tokens]:
-        pixels, features, latent = analysis
-        coarse = min(levels, self._coarse_levels)
+        is_seen = len(analysis) == len(self.analysis_strides)  # or else the latents themselves
+        latent, coarse = analysis[-1 if is_seen else 0], min(levels, self._coarse_levels)
         tokens = self._coarse.choose_tokens(latent, coarse, choose)
         if levels == coarse:
             return tokens
-        raised, picture = self._raise(tokens, *latent.shape[:2])
-        [fine] = self._fine_analysis.run(
-            {0: (features, self._width), 1: (raised, self._width), 2: (picture, 3), 3: (pixels, 3)}, [4]
-        )
+        fine = self._fine_latent(analysis, tokens) if is_seen else analysis[1]
         return tokens + self._fine.choose_tokens(fine, levels - coarse, choose, coarse)
+
+    def _fine_latent(self, analysis: Sequence[Floats], coarser: Sequence[Tokens]) -> Floats:
+        """What the fine levels quantise, after the coarse ones."""
+        pixels, features, latent = analysis
+        raised, picture = self._raise(coarser, *latent.shape[:2])
+        inputs = {0: (features, self._width), 1: (raised, self._width), 2: (picture, 3), 3: (pixels, 3)}
+        return self._fine_analysis.run(inputs, [4])[0]
 
     def _raise(self, tokens: Sequence[Tokens], rows: int, cols: int) -> list[Floats]:
         """Features and picture of coarse tokens (rows, cols)."""

@@ -78,7 +78,7 @@ class Engine(Protocol):
 
     def analysis_of(self, found: Any) -> Any:
         """The same of latents that were found in another way than by the Encoder, a
-        `vqcodec.models.autoencoder.Analysis` of one latent."""
+        `vqcodec.models.autoencoder.Analysis` of those of the levels in use."""
 
     def timed_steps(self) -> list[TimedStep]:
         """What a measurement of speed times: "tensor conversion", "Encoder", "quantisation", "look-up", "Decoder" and

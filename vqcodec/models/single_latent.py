@@ -76,15 +76,11 @@ class VQAutoencoder(Autoencoder):
     def choose_tokens(self, analysis: Analysis, levels: int, choose: Choice = nearest) -> list[Tensor]:
         return self.quantizer.tokens(analysis.tensors[0], levels, choose)
 
-    def latent(self, tokens: Sequence[Tensor]) -> Tensor:
-        """Tokens (B, h / s, w / s) of the first levels -> what the Decoder takes, (B, C, h, w) float32."""
-        return self.quantizer.latent(tokens) + self.level_embedding[len(tokens) - 1][:, None, None]
+    def latents(self, images: Tensor, tokens: Sequence[Tensor]) -> list[Tensor]:
+        return [self.encoder(images).float()]
 
-    def detokenize(self, tokens: Sequence[Tensor]) -> Tensor:
-        return self.decode_latent(self.latent(tokens))
-
-    def decode_latent(self, latent: Tensor) -> Tensor:
-        """What the Decoder takes, (B, C, h, w) -> images (B, 3, H, W), about in [-1, 1], not clamped."""
+    def decode(self, latents: Sequence[Tensor], levels: int) -> Tensor:
+        latent = latents[0] + self.level_embedding[levels - 1][:, None, None]
         like = next(self.decoder.parameters())
         ready = latent.to(like.device, like.dtype).contiguous(memory_format=torch.channels_last)
         image: Tensor = self.decoder(ready)

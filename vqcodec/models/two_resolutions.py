@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,9 @@ from vqcodec.models.hierarchical import (
 from vqcodec.models.level import Level
 from vqcodec.models.quantizer import Choice, QuantizeResult, ResidualQuantizer, nearest
 
+#: tensors in an `Analysis` by the Encoder: images, features and the coarse latent
+_SEEN: Final = 3
+
 
 class HierarchicalAutoencoder(Autoencoder):
     """Encoder, residual levels of two latents, one Decoder. Raises ValueError for networks of another kind.
@@ -37,6 +41,7 @@ class HierarchicalAutoencoder(Autoencoder):
 
     encoder: Encoder
     decoder: Decoder
+    latent_strides = (2, 1)
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__(config)
@@ -77,19 +82,30 @@ class HierarchicalAutoencoder(Autoencoder):
         return F.pad(images, (0, more[1], 0, more[0]), mode="replicate") if any(more) else images
 
     def choose_tokens(self, analysis: Analysis, levels: int, choose: Choice = nearest) -> list[Tensor]:
-        images, features, coarse_latent = analysis.tensors
+        is_seen = len(analysis.tensors) == _SEEN  # or else the latents themselves
+        coarse_latent = analysis.tensors[-1 if is_seen else 0]
         coarse_levels = min(levels, self.config.coarse_levels)
         tokens = self.coarse.tokens(coarse_latent, coarse_levels, choose)
         if levels == coarse_levels:
             return tokens
-        raised, picture = self._decode_coarse(self.coarse.latent(tokens), coarse_levels)
-        raised, picture = _cut(raised, features), _cut(picture, images)
-        fine_latent = self.encoder.fine_latent(features, raised, images - picture).float()
+        fine_latent = self._fine_latent(analysis, tokens) if is_seen else analysis.tensors[1]
 
         def choose_fine(level: Level, seen: Tensor, finer: list[Tensor]) -> Tensor:
             return choose(level, seen, [*tokens, *finer])
 
         return [*tokens, *self.fine.tokens(fine_latent, levels - coarse_levels, choose_fine)]
+
+    def latents(self, images: Tensor, tokens: Sequence[Tensor]) -> list[Tensor]:
+        analysis, coarse = self.analyse(images), self.config.coarse_levels
+        latents = [analysis.tensors[-1]]
+        return latents if len(tokens) <= coarse else [*latents, self._fine_latent(analysis, tokens[:coarse])]
+
+    def _fine_latent(self, analysis: Analysis, coarser: Sequence[Tensor]) -> Tensor:
+        """What the fine levels quantise, after the coarse ones."""
+        images, features, _ = analysis.tensors
+        raised, picture = self._decode_coarse(self.coarse.latent(coarser), len(coarser))
+        raised, picture = _cut(raised, features), _cut(picture, images)
+        return self.encoder.fine_latent(features, raised, images - picture).float()
 
     def _decode_coarse(self, latent: Tensor, levels: int) -> tuple[Tensor, Tensor]:
         """Of `levels` coarse levels: features (B, C, h, w) for the rest of the Decoder, and the linear picture."""
@@ -100,14 +116,13 @@ class HierarchicalAutoencoder(Autoencoder):
         like = next(self.decoder.parameters())
         return latent.to(like.device, like.dtype).contiguous(memory_format=torch.channels_last)
 
-    def detokenize(self, tokens: Sequence[Tensor]) -> Tensor:
-        coarse_levels = min(len(tokens), self.config.coarse_levels)
-        raised, picture = self._decode_coarse(self.coarse.latent(tokens[:coarse_levels]), coarse_levels)
-        if len(tokens) > coarse_levels:
-            fine = self._ready(self.fine.latent(tokens[coarse_levels:]))
+    def decode(self, latents: Sequence[Tensor], levels: int) -> Tensor:
+        raised, picture = self._decode_coarse(latents[0], min(levels, self.config.coarse_levels))
+        if len(latents) > 1:
+            fine = self._ready(latents[1])
             from_fine, fine_picture = self.decoder.from_fine(fine), self.decoder.fine_linear(fine)
             raised, picture = _cut(raised, from_fine) + from_fine, _cut(picture, fine_picture) + fine_picture
-        level = self._ready(self.level_embedding[len(tokens) - 1][None, :, None, None])
+        level = self._ready(self.level_embedding[levels - 1][None, :, None, None])
         image: Tensor = self.decoder(raised, picture, level)
         return image
 
