@@ -354,15 +354,6 @@ def test_a_grid_as_condition(factor: int, level: int) -> None:
     assert not changed[1].any()
 
 
-def test_a_finer_condition_is_averaged_where_the_picture_ends_in_a_token() -> None:
-    prior = make_prior(condition=ConditionConfig("depth", (4,), 16))
-    tokens = make_tokens(2, 3)
-    whole = random_tokens(1, 4, 6, codes=4)[:, None]
-    whole[..., 3, :], whole[..., 5] = whole[..., 2, :], whole[..., 4]  # what is cut off says nothing new
-    cut = Conditions(grid=whole[..., :3, :5])
-    torch.testing.assert_close(prior(tokens, 0, cut), prior(tokens, 0, Conditions(grid=whole)), atol=1e-5, rtol=1e-5)
-
-
 def test_a_condition_that_does_not_cover_the_grid_is_refused() -> None:
     prior = make_prior(condition=ConditionConfig("depth", (4,), 32))
     grid = random_tokens(1, 2, 1, codes=4)[:, None]
