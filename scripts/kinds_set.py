@@ -3,8 +3,9 @@
 
 scripts/kinds_set.py CLONES OUT [--side 512]
 
-CLONES has git repositories as CLONES/OWNER+NAME, bare or not: those that are missing are named. The pictures are made
-smaller so that their longer side is 512 pixels, and written as OUT/KIND-N.png. They are others': not to be republished.
+CLONES has git repositories as CLONES/OWNER+NAME, bare or not; the first that is missing is named. Pictures whose longer
+side is more than 512 pixels (--side) are made smaller, and all are written as OUT/KIND-N.png. They are others': not to
+be republished.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ from vqcodec.checkpoints.sequence_priors import _llamagen, _taming
 from vqcodec.codec import Codec
 from vqcodec.models.taming import TamingDecoder, TamingEncoder
 from vqcodec.models.taming_config import TamingConfig
+from vqcodec.prior.conditions import Conditions
 from vqcodec.prior.sequence import SequencePrior
-from vqcodec.prior.transformer import Conditions
 
 STAGE_2 = {"taming_net2net_class": _taming, "taming_net2net_uncond_permuted": _taming, "llamagen_gpt_c2i": _llamagen}
 

@@ -33,9 +33,10 @@ def tokens_at(
     around = stream_overhead(stream_model, width, height, entropy_id, boxes)
 
     def choose(analysis: Any, most: int | None = None) -> tuple[TokenChooser, OperatingPoint]:
-        """most: how many levels the analysis is for; by default all."""
+        """most: for how many levels refined latents were found; by default the analysis is the Encoder's."""
         sizes, entropy_model = shape.quantizer.codebook_sizes, stream_model.entropy_models[entropy_id]
-        chooser = TokenChooser(engine, analysis, sizes, entropy_model)
+        nearest_levels = shape.coarse_levels if most is not None and most > shape.coarse_levels else 0
+        chooser = TokenChooser(engine, analysis, sizes, entropy_model, nearest_levels)
         within = rate if most is None or rate.quality is not None else replace(rate, levels=most)
         point = within.point(width * height, shape.level_factors, lambda point: around + chooser.payload_bytes(point))
         return chooser, point

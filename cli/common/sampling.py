@@ -96,7 +96,9 @@ class SeriesOptions:
         prior = find_prior(model, self.prior, condition=kind)
         most = DrawnLevels.of(model.card, prior.card.generating_prior).levels
         if self.levels is not None and self.levels > most:
-            raise click.BadParameter(f"prior {prior.card.name} has 1 to {most} levels", param_hint="'--levels'")
+            raise click.BadParameter(
+                f"pictures of prior {prior.card.name} have 1 to {most} levels", param_hint="'--levels'"
+            )
         labels = None if self.class_ is None else [_label(self.class_, prior.card)] * self.count
         series = Series(self.count, self.seed, labels, config, self.levels, self.batch_size)
         return SamplingJob(model, prior, self.condition_model, series)

@@ -68,8 +68,7 @@ def context_trainer(
         recipe = context_recipe_of(newest, load_checkpoint(newest))
     else:
         recipe = _new_recipe(model, options)
-    recipe = settings.changed(recipe)
-    recipe = replace(recipe, model=replace(recipe.model, condition=condition.config if condition else None))
+    recipe = _told(settings.changed(recipe), condition)
     about = {
         "model_id": model.card.model_id.hex(),
         "model_name": model.card.name,
@@ -82,6 +81,13 @@ def context_trainer(
     elif options.init:
         trainer.start_from(_network_in(options.init))
     return trainer
+
+
+def _told(recipe: ContextRecipe, condition: Condition | None) -> ContextRecipe:
+    try:
+        return replace(recipe, model=replace(recipe.model, condition=condition.config if condition else None))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _network_in(folder: Path) -> ContextNetwork:

@@ -130,7 +130,7 @@ def test_help_loads_no_torch() -> None:
         (("--top-p", "1.5"), "top p of 1.5"),
         (("--guidance", "-1", "--class", "cat"), "a guidance of -1.0"),
         (("--guidance", "1"), "give --class or --condition"),
-        (("--levels", "3"), "'--levels': prior random has 1 to 2 levels"),
+        (("--levels", "3"), "'--levels': pictures of prior random have 1 to 2 levels"),
         (("--class", "bird"), "'bird': prior random has the classes 0 to 3 (cat, dog, 7, frog)"),
         (("--class", "4"), "'4': prior random has the classes 0 to 3"),
         (("--class", "-1"), "'-1': prior random"),

@@ -122,7 +122,7 @@ def test_the_prior_of_each_factor_in_the_folder_of_the_model(tiny_model: Path, s
         ("-", ("-n", "2"), "one picture only fits into stdout; name OUT, or leave -n out"),
         ("a.xyz", (), ".xyz"),
         ("a.png", ("--factor", "3"), "'--factor'"),
-        ("a.png", ("--levels", "3"), "'--levels': prior random has 1 to 2 levels"),
+        ("a.png", ("--levels", "3"), "'--levels': pictures of prior random have 1 to 2 levels"),
         ("a.png", ("--class", "bird"), "'--class'"),
         ("a.png", ("--guidance", "-1"), "a guidance of -1.0"),
     ],

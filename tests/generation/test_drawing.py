@@ -328,8 +328,8 @@ MASK = torch.zeros(3, 4, dtype=torch.bool)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"levels": 0}, "levels 0: the prior has 1 to 2"),
-        ({"levels": 3}, "levels 3: the prior has 1 to 2"),
+        ({"levels": 0}, "levels 0: there are 1 to 2"),
+        ({"levels": 3}, "levels 3: there are 1 to 2"),
         ({"size": (0, 5)}, "a picture of 0 x 5 has no pixels"),
         ({"config": SamplingConfig(guidance=1.0)}, "give one, or a guidance of 0"),
         ({"known": [GRID[:, :2]]}, r"level 1 is \(3, 3, 4\) for this picture, but tokens \(1, 2, 4\) were given"),
@@ -349,9 +349,9 @@ def test_arguments_that_do_not_go_together(prior: Prior, arguments: dict[str, An
 
 
 def test_bits_of_too_many_levels_or_none(prior: Prior) -> None:
-    with pytest.raises(ValueError, match="levels 0: the prior has 1 to 2"):
+    with pytest.raises(ValueError, match="levels 0: there are 1 to 2"):
         token_bits(prior, [])
-    with pytest.raises(ValueError, match="levels 3: the prior has 1 to 2"):
+    with pytest.raises(ValueError, match="levels 3: there are 1 to 2"):
         token_bits(prior, [GRID] * 3)
     with pytest.raises(ValueError, match="level 1 is"):
         token_bits(prior, [GRID[:, :2], GRID])

@@ -21,15 +21,11 @@ SIZE = (50, 37)
 PHOTO = synthetic_picture(*SIZE, seed=1)
 
 
-@pytest.fixture(scope="module", params=["context", "both"])
-def sampler(
-    request: pytest.FixtureRequest,
-    context_model: Path,
-    two_priors_model: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Sampler:
-    model = context_model if request.param == "context" else two_priors_model
-    coarse = load_model_folder(model).card.autoencoder.coarse_levels
+@pytest.fixture(scope="module", params=["context_model", "two_priors_model", "coding_model"])
+def sampler(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sampler:
+    """Of models whose finer levels a context network codes, the same after a transformer, and a transformer alone."""
+    model: Path = request.getfixturevalue(request.param)
+    coarse = load_model_folder(model).card.autoencoder.coarse_levels or 1
     prior = write_prior(tmp_path_factory.mktemp("priors") / "random", model, levels=coarse)
     return Sampler.load(model, prior, device="cpu", dtype=torch.float32)
 

@@ -147,7 +147,7 @@ def test_pasting_brings_the_pixels_back(sampler: Sampler) -> None:
         ({"batch_size": 0}, SIZE, "count 1 and batch size 0"),
         ({"seed": -1}, SIZE, "seed -1 0 or more"),
         ({}, (0, 4), "a picture of 0 x 4"),
-        ({"levels": 3}, SIZE, "levels 3: the prior has 1 to 2"),
+        ({"levels": 3}, SIZE, "levels 3: there are 1 to 2"),
         ({"labels": [0, 1]}, SIZE, "2 labels for 1 pictures"),
         ({"labels": [4]}, SIZE, "label 4: prior random has 0 to 3"),
         ({"labels": [-1]}, SIZE, "label -1"),

@@ -211,7 +211,7 @@ def test_a_prior_that_is_told_no_low_resolution_enlarges_nothing(
     [
         ({"count": 0}, "count 0 and batch size 8 are 1 or more"),
         ({"seed": -1}, "seed -1 0 or more"),
-        ({"levels": 3}, "levels 3: the prior has 1 to 2"),
+        ({"levels": 3}, "levels 3: there are 1 to 2"),
         ({"labels": [0, 1]}, "2 labels for 1 pictures"),
     ],
 )

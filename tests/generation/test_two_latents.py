@@ -99,12 +99,26 @@ def test_limits_hold(codec: Codec, perceptual_weights: Path) -> None:
         assert len(codec.encode(PICTURE, max_bytes=limit, refine=refiner)) <= limit
 
 
+def test_coarse_tokens_stay_those_that_the_fine_latent_was_found_for(codec: Codec, perceptual_weights: Path) -> None:
+    refiner, levels = Refiner(perceptual_weights, steps=2), codec.card.autoencoder.levels
+    plain, cheaper = (codec.read(codec.encode(PICTURE, weight=w, refine=refiner)).tokens for w in (0.0, 0.2))
+    same = [np.array_equal(a.indices, b.indices) for a, b in zip(plain.levels, cheaper.levels, strict=True)]
+    coarse = codec.card.autoencoder.coarse_levels
+    assert all(same[:coarse])
+    assert not all(same[coarse:levels])
+
+
 def test_tile_by_tile(codec: Codec, perceptual_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = np.concatenate([PICTURE, PICTURE[:, ::-1]], axis=1)
     monkeypatch.setattr(refinement, "_TILE_PIXELS", 64)
     monkeypatch.setattr(refinement, "_HALO_PIXELS", 32)
     coarse, fine = Refiner(perceptual_weights, steps=1)(codec, wide, codec.card.autoencoder.levels).tensors
+    monkeypatch.setattr(refinement, "_TILE_PIXELS", 1024)
+    alone = Refiner(perceptual_weights, steps=1)(codec, wide[:, :128], codec.card.autoencoder.levels).tensors
     factor = codec.card.autoencoder.downsampling_factor
+    for whole, part, stride in zip((coarse, fine), alone, codec.network.latent_strides, strict=True):
+        kept = 40 // factor // stride
+        torch.testing.assert_close(whole[..., :kept], part[..., :kept], rtol=1e-3, atol=1e-3)
     assert fine.shape[2:] == (-(-59 // factor), -(-166 // factor))
     assert coarse.shape[2:] == tuple(-(-side // 2) for side in fine.shape[2:])
     assert all(bool(latent.isfinite().all()) for latent in (coarse, fine))

@@ -126,6 +126,8 @@ CASES = {
     "spread, added": (Step(SPREAD, 0, 5, 48, 3, second=1, factor=4, flags=ADDED), (48, 5, 3), (3, 20, 12)),
     "spread, many": (Step(SPREAD, 0, 5, 24, 6, factor=2), (24, 5, 3)),
     "lapped": (Step(LAPPED, 0, 5, 24, 3, factor=4, lap=2), (24, 5, 7)),
+    "lapped, a row of many": (Step(LAPPED, 0, 5, 1, 3, factor=8, lap=8), (1, 1, 120)),
+    "lapped, one position": (Step(LAPPED, 0, 5, 17, 3, factor=4, lap=2), (17, 1, 1)),
     "lapped, side by side": (Step(LAPPED, 0, 5, 9, 3, factor=2, lap=0), (9, 3, 4)),
     "lapped by all of a patch": (Step(LAPPED, 0, 5, 17, 3, factor=4, lap=4), (17, 1, 6)),
     "join": (Step(JOIN, 0, 5, 9, 16, second=1), (9, 5, 7), (7, 5, 7)),

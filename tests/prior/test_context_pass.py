@@ -17,7 +17,11 @@ TOLD = ConditionConfig("low-2", (5, 9), min(FACTORS))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 70), (41, 70)])
-def test_groups_give_what_all_together_give(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("at_once", [30, 1 << 18])
+def test_groups_give_what_all_together_give(
+    size: tuple[int, int], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqcodec.prior.context_network.FREQUENCIES_AT_ONCE", at_once)
     network, _ = context_models()
     tokens = tensors(grids(size, seed=3))
     for level, grid in enumerate(tokens):

@@ -102,8 +102,7 @@ class PriorFolder:
     def load(self) -> Prior | SequencePrior | ContextNetwork:
         """What draws pictures, float32, on the CPU. Raises ModelError for missing, damaged or other weights, and for a
         context network without the first levels."""
-        assert self.card.generating_prior
-        return self._load()
+        return self._load(self.card.generating_prior)
 
     def load_context(self) -> ContextNetwork:
         """A context network of any levels. Raises ModelError as `load` does, and for a prior of another kind."""
@@ -113,17 +112,15 @@ class PriorFolder:
             raise ModelError(
                 f"prior {self.card.name} is no context network; train one with `vqcodec train stage2 --kind context`"
             )
-        network = self._load()
+        network = self._load(self.card.context)
         assert isinstance(network, ContextNetwork)
         return network
 
-    def _load(self) -> Prior | SequencePrior | ContextNetwork:
+    def _load(self, shape: PriorConfig | SequenceConfig | ContextConfig) -> Prior | SequencePrior | ContextNetwork:
         from vqcodec.cards.weight_files import network_from_file
         from vqcodec.prior.context_network import ContextNetwork
         from vqcodec.prior.sequence import SequencePrior
         from vqcodec.prior.transformer import Prior
-
-        shape = self.card.prior
 
         def make() -> Prior | SequencePrior | ContextNetwork:
             if isinstance(shape, ContextConfig):
@@ -138,8 +135,7 @@ class PriorFolder:
         """The same, of a transformer that was trained here. Raises ModelError for an imported one, too."""
         from vqcodec.prior.transformer import Prior
 
-        assert self.card.own_prior
-        network = self.load()
+        network = self._load(self.card.own_prior)
         assert isinstance(network, Prior)
         return network
 

@@ -81,7 +81,7 @@ class Series:
 
     count: how many, 1 or more. seed: 0 or more. labels: the class of each picture, 0 to classes - 1, for a prior with
     classes; None for no class. config: how tokens are drawn; by default `SamplingConfig()`, to upscale `FOR_UPSCALING`.
-    levels: the first so many; with fewer it is the same picture with less detail; None for all of the prior's.
+    levels: the first so many; with fewer it is the same picture with less detail; None for all that are drawn.
     batch_size: pictures at a time, 1 or more; more are faster and need more memory. Raises ValueError.
 
     Examples:

@@ -65,7 +65,7 @@ def grid_shapes(config: Levels, size: tuple[int, int], levels: int | None = None
     """
     count = config.levels if levels is None else levels
     if not 1 <= count <= config.levels:
-        raise ValueError(f"levels {count}: the prior has 1 to {config.levels}")
+        raise ValueError(f"levels {count}: there are 1 to {config.levels}")
     width, height = size
     if min(size) < 1:
         raise ValueError(f"a picture of {width} x {height} has no pixels")
@@ -118,7 +118,9 @@ def sample_tokens(
     for number, (rows, cols) in enumerate(shapes):
         start, fill = _start(prior.config, number, (batch, rows, cols), known, masks)
         uniforms = [torch.rand(rows * cols, generator=each, dtype=torch.float64) for each in generators]
-        passes = [prior.begin(tokens, (rows, cols), batch=batch, conditions=each) for each in (conditions, *others)]
+        is_coded = isinstance(prior, PriorWithFinerLevels) and number >= prior.prior.config.levels
+        told = (conditions, *([] if is_coded else others))
+        passes = [prior.begin(tokens, (rows, cols), batch=batch, conditions=each) for each in told]
         level = _Level(passes, start.flatten(1).to(device), fill.flatten(1), torch.stack(uniforms))
         bits.append(_fill(level, config, progress).view(batch, rows, cols).cpu())
         tokens.append(level.known.view(batch, rows, cols))
@@ -163,7 +165,7 @@ def _fill(level: _Level, config: SamplingConfig, progress: Callable[[int], objec
         logits = [each.logits(known).float() for each in level.passes]
         fill = level.fill[:, here]
         if bool(fill.any()):
-            wanted = guided(logits[0], logits[1], config.guidance) if config.guidance else logits[0]
+            wanted = guided(logits[0], logits[1], config.guidance) if len(logits) > 1 else logits[0]
             chosen = choose(wanted, config, level.uniforms[:, here])
             known[:, positions] = torch.where(fill.to(known.device), chosen, known[:, positions])
         nats = -logits[0].log_softmax(2).gather(2, known[:, positions][..., None])[..., 0]

@@ -86,7 +86,7 @@ class CodedPass:
             )
             for number in range(batch)
         ]
-        self._positions = [np.asarray(group) for group in self._pictures[0].groups()]
+        self._positions = [np.array(group) for group in self._pictures[0].groups()]
         self.groups = [torch.from_numpy(group).long().to(device) for group in self._positions]
         self._next = 0
 

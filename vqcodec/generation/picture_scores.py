@@ -94,8 +94,10 @@ class Judge:
     """
 
     def __init__(self, codec: Codec, score: Score, size: tuple[int, int]) -> None:
-        same = codec.dtype == torch.float32
-        self._network = codec.network if same else copy.deepcopy(codec.network).float()
+        self._network = codec.network
+        if codec.dtype != torch.float32:
+            self._network = copy.deepcopy(codec.network, {id(codec.network.encoder): codec.network.encoder})
+            self._network.decoder.float()
         self._score, self._one_by_one = score, False
         self._width, self._height = size
 

@@ -151,12 +151,8 @@ class Sampler:
         condition: for a prior that is told any, see `condition_of`, of a picture of this size, the same for all.
         progress: as in `sample_tokens`. Raises ValueError for arguments that the prior does not take.
         """
-        self._check(series, size)
+        self._check(series, size, is_told=condition is not None)
         self._check_condition(condition, size)
-        if condition is None and self.card.context and self.card.condition:
-            raise ModelError(
-                f"prior {self.card.name} draws no picture without its condition, {self.card.condition}: give one"
-            )
         return self._draw(series, size, condition=condition, progress=progress)
 
     def upscale(
@@ -178,7 +174,7 @@ class Sampler:
         factor, rgb = self.upscaling, checked_pixels(rgb)
         size = rgb.shape[1] * factor, rgb.shape[0] * factor
         condition = self.condition_from_map(enlarged(rgb[None], factor)[0])
-        self._check(series, size)
+        self._check(series, size, is_told=True)
         drawn = self._draw(series, size, condition=condition, progress=progress)
         return (self.with_colours_of(rgb, each) for each in drawn) if keep else drawn
 
@@ -272,8 +268,11 @@ class Sampler:
                     kept_bits=sum(float(grid[~mask].sum()) for grid, mask in zip(bits, filled, strict=True)),
                 )
 
-    def _check(self, series: Series, size: tuple[int, int]) -> int:
-        """How many levels the pictures have. Raises ValueError for levels or labels that the prior does not know."""
+    def _check(self, series: Series, size: tuple[int, int], *, is_told: bool = False) -> int:
+        """How many levels the pictures have. is_told: whether there is a condition.
+
+        Raises ValueError for levels or labels that the prior does not know, ModelError for what its kind cannot do.
+        """
         shapes, config = grid_shapes(self.prior.config, size, series.levels), self.card.generating_prior
         levels = len(shapes)
         if isinstance(config, SequenceConfig):
@@ -284,6 +283,8 @@ class Sampler:
                 raise ModelError(
                     f"prior {self.card.name} needs a class, and knows no picture without one: give --class"
                 )
+        if self.card.context and self.card.condition and not is_told:
+            raise ModelError(f"prior {self.card.name} draws no picture without its condition, {self.card.condition}")
         if self.card.context and series.config is not None and series.config.guidance:
             raise ModelError(
                 f"prior {self.card.name} is a context network, which cannot be guided: leave --guidance out"

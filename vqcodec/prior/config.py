@@ -29,6 +29,11 @@ class ConditionConfig:
                 f"a condition has one level or more, with codebook sizes and a factor of 1 or more: {self}"
             )
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ConditionConfig:
+        """From what JSON makes of its fields. Raises TypeError for unknown names, KeyError without codebook sizes."""
+        return cls(**values | {"codebook_sizes": tuple(values["codebook_sizes"])})
+
 
 @dataclass(frozen=True)
 class PriorConfig:
@@ -73,9 +78,7 @@ class PriorConfig:
         """From `to_dict`, or what JSON makes of it. Raises TypeError for unknown names."""
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         condition = values.get("condition")
-        if condition:
-            condition = ConditionConfig(**condition | {"codebook_sizes": tuple(condition["codebook_sizes"])})
-        return cls(**values | {"condition": condition or None})
+        return cls(**values | {"condition": ConditionConfig.from_dict(condition) if condition else None})
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""

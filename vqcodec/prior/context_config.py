@@ -61,6 +61,8 @@ class ContextConfig:
                         f"level {level + 1} has {self.factors[level]} pixels a token, one before it {factor}: take a "
                         "multiple of it there"
                     )
+        if self.condition and self.first:
+            raise ValueError("a context network that is told a condition has all levels: leave the first one out")
         if self.condition and any(max(pair) % min(pair) for pair in ((f, self.condition.factor) for f in self.factors)):
             raise ValueError("the factors of the levels and of the condition must be multiples of each other")
 
@@ -73,8 +75,7 @@ class ContextConfig:
         if fields.pop("kind", None) != CONTEXT_KIND:
             raise ValueError("not a context network")
         if condition := fields.pop("condition", None):
-            sizes = tuple(condition["codebook_sizes"])
-            fields["condition"] = ConditionConfig(**condition | {"codebook_sizes": sizes})
+            fields["condition"] = ConditionConfig.from_dict(condition)
         return cls(**fields)
 
     def to_dict(self) -> dict[str, Any]:

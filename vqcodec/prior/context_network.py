@@ -3,6 +3,7 @@
 What it gives in evaluation on a CPU is, to the last bit, what `vqcodec.prior.context.ContextModel` gives of the arrays
 that `vqcodec.training.stage2.context_export` makes of it: weights are rounded to 8 bits by a scale a row, activations
 to whole numbers, and gradients pass the rounding as if it were not there (Jacob et al., 2018, §3; Bengio et al., 2013).
+One that is told a condition codes nothing, and draws pictures, see `ContextNetwork.begin`.
 
 Shapes: B pictures, h w rows and columns of the level, C channels, K codes, T width of a token.
 """
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from vqcodec.prior.arithmetic import LIMIT, LOGIT_BITS
 from vqcodec.prior.conditions import NO_CONDITIONS, Conditions, fitted
+from vqcodec.prior.context import FREQUENCIES_AT_ONCE
 from vqcodec.prior.context_config import ContextConfig
 from vqcodec.prior.context_groups import CONTEXT_GROUPS, ContextGroup, pieces_of_groups
 
@@ -122,30 +124,30 @@ class LevelNetwork(nn.Module):
         known everywhere. Raises ValueError for grids that do not go together.
         """
         x = self.context(coarser, (len(tokens), *tokens.shape[1:]), condition)
-        return self._logits(x + self._around(tokens))
+        return self.logits(x + self._around(tokens))
 
     def context(self, coarser: Sequence[Tensor], shape: tuple[int, ...], condition: Tensor | None = None) -> Tensor:
         """(B, C, h, w): what is known of the positions of a level before its first token. shape: (B, h, w)."""
-        x = self._told(coarser, shape, condition)
+        x = self._summed(coarser, shape, condition)
         for block in self.blocks:
             x = block(x)
         return x
 
-    def group_logits(self, context: Tensor, tokens: Tensor, number: int) -> Tensor:
-        """(B, n, K) of the tokens of one group; `tokens` are right for those before it."""
+    def of_group(self, context: Tensor, tokens: Tensor, number: int) -> Tensor:
+        """(B, C, n, 1): what is known of the positions of one group; `tokens` are right for the groups before it."""
         group = CONTEXT_GROUPS[number]
         x = context[:, :, group.row :: 2, group.col :: 2]
         if number:
-            x = x + self._near(self._embedded(tokens), number, (x.shape[2], x.shape[3]))
-        return self._logits(x).flatten(2).transpose(1, 2)
+            x = x + self._from_neighbours(self._embedded(tokens), number, (x.shape[2], x.shape[3]))
+        return x.flatten(2)[..., None]
 
-    def _logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
         """(B, K, h, w) of sums (B, C, h, w)."""
         hidden = self.inner(x.clamp(-LIMIT, LIMIT)).clamp(0, LIMIT)
         logits: Tensor = self.codes(hidden)
         return logits
 
-    def _told(self, coarser: Sequence[Tensor], shape: tuple[int, ...], condition: Tensor | None) -> Tensor:
+    def _summed(self, coarser: Sequence[Tensor], shape: tuple[int, ...], condition: Tensor | None) -> Tensor:
         """(B, C, h, w): the sum of the vectors of the coarser tokens, and of the condition's, at each position."""
         batch, rows, cols = shape
         if self.start is not None:
@@ -164,7 +166,7 @@ class LevelNetwork(nn.Module):
             raise ValueError(f"a condition of {len(grids)} levels; this context network is told {len(self.told)}")
         own, factor = self.factors
         for table, grid in zip(cast("list[WholeTable]", list(self.told)), grids, strict=True):
-            summed = summed + fitted(F.embedding(grid, table.whole()), factor, own, (rows, cols))
+            summed = summed + rounded(fitted(F.embedding(grid, table.whole()), factor, own, (rows, cols)))
         return summed.clamp(-LIMIT, LIMIT)
 
     def _around(self, tokens: Tensor) -> Tensor:
@@ -175,7 +177,7 @@ class LevelNetwork(nn.Module):
         for number, group in enumerate(CONTEXT_GROUPS):
             size = group.size((rows, cols))
             if number and min(size):
-                added[:, :, group.row :: 2, group.col :: 2] = self._near(embedded, number, size)
+                added[:, :, group.row :: 2, group.col :: 2] = self._from_neighbours(embedded, number, size)
         return added
 
     def _embedded(self, tokens: Tensor) -> Tensor:
@@ -183,11 +185,11 @@ class LevelNetwork(nn.Module):
         outside = len(self.tokens.weight) - 1
         return F.embedding(F.pad(tokens, (1, 1, 1, 1), value=outside), self.tokens.whole()).permute(0, 3, 1, 2)
 
-    def _near(self, embedded: Tensor, number: int, size: tuple[int, int]) -> Tensor:
+    def _from_neighbours(self, embedded: Tensor, number: int, size: tuple[int, int]) -> Tensor:
         """(B, C, *size): what the tokens around the positions of a group add to them."""
         group, near = CONTEXT_GROUPS[number], cast("WholeLinear", self.near[number - 1])
         return cast(
-            "Tensor", near(torch.cat([_told(embedded, group, offset, size) for offset in group.offsets], dim=1))
+            "Tensor", near(torch.cat([_neighbours(embedded, group, offset, size) for offset in group.offsets], dim=1))
         )
 
 
@@ -247,15 +249,22 @@ class ContextPass:
     ) -> None:
         self._network, self._shape, self._next = network, shape, 0
         self._context = network.context(coarser, shape, condition)
-        device, pieces = self._context.device, list(pieces_of_groups(shape[1:], shape[1] * shape[2]))
-        self._numbers = [number for number, _ in pieces]
-        self.groups = [torch.from_numpy(positions).to(device) for _, positions in pieces]
+        tokens = max(1, FREQUENCIES_AT_ONCE // network.codes.weight.shape[0])
+        #: groups, cut where their logits would be too many at once
+        self._pieces = list(pieces_of_groups(shape[1:], tokens))
+        #: what is known of the positions of the group at hand, and which is the next
+        self._group, self._begin = self._context, 0
+        self.groups = [torch.from_numpy(positions).to(self._context.device) for _, positions in self._pieces]
 
     def logits(self, known: Tensor) -> Tensor:
         """(B, n, K) float32 of the next of the groups. known: as of `vqcodec.prior.transformer.LevelPass`."""
-        number = self._numbers[self._next]
+        number, positions = self._pieces[self._next]
+        if not self._next or self._pieces[self._next - 1][0] != number:
+            self._group, self._begin = self._network.of_group(self._context, known.view(self._shape), number), 0
+        piece = self._group[:, :, self._begin : self._begin + len(positions)]
+        self._begin += len(positions)
         self._next += 1
-        return self._network.group_logits(self._context, known.view(self._shape), number) * NATS
+        return self._network.logits(piece)[..., 0].transpose(1, 2) * NATS
 
 
 def _near(channels: int, group: ContextGroup, width: int) -> WholeLinear:
@@ -263,7 +272,7 @@ def _near(channels: int, group: ContextGroup, width: int) -> WholeLinear:
     return WholeLinear((channels, inputs), 0.5 / math.sqrt(inputs))
 
 
-def _told(embedded: Tensor, group: ContextGroup, offset: tuple[int, int], size: tuple[int, int]) -> Tensor:
+def _neighbours(embedded: Tensor, group: ContextGroup, offset: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """Of embedded tokens (B, T, h + 2, w + 2), those at an offset from a group's, (B, T, *size)."""
     starts = group.row + offset[0] + 1, group.col + offset[1] + 1
     rows, cols = (slice(start, start + 2 * count - 1, 2) for start, count in zip(starts, size, strict=True))

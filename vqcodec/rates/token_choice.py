@@ -30,14 +30,20 @@ _KEPT_DISTANCES: Final = 2**24
 class TokenChooser:
     """The tokens of one picture at any point, and what they take.
 
-    analysis: what the engine's `analyse` gave. codebook_sizes: of the levels.
+    analysis: what the engine's `analyse` gave. codebook_sizes: of the levels. nearest_levels: so many of the first take
+    the nearest codes whatever bits weigh, as the finer latent of the analysis was found for these.
     """
 
     def __init__(
-        self, engine: Engine, analysis: Any, codebook_sizes: Sequence[int], entropy_model: EntropyModel
+        self,
+        engine: Engine,
+        analysis: Any,
+        codebook_sizes: Sequence[int],
+        entropy_model: EntropyModel,
+        nearest_levels: int = 0,
     ) -> None:
         self._engine, self._analysis, self._entropy_model = engine, analysis, entropy_model
-        self._sizes = codebook_sizes
+        self._sizes, self._nearest_levels = codebook_sizes, nearest_levels
         self._levels: dict[float, list[_Chosen]] = {}
 
     def at(self, point: OperatingPoint) -> TokenPyramid:
@@ -63,7 +69,7 @@ class TokenChooser:
 
     def _choose(self, number: int, given: LevelInput, coarser: tuple[TokenGrid, ...], weight: float) -> _Chosen:
         size = self._sizes[number]
-        if not weight:
+        if not weight or number < self._nearest_levels:
             grid = TokenGrid(given.nearest(), size)
             return _Chosen(grid, encode_level(grid, self._entropy_model, level=number, coarser=coarser))
         grid, payload = choose_level(

@@ -174,6 +174,8 @@ def test_it_is_told_a_condition_and_enlarges(train: Any, model: Path, tmp_path: 
     assert "is a context network, which cannot be guided" in only_error(vqcodec(*enlarge, "-f", "--guidance", 1))
     drawn = ("generate", "-o", tmp_path / "drawn", "--model", model, "--prior", model / "prior-low-2")
     assert "draws no picture without its condition, low-2" in only_error(vqcodec(*drawn))
+    complete = ("complete", small, tmp_path / "whole.png", "--keep", "top", *drawn[3:])
+    assert "draws no picture without its condition, low-2" in only_error(vqcodec(*complete))
     line = only_error(vqcodec("quantize-prior", model, "--context", model / "prior-low-2"))
     assert "a context network that is told low-2: one that codes knows tokens alone" in line
 
@@ -181,7 +183,8 @@ def test_it_is_told_a_condition_and_enlarges(train: Any, model: Path, tmp_path: 
 def test_it_goes_on_with_its_condition(train: Any, tmp_path: Path) -> None:
     succeeded(train(*QUICK, *SMALL, "--condition", "low-2", "--until", 1))
     for told in ((), ("--condition", "low-4")):
-        assert "made with another configuration of the network" in only_error(train("--resume", *told))
+        wanted = "has learned another condition; give the same --condition and --condition-model"
+        assert wanted in only_error(train("--resume", *told))
     succeeded(train("--resume", "--condition", "low-2"))
 
 
@@ -192,6 +195,7 @@ def test_it_goes_on_with_its_condition(train: Any, tmp_path: Path) -> None:
         (("--order", "raster"), "--order is of a transformer"),
         (("--labels",), "--labels is of a transformer"),
         (("--first", 5), "a first level of 5: there are 4"),
+        (("--first", 2, "--condition", "low-2"), "told a condition has all levels: leave the first one out"),
         (("--levels", 5), "5 levels: the model has 1 to 4"),
         (("--set", "model.depth=3"), "depth"),
     ],

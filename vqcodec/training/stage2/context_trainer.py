@@ -102,10 +102,13 @@ class ContextTrainer(Trainer[TokenBatch, ContextNetwork]):
             raise CheckpointError(
                 f"{path}: has learned the tokens of {about['model_name']}; give this model with --model"
             )
+        told = about.get("condition_model_id", ""), recipe.model.condition
+        if told != (self.about.get("condition_model_id", ""), self.recipe.model.condition):
+            raise CheckpointError(
+                f"{path}: has learned another condition; give the same --condition and --condition-model"
+            )
         if recipe.model != self.recipe.model:
             raise CheckpointError(f"{path}: made with another configuration of the network; use another --out")
-        if about.get("condition_model_id", "") != self.about.get("condition_model_id", ""):
-            raise CheckpointError(f"{path}: was told tokens of another model; give the same --condition-model")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
