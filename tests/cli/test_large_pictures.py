@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from vqcodec.bitstream import read_header
 from vqcodec.pictures.row_sources import VipsRows
 
 SIZE = (200, 150)
+#: not imported here: see `vqcodec.pictures.row_sources.open_rows`
+needs_pyvips = pytest.mark.skipif(find_spec("pyvips") is None, reason="no pyvips")
 
 
 @pytest.fixture
@@ -141,11 +144,11 @@ def test_regions_with_a_size_of_the_stream(tiny_model: Path) -> None:
         Codec.load(tiny_model, device="cpu").encode(np.zeros((90, 90, 3), np.uint8), region_side=64, max_bytes=100)
 
 
+@needs_pyvips
 @pytest.mark.parametrize(("name", "mode"), [("a.png", "RGB"), ("a.tif", "RGB"), ("a.jpg", "RGB"), ("a.png", "L")])
 def test_large_pictures_are_read_while_they_are_encoded(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, name: str, mode: str
 ) -> None:
-    pytest.importorskip("pyvips")
     picture = make_picture(tmp_path / name, *SIZE, mode=mode)
     expected = Codec.load(tiny_model, device="cpu").encode(picture)
     monkeypatch.setattr("vqcodec.cli.encode._LARGE", 1000)
@@ -161,11 +164,11 @@ def test_large_pictures_are_read_while_they_are_encoded(
         assert (tmp_path / "a.vq").read_bytes() == expected
 
 
+@needs_pyvips
 @pytest.mark.parametrize("kind", ["alpha", "profile", "turned", "16 bits", "small", "max-bytes", "text"])
 def test_what_needs_the_whole_picture_is_read_as_one(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    pytest.importorskip("pyvips")
     monkeypatch.setattr("vqcodec.cli.encode._LARGE", 10**6 if kind == "small" else 1000)
     monkeypatch.setattr(VipsRows, "read", lambda self, count: pytest.fail("read by rows"))
     image, options = Image.new("RGB", SIZE, "teal"), {}
@@ -186,10 +189,10 @@ def test_what_needs_the_whole_picture_is_read_as_one(
     assert result.exit_code == (kind == "text"), result.output
 
 
+@needs_pyvips
 def test_large_pictures_that_are_cut_off_or_too_large(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("pyvips")
     monkeypatch.setattr("vqcodec.cli.encode._LARGE", 1000)
     picture = make_picture(tmp_path / "a.png", *SIZE)
     few = vqcodec("encode", picture, tmp_path / "a.vq", "--model", tiny_model, "--max-pixels", 20_000)

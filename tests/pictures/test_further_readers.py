@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 import pytest
 from image_helpers import encoded, exif, same
@@ -27,6 +32,22 @@ def test_heic(heic: bytes) -> None:
     assert loaded.warnings == ()
     with pytest.raises(TooManyPixelsError, match="15360 pixels"):
         load_image(heic, max_pixels=15359)
+
+
+def test_heic_after_libvips(heic: bytes, tmp_path: Path) -> None:
+    """A libvips of the system has a libheif of its own: in one process they crashed."""
+    if find_spec("pyvips") is None:
+        pytest.skip("no pyvips")
+    (tmp_path / "a.heic").write_bytes(heic)
+    Image.fromarray(PHOTO).save(tmp_path / "a.png")
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from vqcodec.pictures.image import load_image; from vqcodec.pictures.row_sources import open_rows\n"
+        "folder = Path(sys.argv[1]); rows = open_rows(folder / 'a.png', 1, 10**6)\n"
+        "print(rows.read(96).shape, load_image(folder / 'a.heic').rgb.shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "(96, 160, 3) (96, 160, 3)\n"), done.stderr
 
 
 def test_damaged_heic(heic: bytes) -> None:

@@ -5,6 +5,7 @@ Only what needs no more than its samples: 8 bits, gray or RGB in sRGB, opaque an
 
 from __future__ import annotations
 
+import importlib
 import logging
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -13,6 +14,7 @@ import numpy as np
 
 from vqcodec.pictures.arrays import Pixels
 from vqcodec.pictures.errors import TooManyPixelsError, UnreadableImageError
+from vqcodec.pictures.further_readers import is_there
 
 _UPRIGHT: Final = 1
 #: libvips' words for what makes a picture none that is read here, for samples of 8 bits, and for what they mean
@@ -64,6 +66,9 @@ class VipsRows:
 def open_rows(path: Path, least_pixels: int, max_pixels: int) -> VipsRows | None:
     """A picture file of at least so many pixels by its rows, or None where it must be read as a whole, or libvips (the
     package pyvips) is not there. Raises TooManyPixelsError for more than max_pixels."""
+    if is_there("HEIC"):
+        # a libvips of the system brings its own libheif: loaded first, it would crash what reads HEIC
+        importlib.import_module("pillow_heif")
     try:
         import pyvips
     except (ImportError, OSError):  # OSError: the package without the library
