@@ -107,8 +107,8 @@ def is_prior(checkpoint: Path) -> bool:
 def export_prior(checkpoint: Path, folder: Path, *, name: str, description: str, licence: str) -> PriorCard:
     """Write the averaged weights of a checkpoint of stage 2 into `folder`, with their card.
 
-    They are stored as float16, those of a context network as float32. Nothing is left in `folder` when this fails.
-    Raises CheckpointError when `checkpoint` is not one of stage 2.
+    They are stored as float16, those of a context network that can code streams as float32. Nothing is left in
+    `folder` when this fails. Raises CheckpointError when `checkpoint` is not one of stage 2.
 
     Examples:
         >>> about = {"name": "mine", "description": "our photos", "licence": "private"}
@@ -118,7 +118,8 @@ def export_prior(checkpoint: Path, folder: Path, *, name: str, description: str,
     """
     state = load_checkpoint(checkpoint)
     recipe = context_recipe_of(checkpoint, state) if is_context(state) else stage2_recipe_of(checkpoint, state)
-    stored = torch.float32 if is_context(state) else torch.float16
+    codes = is_context(state) and recipe.model.condition is None
+    stored = torch.float32 if codes else torch.float16
     raw = save({key: value.to(stored).contiguous() for key, value in state["average"].items()})
     about = state["about"]
     card = PriorCard(

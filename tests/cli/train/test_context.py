@@ -14,10 +14,11 @@ from cli_helpers import make_picture, vqcodec
 from click.testing import Result
 from PIL import Image
 from prior_helpers import write_prior
+from safetensors.torch import load_file
 from stage2_command_helpers import QUICK, exported, logged, only_error, run, succeeded
 
 from vqcodec.cards.model_card import load_model_folder
-from vqcodec.cards.prior_card import find_prior, load_prior_folder
+from vqcodec.cards.prior_card import PRIOR_WEIGHTS_FILE, find_prior, load_prior_folder
 from vqcodec.prior.context_config import context_config
 from vqcodec.training.common.checkpoint import load_checkpoint, newest_checkpoint
 from vqcodec.training.stage2.context_export import context_arrays
@@ -164,6 +165,9 @@ def test_it_draws_pictures_if_it_has_all_levels(train: Any, model: Path, tmp_pat
 def test_it_is_told_a_condition_and_enlarges(train: Any, model: Path, tmp_path: Path) -> None:
     succeeded(train(*QUICK, *SMALL, "--condition", "low-2"))
     exported(tmp_path, model / "prior-low-2")
+    assert {weight.dtype for weight in load_file(model / "prior-low-2" / PRIOR_WEIGHTS_FILE).values()} == {
+        torch.float16
+    }
     small, large = tmp_path / "small.png", tmp_path / "large.png"
     Image.fromarray(np.full((9, 13, 3), 90, np.uint8)).save(small)
     enlarge = ("upscale", small, large, "--factor", 2, "--model", model)
