@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""The second test set: 32 photographs of four kinds in which codecs like this one fail; no model was trained on them.
+"""The second test set: 32 photographs of four kinds in which codecs like this one fail.
+
+Of repositories that no photograph to train on was taken from.
 
 scripts/kinds_set.py CLONES OUT [--side 512]
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import importlib
 import logging
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
+from PIL import Image
 
 from vqcodec.pictures.arrays import Pixels
 from vqcodec.pictures.errors import TooManyPixelsError, UnreadableImageError
 from vqcodec.pictures.further_readers import is_there
+from vqcodec.pictures.source import pillow_rules
 
 _UPRIGHT: Final = 1
 #: libvips' words for what makes a picture none that is read here, for samples of 8 bits, and for what they mean
@@ -66,6 +69,8 @@ class VipsRows:
 def open_rows(path: Path, least_pixels: int, max_pixels: int) -> VipsRows | None:
     """A picture file of at least so many pixels by its rows, or None where it must be read as a whole, or libvips (the
     package pyvips) is not there. Raises TooManyPixelsError for more than max_pixels."""
+    if find_spec("pyvips") is None or not path.is_file() or _is_small(path, least_pixels, max_pixels):
+        return None
     if is_there("HEIC"):
         # a libvips of the system brings its own libheif: loaded first, it would crash what reads HEIC
         importlib.import_module("pillow_heif")
@@ -93,6 +98,15 @@ def open_rows(path: Path, least_pixels: int, max_pixels: int) -> VipsRows | None
             f"--max-pixels {pixels} (max_pixels={pixels} in Python) if you trust it"
         )
     return VipsRows(path, image)
+
+
+def _is_small(path: Path, least_pixels: int, max_pixels: int) -> bool:
+    """Whether the head of the file says so: to load libvips takes a third of a second."""
+    try:
+        with pillow_rules(max_pixels), Image.open(path) as image:
+            return bool(image.width * image.height < least_pixels)
+    except (TooManyPixelsError, OSError, SyntaxError, ValueError):  # libvips or `load_image` says what it is
+        return False
 
 
 class RowWindow:
