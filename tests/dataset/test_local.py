@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from dataset_helpers import content_of, make_dataset, make_folder, run, spec_of
 from vqcodec.dataset import local
 from vqcodec.dataset.errors import DatasetError, StorageError
 from vqcodec.dataset.local import ShardsLeft, shards_to_do, tokenize
+from vqcodec.dataset.local import _work as work
 from vqcodec.dataset.plan import TokenPlan
 from vqcodec.dataset.progress import Progress
+from vqcodec.dataset.shard import make_tokenizer, tokenize_shard
 
 
 @pytest.fixture
@@ -68,24 +71,49 @@ def test_a_run_that_is_given_up_goes_on(
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == times
 
 
+def _killed_before(connection: Any, out: str, device: str) -> None:
+    """A worker; the first of all is killed when it has got its shard."""
+    if _is_first(out):
+        connection.recv()
+        os.kill(os.getpid(), signal.SIGKILL)
+    work(connection, out, device)
+
+
+def _killed_after(connection: Any, out: str, device: str) -> None:
+    """A worker; the first of all is killed when it has committed its shard, before it can tell."""
+    if _is_first(out):
+        plan = TokenPlan.open(out)
+        tokenize_shard(plan, connection.recv(), make_tokenizer(plan, device), lambda *_: None)
+        os.kill(os.getpid(), signal.SIGKILL)
+    work(connection, out, device)
+
+
+def _is_first(out: str) -> bool:
+    try:
+        Path(out).with_name("first").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 def test_a_process_that_is_killed_leaves_its_shard_to_do(
-    tmp_path: Path, tiny_model: Path, source: Path, expected: dict[str, bytes]
+    tmp_path: Path, tiny_model: Path, source: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = TokenPlan.make([source], tmp_path / "out", spec_of(tiny_model))
-    killed = False
-
-    def kill_one(progress: Progress) -> None:
-        nonlocal killed
-        import multiprocessing
-
-        if not killed and (children := multiprocessing.active_children()):
-            killed = True
-            os.kill(children[0].pid or 0, 9)
-
+    monkeypatch.setattr(local, "_work", _killed_before)
     with pytest.raises(ShardsLeft, match=r"1 of 5 shards stay to do; shard \d: its process ended with -9"):
-        run(plan, workers=2, progress=kill_one)
+        run(plan, workers=2)
     assert len(plan.store.names("tokens")) == 4
     run(plan)
+    assert content_of(tmp_path / "out") == expected
+
+
+def test_a_process_that_is_killed_after_its_shard_leaves_nothing_to_do(
+    tmp_path: Path, tiny_model: Path, source: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = TokenPlan.make([source], tmp_path / "out", spec_of(tiny_model))
+    monkeypatch.setattr(local, "_work", _killed_after)
+    run(plan, workers=2)
     assert content_of(tmp_path / "out") == expected
 
 

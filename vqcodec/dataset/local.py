@@ -80,9 +80,10 @@ def tokenize(
     plan.store.sweep()
     if progress and shards:
         progress(state)
-    if failures:
-        left = len(shards_to_do(plan, part, retry_failed=retry_failed))
-        raise ShardsLeft(f"{left} of {len(shards)} shards stay to do; shard {failures[0][0]}: {failures[0][1]}")
+    left = shards_to_do(plan, part, retry_failed=retry_failed) if failures else []
+    if left:  # a process may have ended after it had committed its shard
+        shard, reason = next((failure for failure in failures if failure[0] in left), failures[0])
+        raise ShardsLeft(f"{len(left)} of {len(shards)} shards stay to do; shard {shard}: {reason}")
     if shards or not is_current(plan):
         write_manifest(plan)
 
