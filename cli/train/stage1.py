@@ -170,7 +170,7 @@ def _trainer(run: RunOptions, options: Stage1Options, settings: SettingOptions) 
     elif options.decay_from:
         trainer.branch_off(options.decay_from)
     elif init:
-        trainer.start_from(load_network(init))
+        trainer.start_from(load_network(init), init.path)
         if "codebooks" in recipe.training.held:
             trainer.origin = asdict(Origin.of(init))
     return trainer

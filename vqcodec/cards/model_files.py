@@ -11,11 +11,14 @@ from vqcodec.hub.addresses import parse_hub_address
 from vqcodec.hub.downloads import download_files
 from vqcodec.hub.errors import HubError
 
+#: the discriminator of the run that gave a model, for runs that start from it
+DISCRIMINATOR_FILE: Final = "discriminator.safetensors"
 #: patterns: of a model, and of the priors in its folder. No other file is copied or downloaded, and none is a pickle.
 MODEL_FILES: Final = (
     CARD_FILE,
     WEIGHTS_FILE,
     ENTROPY_FILE,
+    DISCRIMINATOR_FILE,
     f"{PRIOR_FOLDER}*/{PRIOR_CARD_FILE}",
     f"{PRIOR_FOLDER}*/{PRIOR_WEIGHTS_FILE}",
 )

@@ -18,6 +18,7 @@ from vqcodec.bitstream import quantise_frequencies
 from vqcodec.cards.entropy_prior import EntropyPrior
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.model_card import CARD_FILE, ENTROPY_FILE, WEIGHTS_FILE, ModelCard, ModelFolder, load_model_folder
+from vqcodec.cards.model_files import DISCRIMINATOR_FILE
 from vqcodec.cards.prior_card import PRIOR_CARD_FILE, PRIOR_WEIGHTS_FILE, PriorCard, PriorFolder
 from vqcodec.codec import Codec
 from vqcodec.models.network_input import network_input
@@ -28,6 +29,7 @@ from vqcodec.prior.integer import IntegerPrior
 from vqcodec.prior.joint import entropy_prior_model
 from vqcodec.training.common.checkpoint import CheckpointError, load_checkpoint
 from vqcodec.training.data.types import Pictures
+from vqcodec.training.stage1.kept_discriminator import discriminator_weights
 from vqcodec.training.stage1.recipe import model_config
 from vqcodec.training.stage1.validation import spread
 from vqcodec.training.stage2.context_export import context_arrays
@@ -51,7 +53,8 @@ def export_model(
 ) -> ModelCard:
     """Write the averaged weights of `checkpoint` as model folder `folder`, with static frequencies from `pictures`.
 
-    Convolutions are stored as float16, the quantizer as float32. Frequencies are counted on the tokens of up to
+    Convolutions are stored as float16, the quantizer as float32; a discriminator on features beside them, for runs that
+    start from the model. Frequencies are counted on the tokens of up to
     `picture_count` pictures, or taken from the model whose codebooks were held. Nothing is left in `folder`
     when this fails. Raises CheckpointError when `checkpoint` is not one of stage 1.
 
@@ -86,11 +89,15 @@ def export_model(
         return ModelCard(name, config, frequencies, digest, licence, reads, held, training)
 
     entropy = origin.entropy if origin else None
-    files = [WEIGHTS_FILE, *([ENTROPY_FILE] if entropy is not None else []), CARD_FILE]
-    with replacing_several(folder, files) as draft:
-        (draft / WEIGHTS_FILE).write_bytes(raw)
-        if entropy is not None:
-            (draft / ENTROPY_FILE).write_bytes(entropy.numpy().tobytes())
+    contents = {
+        WEIGHTS_FILE: raw,
+        ENTROPY_FILE: None if entropy is None else entropy.numpy().tobytes(),
+        DISCRIMINATOR_FILE: discriminator_weights(state),
+    }
+    written = {file: content for file, content in contents.items() if content is not None}
+    with replacing_several(folder, [*written, CARD_FILE]) as draft:
+        for file, content in written.items():
+            (draft / file).write_bytes(content)
         card(()).save(draft)
         final = card(origin.static_frequencies if origin else _static_frequencies(draft, pictures, picture_count))
         final.save(draft)

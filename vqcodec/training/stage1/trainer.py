@@ -39,6 +39,7 @@ from vqcodec.training.data.crops import CropBatches
 from vqcodec.training.data.device_crops import DeviceCrops
 from vqcodec.training.data.types import Pictures
 from vqcodec.training.stage1.clipping import GradientClip
+from vqcodec.training.stage1.kept_discriminator import start_from_kept
 from vqcodec.training.stage1.pixel_gradient import Part, PixelGradient
 from vqcodec.training.stage1.recipe import Stage1Recipe, model_config
 
@@ -132,10 +133,11 @@ class Stage1Trainer(Trainer[Pixels | Tensor, Autoencoder]):
         self.origin: dict[str, Any] = {}
         self._is_started = False
 
-    def start_from(self, network: Autoencoder) -> None:
+    def start_from(self, network: Autoencoder, folder: Path | None = None) -> None:
         """Go on from the weights of a finished model, in the place of a start from the data.
 
-        Raises TrainingError when its configuration is another than that of this run, but for fewer residual blocks.
+        folder: of the model; a discriminator that lies there goes on too. Raises TrainingError when its configuration
+        is another than that of this run, but for fewer residual blocks.
         """
         try:
             weights = deepened(network, self.recipe.model).state_dict()
@@ -144,6 +146,8 @@ class Stage1Trainer(Trainer[Pixels | Tensor, Autoencoder]):
         self.average.load_state_dict(weights)
         self.model.load_state_dict(weights, strict=False)  # the codebooks' moving averages are not in a model
         self.model.begin_learning()
+        if folder is not None and self.losses.adversary is not None:
+            start_from_kept(self.losses.adversary, folder)
         self._is_started = True
 
     def resume(self) -> None:
