@@ -1,4 +1,4 @@
-"""Draw a sheet of pictures: each as it is, then decoded from 1, 2, ... levels, with bytes and bits per pixel.
+"""Draw a sheet of pictures: each as it is, then decoded from 1, 3 and 6 levels, with bytes and bits per pixel.
 
 usage: python scripts/contact_sheet.py OUT.jpg IMAGE [IMAGE ...]
 """
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from vqcodec import Codec
 from vqcodec.pictures.image import load_image, to_pil
 
-LEVELS = (1, 2, 4)
+LEVELS = (1, 3, 6)
 WIDTH = 400
 CAPTION = 22
 

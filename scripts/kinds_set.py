@@ -6,7 +6,7 @@ Of repositories that no photograph to train on was taken from.
 scripts/kinds_set.py CLONES OUT [--side 512]
 
 CLONES has git repositories as CLONES/OWNER+NAME, bare or not; the first that is missing is named. Pictures whose longer
-side is more than 512 pixels (--side) are made smaller, and all are written as OUT/KIND-N.png. They are others': not to
+side is more than 512 pixels (--side) are made smaller, and all are written as OUT/KIND/N.png. They are others': not to
 be republished.
 """
 
@@ -108,13 +108,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--side", type=int, default=512)
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
     for kind, sources in PICTURES.items():
+        folder = options.out / kind
+        folder.mkdir(parents=True, exist_ok=True)
         for number, source in enumerate(sources, start=1):
             image = picture(options.clones, *source)
             scale = min(1.0, options.side / max(image.size))
             size = [round(side * scale) for side in image.size]
-            image.resize((size[0], size[1]), Image.Resampling.LANCZOS).save(options.out / f"{kind}-{number}.png")
+            image.resize((size[0], size[1]), Image.Resampling.LANCZOS).save(folder / f"{number}.png")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def target(name: str) -> Any:
         import fuzz_targets
     finally:
         sys.path.pop(0)
-    return fuzz_targets.TARGETS[name](random.Random(0), "photo-4")
+    return fuzz_targets.TARGETS[name](random.Random(0), str(ROOT / "released" / "photo-4"))
 
 
 @pytest.mark.parametrize("kept", KEPT, ids=lambda kept: f"{kept['target']}: {kept['outcome']}")

@@ -20,6 +20,7 @@ else:
     import tomli as tomllib
 
 import vqcodec
+from vqcodec.cards.finding import DEFAULT_MODEL
 
 ROOT = Path(__file__).parent.parent
 #: root folder -> where the wheel has it; the order is that of longest match
@@ -222,7 +223,7 @@ def test_the_installed_wheel_works_by_itself(wheel: Path, tmp_path: Path) -> Non
     )
     *files, models, has_core = run(sys.executable, "-c", program, cwd=tmp_path, VQCODEC_CORE="auto").splitlines()
     assert all(Path(file).is_relative_to(target) for file in files)
-    assert "photo-4" in models
+    assert DEFAULT_MODEL in models
     assert has_core == str(has_compiler())
 
 

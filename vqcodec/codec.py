@@ -60,7 +60,7 @@ class Codec(SharedOnHub):
     """A model ready to encode and decode. Make one with `Codec.load`; calls from several threads are safe.
 
     Examples:
-        >>> codec = Codec.load()  # "photo-4", the embedded model
+        >>> codec = Codec.load()  # "photo-5-preview", the embedded model
         >>> stream = codec.encode(np.zeros((32, 48, 3), np.uint8), max_bytes=40)  # also files and Pillow images
         >>> codec.decode(stream).size, len(stream) <= 40
         ((48, 32), True)

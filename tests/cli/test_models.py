@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -175,6 +176,35 @@ def test_adding_a_model_of_a_folder(tiny_model: Path, data_home: Path, monkeypat
     assert "not the weights that model tiny's card names" in line
     assert not (data_home / "x").exists()
     assert "no card.json" in only_error(vqcodec("models", "add", data_home))
+
+
+def test_adding_a_model_of_a_zip_file(tiny_model: Path, data_home: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "tiny.zip"
+    with ZipFile(archive, "w") as packed:
+        for path in sorted(tiny_model.iterdir()):
+            packed.write(path, f"tiny/{path.name}")
+        packed.writestr("../outside.txt", "left alone")
+        packed.writestr("tiny/run.py", "left alone")
+    result = vqcodec("models", "add", archive)
+    assert result.exit_code == 0, result.output
+    [folder] = data_home.rglob("tiny")
+    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "stage1.safetensors"]
+    with ZipFile(archive, "a") as packed:
+        packed.writestr("other/card.json", "{}")
+    assert "tiny.zip: holds 2 model cards (card.json), not one" in only_error(vqcodec("models", "add", archive, "-f"))
+    archive.write_bytes(archive.read_bytes()[:-30])
+    assert "tiny.zip: not a readable zip file" in only_error(vqcodec("models", "add", archive, "-f"))
+
+
+def test_a_model_that_was_inside_once_says_how_to_get_it(tmp_path: Path) -> None:
+    stream = Path(__file__).parents[1] / "golden" / "pixels_v1" / "photo-4.vq"
+    picture = make_picture(tmp_path / "a.png")
+    for command in (
+        ("decode", stream, tmp_path / "b.png"),
+        ("encode", picture, tmp_path / "a.vq", "--model", "photo-4"),
+    ):
+        line = only_error(vqcodec(*command))
+        assert "`vqcodec models add photo-4.zip` installs it" in line
 
 
 def test_cards_of_before_keep_their_ids(tiny_model: Path) -> None:

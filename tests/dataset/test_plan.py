@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from dataset_helpers import content_of, make_folder, make_parquet, make_tar, spec_of
 
+from vqcodec.cards.finding import DEFAULT_MODEL
 from vqcodec.dataset import files as files_module
 from vqcodec.dataset.errors import DatasetError, PlanMismatch
 from vqcodec.dataset.plan import TokenPlan
@@ -70,7 +71,7 @@ def test_a_plan_that_is_there_is_taken_without_listing(tmp_path: Path, source: P
         ({"size": None}, "size 32, not none"),
         ({"crops": "ten"}, "crops center, not ten"),
         ({"seed": 5, "shard_size": 9}, "seed 0, not 5; shard_size 3, not 9"),
-        ({"model": "photo-4", "levels": 2}, "model tiny .*, not photo-4"),
+        ({"model": DEFAULT_MODEL, "levels": 2}, f"model tiny .*, not {DEFAULT_MODEL}"),
     ],
 )
 def test_other_settings_are_refused_with_the_difference(

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent / "pixels_v1"
+ROOT = Path(__file__).resolve().parents[2]
 SIZE = (149, 94)
 
 
@@ -60,7 +61,7 @@ def main() -> None:
     for name, config in configs.items():
         _write_model(HERE / name, config)
         golden[name] = _made(Codec.load(HERE / name, device="cpu"), HERE / name / "stream.vq")
-    golden["photo-4"] = _made(Codec.load("photo-4", device="cpu"), HERE / "photo-4.vq")
+    golden["photo-4"] = _made(Codec.load(ROOT / "released" / "photo-4", device="cpu"), HERE / "photo-4.vq")
     (HERE / "golden.json").write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
+from vqcodec.models.building import build_autoencoder
+from vqcodec.models.config import AutoencoderConfig, CompactConfig, HierarchicalConfig, QuantizerConfig
 from vqcodec.models.deepening import deepened
 from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.models.taming_config import TamingConfig
@@ -59,6 +60,31 @@ def test_it_gives_what_the_model_gives_and_can_learn(network: VQAutoencoder, fie
 
 
 @pytest.mark.parametrize(
+    "fields",
+    [
+        {"merging_depth": 3},
+        {"encoder_depths": (1, 1, 3)},
+        {"decoder_depths": ((2, 2), 3, 1), "merging_depth": 2},
+    ],
+)
+def test_networks_of_two_latents_too(fields: dict[str, Any]) -> None:
+    torch.manual_seed(5)
+    networks = HierarchicalConfig(2, (6, 10, 12), (0, 1, 1), 1, ((1, 1), 1, 1), latent_channels=(9, 7), laps=(4, 2))
+    quantizer = QuantizerConfig((16, 8, 8, 8), 4, lookup="euclidean", level_strides=(2, 2, 1, 1))
+    network = build_autoencoder(AutoencoderConfig(networks, quantizer)).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    made = deepened(network, AutoencoderConfig(replace(networks, **fields), quantizer)).eval()
+    images = torch.rand(2, 3, 48, 32) * 2 - 1
+    levels = torch.tensor([2, 4])
+    found, expected = made(images, levels), network(images, levels)
+    torch.testing.assert_close(found.reconstruction, expected.reconstruction, rtol=1e-5, atol=1e-6)
+    assert all(map(torch.equal, made.tokenize(images), network.tokenize(images)))
+    assert sum(map(torch.numel, made.parameters())) > sum(map(torch.numel, network.parameters()))
+
+
+@pytest.mark.parametrize(
     "other",
     [
         config(decoder_depths=(1, 0, 1)),
@@ -71,5 +97,5 @@ def test_it_gives_what_the_model_gives_and_can_learn(network: VQAutoencoder, fie
     ],
 )
 def test_nothing_else_may_change(network: VQAutoencoder, other: AutoencoderConfig) -> None:
-    with pytest.raises(ValueError, match="only encoder_depths and decoder_depths"):
+    with pytest.raises(ValueError, match="only encoder_depths, decoder_depths and merging_depth"):
         deepened(network, other)

@@ -39,9 +39,9 @@ def test_a_decoder_written_from_the_format_reads_the_golden_stream() -> None:
     assert read.levels == json.loads((GOLDEN / "tokens.json").read_text(encoding="utf-8"))
 
 
-def test_it_reads_a_level_of_the_default_model() -> None:
+def test_it_reads_a_level_of_a_released_model() -> None:
     """Whose widths, radius and exponentials are those that users have."""
-    codec = Codec.load("photo-4")
+    codec = Codec.load(Path(__file__).parents[2] / "released" / "photo-4")
     picture = np.random.default_rng(1).integers(0, 256, (5, 9, 3), dtype=np.uint8).repeat(16, 0).repeat(16, 1)
     stream = codec.encode(picture, levels=2, entropy="prior")
     entropy_prior = codec.card.entropy_prior

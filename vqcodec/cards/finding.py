@@ -14,11 +14,13 @@ from vqcodec.cards.model_card import CARD_FILE, ModelCard, ModelFolder, load_mod
 from vqcodec.cards.model_files import model_from_hub
 from vqcodec.hub.addresses import is_hub_address
 
-DEFAULT_MODEL: Final = "photo-4"
+DEFAULT_MODEL: Final = "photo-5-preview"
 #: environment variable: folders of model folders, looked through after the embedded models
 MODELS_VARIABLE: Final = "VQCODEC_MODELS"
 _EMBEDDED: Final = Path(__file__).parent.parent / "pretrained"
 _DATA_VARIABLE: Final = "XDG_DATA_HOME"
+#: models that were embedded once, and the ids whose streams they read
+_FORMER_MODELS: Final = {"photo-4": ("6d35e0cb", "757514c9", "b19334ab")}
 
 
 def user_models_folder() -> Path:
@@ -39,7 +41,7 @@ def installed_models() -> Iterator[ModelFolder]:
 
     Examples:
         >>> next(installed_models()).card.name
-        'photo-4'
+        'photo-5-preview'
     """
     for card_path in sorted(_EMBEDDED.glob(f"*/{CARD_FILE}")):
         yield load_model_folder(card_path.parent)
@@ -66,7 +68,7 @@ def find_model(name_or_path: str | Path) -> ModelFolder:
     A text that is both the name of an installed model and that of a folder here means the former; ./NAME, the folder.
 
     Examples:
-        >>> model = find_model("photo-4")
+        >>> model = find_model("photo-5-preview")
         >>> find_model(model.path) == find_model(model.card.model_id.hex()) == model
         True
     """
@@ -83,8 +85,18 @@ def find_model(name_or_path: str | Path) -> ModelFolder:
         models.append(model)
     if Path(text).is_dir():
         return load_model_folder(Path(text).resolve())
+    for name, ids in _FORMER_MODELS.items():
+        if text in (name, *ids):
+            raise ModelError(f"{text}: {_how_to_get(name)}")
     known = ", ".join(model.card.name for model in models) or "none"
     raise ModelError(f"{text}: no such model folder, and no installed model of that name or id (installed: {known})")
+
+
+def _how_to_get(former: str) -> str:
+    return (
+        f"{former} is no longer inside the package; `vqcodec models add {former}.zip` installs it, a file of every "
+        f"release (from a checkout: `vqcodec models add released/{former}`)"
+    )
 
 
 def find_model_by_id(model_id: bytes) -> ModelFolder:
@@ -97,6 +109,11 @@ def find_model_by_id(model_id: bytes) -> ModelFolder:
     for model in models:
         if model.card.can_read(model_id):
             return model
+    for name, ids in _FORMER_MODELS.items():
+        if model_id.hex() in ids:
+            raise UnknownModelError(
+                f"the stream was written with {model_id.hex()}, a model that is not installed: {_how_to_get(name)}"
+            )
     known = ", ".join(f"{model.card.name} ({model.card.model_id.hex()})" for model in models) or "none"
     raise UnknownModelError(
         f"the stream was written with model {model_id.hex()}, which is not installed (installed: {known}); "

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import zlib
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from zipfile import BadZipFile, ZipFile
 
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import user_models_folder
@@ -14,12 +17,34 @@ from vqcodec.whole_files import write_whole
 
 
 def install_model(source: str, folder: Path | None = None, *, overwrite: bool = False) -> ModelFolder:
-    """Copy a model, from a folder or hf://OWNER/REPO[/FOLDER][@REVISION], with its priors.
+    """Copy a model, from a folder, a zip file of one or hf://OWNER/REPO[/FOLDER][@REVISION], with its priors.
 
     folder: its name in `user_models_folder()` by default. Weights are compared with the sha256 in the card first.
     Raises ModelError, HubError.
     """
-    model = load_model_folder(model_from_hub(source) if is_hub_address(source) else Path(source).resolve())
+    if source.lower().endswith(".zip") and Path(source).is_file():
+        with TemporaryDirectory() as unpacked:
+            return _install(_unpack(Path(source), Path(unpacked)), source, folder, overwrite)
+    return _install(model_from_hub(source) if is_hub_address(source) else Path(source), source, folder, overwrite)
+
+
+def _unpack(archive: Path, folder: Path) -> Path:
+    """The folder of the model in a zip file that holds one; only files of models leave it. Raises ModelError."""
+    try:
+        with ZipFile(archive) as packed:
+            for name in packed.namelist():
+                if any(PurePosixPath(name).match(pattern) for pattern in MODEL_FILES):
+                    packed.extract(name, folder)
+    except (BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+        raise ModelError(f"{archive}: not a readable zip file ({error})") from error
+    cards = [*folder.rglob(CARD_FILE)]
+    if len(cards) != 1:
+        raise ModelError(f"{archive}: holds {len(cards)} model cards (card.json), not one")
+    return cards[0].parent
+
+
+def _install(origin: Path, source: str, folder: Path | None, overwrite: bool) -> ModelFolder:
+    model = load_model_folder(origin.resolve())
     card, target = model.card, folder or user_models_folder() / model.card.name
     if Path(card.name).name != card.name:
         raise ModelError(f"{source}: its card names it {card.name!r}, which is no name of a folder; give --out")

@@ -52,9 +52,9 @@ class ModelCard:
 
     Examples:
         >>> from vqcodec import find_model
-        >>> card = find_model("photo-4").card
+        >>> card = find_model("photo-5-preview").card
         >>> card.autoencoder.downsampling_factor, card.autoencoder.quantizer.codebook_sizes
-        (16, (1024, 1024, 1024, 1024))
+        (8, (1024, 1024, 32, 64, 256, 256))
         >>> card.can_read(card.model_id)
         True
     """

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from itertools import chain
+from typing import Any, Final
 
 import torch
 from torch import nn
 
 from vqcodec.models.autoencoder import Autoencoder
-from vqcodec.models.compact import Decoder, Encoder
-from vqcodec.models.config import AutoencoderConfig, CompactConfig
+from vqcodec.models.building import build_autoencoder
+from vqcodec.models.config import AutoencoderConfig, CompactConfig, HierarchicalConfig
 from vqcodec.models.layers import ResidualBlock
-from vqcodec.models.single_latent import VQAutoencoder
+
+#: fields that say how many residual blocks there are, of networks that can be deepened
+_DEPTHS: Final[dict[type, tuple[str, ...]]] = {
+    CompactConfig: ("encoder_depths", "decoder_depths"),
+    HierarchicalConfig: ("encoder_depths", "merging_depth", "decoder_depths"),
+}
 
 
 def deepened(network: Autoencoder, config: AutoencoderConfig) -> Autoencoder:
@@ -26,49 +33,65 @@ def deepened(network: Autoencoder, config: AutoencoderConfig) -> Autoencoder:
         return network
     if not _adds_blocks(network.config, config):
         raise ValueError(
-            "the model to start from has another configuration than this run: only encoder_depths and decoder_depths "
-            "of the default networks may be larger"
+            "the model to start from has another configuration than this run: only encoder_depths, decoder_depths and "
+            "merging_depth of the default networks may be larger"
         )
-    made = VQAutoencoder(config)
-    made.load_state_dict(
-        {name: value for name, value in network.state_dict().items() if not name.startswith(("encoder.", "decoder."))},
-        strict=False,
-    )
-    _fill(network.encoder, made.encoder)
-    _fill(network.decoder, made.decoder)
+    made = build_autoencoder(config)
+    for (name, trained), (_, part) in zip(network.named_children(), made.named_children(), strict=True):
+        if name in ("encoder", "decoder"):
+            _fill(trained, part)
+        else:
+            part.load_state_dict(trained.state_dict(), strict=False)  # the codebooks' averages are not in a model
+    _copy_own(network, made)
     return made
 
 
 def _adds_blocks(old: AutoencoderConfig, new: AutoencoderConfig) -> bool:
     before, after = old.networks, new.networks
-    if not (isinstance(before, CompactConfig) and isinstance(after, CompactConfig)):
+    depths = _DEPTHS.get(type(after), ())
+    if type(before) is not type(after) or not depths:
         return False
-    if len(before.decoder_depths) != len(after.decoder_depths):
+    fewer, more = (list(chain.from_iterable(_flat(getattr(each, name)) for name in depths)) for each in (before, after))
+    if len(fewer) != len(more) or any(least > most for least, most in zip(fewer, more, strict=True)):
         return False
-    same = replace(after, encoder_depths=before.encoder_depths, decoder_depths=before.decoder_depths)
-    depths = zip(
-        before.encoder_depths + before.decoder_depths, after.encoder_depths + after.decoder_depths, strict=True
-    )
-    return replace(new, networks=same) == old and all(fewer <= more for fewer, more in depths)
+    same: Any = replace(after, **{name: getattr(before, name) for name in depths})
+    return replace(new, networks=same) == old
+
+
+def _flat(depths: Any) -> Iterator[int]:
+    if isinstance(depths, int):
+        yield depths
+    else:
+        for each in depths:
+            yield from _flat(each)
 
 
 @torch.no_grad()
 def _fill(trained: nn.Module, made: nn.Module) -> None:
-    """Layer by layer; the blocks that `made` has more of are silenced."""
-    assert isinstance(trained, Encoder | Decoder)
-    assert isinstance(made, Encoder | Decoder)
-    made.linear.load_state_dict(trained.linear.state_dict())
-    for old_stage, stage in zip(_stages(trained.deep), _stages(made.deep), strict=True):
-        for old, new in zip(old_stage, stage, strict=False):
+    """Part by part; the residual blocks that `made` has more of are silenced."""
+    for (_, old), (_, new) in zip(trained.named_children(), made.named_children(), strict=True):
+        if not isinstance(old, nn.Sequential) or not isinstance(new, nn.Sequential):
             new.load_state_dict(old.state_dict())
-        for block in stage[len(old_stage) :]:
-            nn.init.zeros_(block.narrow.weight)
-            nn.init.zeros_(block.narrow.bias)
+            continue
+        for old_stage, stage in zip(_stages(old), _stages(new), strict=True):
+            for old_layer, layer in zip(old_stage, stage, strict=False):
+                layer.load_state_dict(old_layer.state_dict())
+            for block in stage[len(old_stage) :]:
+                nn.init.zeros_(block.narrow.weight)
+                nn.init.zeros_(block.narrow.bias)
+    _copy_own(trained, made)
+
+
+@torch.no_grad()
+def _copy_own(trained: nn.Module, made: nn.Module) -> None:
+    """Parameters and buffers that belong to no part."""
+    for name, value in chain(trained.named_parameters(recurse=False), trained.named_buffers(recurse=False)):
+        getattr(made, name).copy_(value)
 
 
 def _stages(layers: nn.Sequential) -> list[list[Any]]:
-    """The layers, cut before each that is no residual block."""
-    stages: list[list[Any]] = []
+    """The layers, cut before each that is no residual block; blocks that stand first are a stage of their own."""
+    stages: list[list[Any]] = [[]]
     for layer in layers:
         if not isinstance(layer, ResidualBlock):
             stages.append([])

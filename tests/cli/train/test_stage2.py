@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from dataclasses import replace
@@ -62,11 +63,13 @@ def test_the_default_models_prior_from_pictures_to_its_folder(train: Any, tmp_pa
         config, replace(default, steps=2, batch_size=2, crop=replace(default.crop, size=32))
     )
     assert [line["step"] for line in logged(tmp_path)] == [0, 1]
-    assert [logged(tmp_path)[0][f"bits_{level}"] for level in (1, 2, 3, 4)] == pytest.approx([10] * 4, abs=1e-3)
+    uniform = list(map(math.log2, model.card.autoencoder.quantizer.codebook_sizes))
+    levels = range(1, len(uniform) + 1)
+    assert [logged(tmp_path)[0][f"bits_{level}"] for level in levels] == pytest.approx(uniform, abs=1e-3)
     (validated,) = logged(tmp_path, "validation.jsonl")
     assert set(validated) == {
         "step",
-        *(f"{name}_{level}" for name in ("bits", "saved", "bpp") for level in range(1, 5)),
+        *(f"{name}_{level}" for name in ("bits", "saved", "bpp") for level in levels),
     }
 
     result = exported(tmp_path, tmp_path / "prior")

@@ -70,8 +70,8 @@ class ContextRecipe:
     Examples:
         >>> from vqcodec import find_model
         >>> from vqcodec.prior.context_config import context_config
-        >>> ContextRecipe(context_config(find_model("photo-4").card.autoencoder)).model.covered
-        range(0, 4)
+        >>> ContextRecipe(context_config(find_model("photo-5-preview").card.autoencoder)).model.covered
+        range(0, 6)
     """
 
     model: ContextConfig
