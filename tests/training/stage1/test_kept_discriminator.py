@@ -72,6 +72,8 @@ def test_none_is_kept_of_a_run_whose_discriminator_never_began(
     trainer: Trainers, pictures: Path, tmp_path: Path
 ) -> None:
     late = replace(ON_FEATURES, start=CONFIG.steps + 1)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / DISCRIMINATOR_FILE).write_bytes(b"of the model that is overwritten")
     model = exported(trainer("first", adversary=late), pictures, tmp_path / "model")
     assert not (model / DISCRIMINATOR_FILE).exists()
     assert json.loads((model / "card.json").read_text())["name"] == "mine"

@@ -30,14 +30,14 @@ def discriminator_weights(state: dict[str, Any]) -> bytes | None:
     return save({name: value.to(torch.float16).contiguous() for name, value in network.items()})
 
 
-def start_from_kept(adversary: Adversary, model: Path) -> bool:
-    """Start from the discriminator beside the model in a folder. Returns whether there is one that fits.
+def start_from_kept(adversary: Adversary, model: Path) -> None:
+    """Start from the discriminator beside the model in a folder, where there is one that fits.
 
     Raises TrainingError for a file that cannot be read.
     """
     path = model / DISCRIMINATOR_FILE
     if adversary.config.kind != _KEPT_KIND or not path.is_file():
-        return False
+        return
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -47,6 +47,5 @@ def start_from_kept(adversary: Adversary, model: Path) -> bool:
         logging.getLogger(__name__).warning(
             "%s: has other shapes than this run's discriminator, which starts from nothing", path
         )
-        return False
+        return
     adversary.network.load_state_dict(weights)
-    return True
