@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import io
 import random
+import string
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -36,13 +37,21 @@ def draw_colour(rng: random.Random) -> Colour:
     return grey, grey, grey
 
 
+def draw_word(rng: random.Random) -> str:
+    """One of the usual ones, or letters and figures by chance, in capitals or not."""
+    if rng.random() < 0.4:
+        return rng.choice(WORDS)
+    letters = "".join(rng.choices(string.ascii_lowercase + string.digits, k=rng.randrange(1, 9)))
+    return rng.choice((letters, letters, letters.upper(), letters.capitalize()))
+
+
 def write_words(draw: ImageDraw.ImageDraw, rng: random.Random, size: int) -> None:
     """Lines of words over the whole picture, in one size and colour."""
     height = rng.randrange(10, 44)
     font = ImageFont.load_default(height)
     colour = draw_colour(rng)
     for top in range(rng.randrange(20), size, round(height * 1.4)):
-        draw.text((rng.randrange(30), top), " ".join(rng.choices(WORDS, k=8)), fill=colour, font=font)
+        draw.text((rng.randrange(30), top), " ".join(draw_word(rng) for _ in range(8)), fill=colour, font=font)
 
 
 def fill_patches(draw: ImageDraw.ImageDraw, rng: random.Random, size: int) -> None:

@@ -7,19 +7,7 @@ import torch
 
 from vqcodec.models.building import build_autoencoder
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
-from vqcodec.training.stage1.faults import FLAT_COLOURS, border_jump, chroma_error, flat_error
-
-
-def test_the_jump_across_borders_is_one_without_blocks() -> None:
-    torch.manual_seed(0)
-    noise = torch.rand(3, 3, 256, 320)
-    assert border_jump(noise).shape == (3,)
-    torch.testing.assert_close(border_jump(noise), torch.ones(3), atol=0.05, rtol=0)
-    ramp = torch.linspace(0, 1, 64).expand(1, 3, 64, 64)
-    assert float(border_jump((ramp + ramp.transpose(2, 3)) / 2)) == pytest.approx(1, abs=1e-3)
-    blocks = torch.rand(1, 3, 8, 8).repeat_interleave(16, 2).repeat_interleave(16, 3)
-    assert float(border_jump(blocks)) > 100
-    assert float(border_jump(blocks.roll((8, 8), (2, 3)))) < 0.1
+from vqcodec.training.stage1.faults import FLAT_COLOURS, chroma_error, flat_error
 
 
 def test_chroma_errors_are_of_colour_alone() -> None:

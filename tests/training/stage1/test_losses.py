@@ -10,7 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from vqcodec.perceptual.networks import LPIPS, PerceptualWeightsError
-from vqcodec.training.stage1.losses import Compared, LossWeights, MapLoss, ReconstructionLoss, by_level, chroma
+from vqcodec.training.stage1.losses import (
+    Compared,
+    LossWeights,
+    MapLoss,
+    ReconstructionLoss,
+    border_jump,
+    by_level,
+    chroma,
+)
 from vqcodec.training.stage1.trainer import SMALLEST_LPIPS_CROP
 
 
@@ -115,6 +123,35 @@ def test_chroma_is_that_of_jfif() -> None:
     torch.testing.assert_close(chroma(rgb)[:, :, 0, 0], expected, atol=1e-4, rtol=0)
 
 
+def test_the_jump_across_borders_is_one_without_blocks() -> None:
+    noise = torch.rand(3, 3, 256, 320, generator=seeded(0))
+    assert border_jump(noise).shape == (3,)
+    torch.testing.assert_close(border_jump(noise), torch.ones(3), atol=0.05, rtol=0)
+    ramp = torch.linspace(0, 1, 64).expand(1, 3, 64, 64)
+    assert float(border_jump((ramp + ramp.transpose(2, 3)) / 2)) == pytest.approx(1, abs=1e-3)
+    blocks = torch.rand(1, 3, 8, 8, generator=seeded(1)).repeat_interleave(16, 2).repeat_interleave(16, 3)
+    assert float(border_jump(blocks)) > 100
+    assert float(border_jump(blocks.roll((8, 8), (2, 3)))) < 0.1
+
+
+def test_the_jump_of_the_loss_is_against_that_of_the_original() -> None:
+    weights = LossWeights(l1=0, colour=0, border_jump=1).without_networks()
+    loss, levels = ReconstructionLoss(None, weights), torch.tensor([1])
+    smooth = torch.rand(1, 3, 64, 64, generator=seeded(0)) / 2
+    blocks = smooth + torch.rand(1, 3, 4, 4, generator=seeded(1)).repeat_interleave(16, 2).repeat_interleave(16, 3)
+    assert float(loss(smooth, smooth, levels, seeded()).terms["border_jump"]) == 0
+    made = loss(smooth, blocks, levels, seeded()).terms["border_jump"]
+    floor = 2 / 255
+    expected = (border_jump(blocks, floor=floor) / border_jump(smooth, floor=floor)).log()
+    torch.testing.assert_close(made, expected.mean())
+    torch.testing.assert_close(loss(blocks, smooth, levels, seeded()).terms["border_jump"], made)
+    flat = torch.zeros(1, 3, 64, 64)
+    nearly = (1e-5 * smooth).requires_grad_()
+    loss(flat, nearly, levels, seeded()).terms["border_jump"].backward()
+    assert nearly.grad is not None
+    assert float(nearly.grad.abs().sum()) < 200
+
+
 def test_features_are_of_the_windows_of_both(perceptual_weights: Path) -> None:
     """For a discriminator, with no weight for LPIPS itself; levels are those of the pictures that windows are in."""
     weights = LossWeights(vgg_crops=2, vgg_crop_size=16).without_networks()
@@ -147,5 +184,5 @@ def test_the_loss_of_maps_is_the_cross_entropy_of_the_right_classes(scale: float
 def test_which_weights_are_of_pictures() -> None:
     none = LossWeights(l1=0, colour=0, cross_entropy=1).without_networks()
     assert not none.of_pictures
-    for name in ("l1", "l2", "colour", "chroma", "lpips_alex", "lpips_vgg"):
+    for name in ("l1", "l2", "colour", "chroma", "border_jump", "lpips_alex", "lpips_vgg"):
         assert replace(none, **{name: 0.1}).of_pictures

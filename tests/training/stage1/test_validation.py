@@ -20,7 +20,8 @@ from vqcodec.training.common.checkpoint import checkpoints
 from vqcodec.training.data.crops import CropConfig, random_crop
 from vqcodec.training.data.pictures import ArrayPictures, PictureSet
 from vqcodec.training.data.types import DataError
-from vqcodec.training.stage1.faults import border_jump, chroma_error, flat_error
+from vqcodec.training.stage1.faults import chroma_error, flat_error
+from vqcodec.training.stage1.losses import border_jump
 from vqcodec.training.stage1.preview import GAP, make_sheet
 from vqcodec.training.stage1.validation import Validation, ValidationResult, suitable_crop_size
 

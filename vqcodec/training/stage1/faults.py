@@ -20,17 +20,6 @@ FLAT_COLOURS: Final = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 
 _FLAT_SIDE: Final = 128
 
 
-def border_jump(pictures: Tensor, side: int = 16) -> Tensor:
-    """(B,): mean difference of neighbours across borders of `side` pixels, over that of all others; 1 without
-    blocks."""
-    ratios = []
-    for dim in (2, 3):
-        steps = pictures.diff(dim=dim).abs().mean(dim=(1, 5 - dim))
-        at_border = torch.arange(steps.shape[1]) % side == side - 1
-        ratios.append(steps[:, at_border].mean(dim=1) / steps[:, ~at_border].mean(dim=1).clamp_min(1e-6))
-    return torch.stack(ratios).mean(dim=0)
-
-
 def chroma_error(pictures: Tensor, originals: Tensor) -> Tensor:
     """(B,): mean absolute error of Cb and Cr of 8 x 8 pixels, of 255."""
     return 255 * chroma(F.avg_pool2d(pictures - originals, COLOUR_BLOCK)).abs().mean(dim=(1, 2, 3))

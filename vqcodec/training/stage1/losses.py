@@ -20,24 +20,30 @@ from vqcodec.training.stage1.windows import cut_windows, random_windows
 
 #: side in pixels of the blocks whose mean colours are compared
 COLOUR_BLOCK: Final = 8
+#: differences of neighbours to which those of the pictures are added: one of 255, or the gradient of a flat picture's
+#: jump would be without bounds
+_JUMP_FLOOR: Final = 2 / 255
 
 
 @dataclass(frozen=True)
 class LossWeights:
     """Weights of the terms. L1 and L2 are taken on pixels in [-1, 1], the perceptual distances are LPIPS v0.1.
 
-    `colour` weighs L1 on the means of 8 x 8 pixels: LPIPS hardly minds a wrong colour; `chroma` weighs L1 on the Cb and
-    Cr of these means. VGG16 costs as much as the codec itself: its terms, and a discriminator on its features, look at
-    `vgg_crops` windows of `vgg_crop_size` pixels, each in a picture of its own, or at everything where `vgg_crops` is
-    0. `distortion_by_level` multiplies L1 and L2 of pictures with 1, 2, ... levels, () for 1: at low rates a picture
-    that looks right is wanted, at high ones this very picture. `cross_entropy` is of label maps, which take no other
-    reconstruction term. `commitment` is beta of VQ-VAE's equation 3: it weighs what the Encoder gets.
+    `colour` weighs L1 on the means of 8 x 8 pixels: LPIPS hardly minds a wrong colour; `chroma` weighs L1 on the Cb
+    and Cr of these means; `border_jump` weighs how far the jump across borders of 16 pixels, as a share of that
+    elsewhere, is from the original's. VGG16 costs as much as the codec itself: its terms, and a discriminator on its
+    features, look at `vgg_crops` windows of `vgg_crop_size` pixels, each in a picture of its own, or at everything
+    where `vgg_crops` is 0. `distortion_by_level` multiplies L1 and L2 of pictures with 1, 2, ... levels, () for 1: at
+    low rates a picture that looks right is wanted, at high ones this very picture. `cross_entropy` is of label maps,
+    which take no other reconstruction term. `commitment` is beta of VQ-VAE's equation 3: it weighs what the Encoder
+    gets.
     """
 
     l1: float = 0.5
     l2: float = 0.0
     colour: float = 3.0
     chroma: float = 0.0
+    border_jump: float = 0.0
     lpips_alex: float = 2.0
     lpips_vgg: float = 1.5
     commitment: float = 0.1
@@ -54,7 +60,7 @@ class LossWeights:
     @property
     def of_pictures(self) -> bool:
         """Whether there is a term that looks at pixels."""
-        return any((self.l1, self.l2, self.colour, self.chroma, self.lpips_alex, self.lpips_vgg))
+        return any((self.l1, self.l2, self.colour, self.chroma, self.border_jump, self.lpips_alex, self.lpips_vgg))
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,9 @@ class ReconstructionLoss(nn.Module):
             terms["colour"] = means.abs().mean()
             if weights.chroma:
                 terms["chroma"] = chroma(means).abs().mean()
+        if weights.border_jump:
+            made, real = (border_jump(pictures, floor=_JUMP_FLOOR) for pictures in (reconstructions, images))
+            terms["border_jump"] = (made / real).log().abs().mean()
         real, made = to_unit_range(images), to_unit_range(reconstructions)
         top, left = torch.randint(4, (2,), generator=generator).tolist()
         if self.alex is not None:
@@ -140,6 +149,20 @@ def chroma(rgb: Tensor) -> Tensor:
     """Cb and Cr (JFIF), (B, 2, h, w), of differences of colours (B, 3, h, w)."""
     matrix = rgb.new_tensor([[-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])
     return torch.einsum("ij,bjhw->bihw", matrix, rgb)
+
+
+def border_jump(pictures: Tensor, side: int = 16, floor: float = 1e-6) -> Tensor:
+    """(B,) of (B, C, H, W): mean difference of neighbours across borders of `side` pixels, over that of all others; 1
+    without blocks.
+
+    `floor` is added to both.
+    """
+    ratios = []
+    for dim in (2, 3):
+        steps = pictures.diff(dim=dim).abs().mean(dim=(1, 5 - dim)) + floor
+        at_border = torch.arange(steps.shape[1]) % side == side - 1
+        ratios.append(steps[:, at_border].mean(dim=1) / steps[:, ~at_border].mean(dim=1))
+    return torch.stack(ratios).mean(dim=0)
 
 
 class MapLoss(nn.Module):

@@ -19,7 +19,8 @@ from vqcodec.pictures.arrays import Pixels
 from vqcodec.pictures.image import scale_pixels, to_unit_range
 from vqcodec.training.common.json_lines import append_line
 from vqcodec.training.data.types import DataError, Pictures
-from vqcodec.training.stage1.faults import border_jump, chroma_error, flat_error
+from vqcodec.training.stage1.faults import chroma_error, flat_error
+from vqcodec.training.stage1.losses import border_jump
 from vqcodec.training.stage1.preview import make_sheet
 from vqcodec.whole_files import replacing
 
