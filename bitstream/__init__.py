@@ -23,8 +23,6 @@ from vqcodec.bitstream.container import (
     read_header,
     read_stream,
     stream_overhead,
-    truncated_sizes,
-    truncated_stream,
     write_stream,
 )
 from vqcodec.bitstream.entropy_models import (
@@ -53,7 +51,9 @@ from vqcodec.bitstream.errors import (
 from vqcodec.bitstream.frequencies import FREQUENCY_BITS, FREQUENCY_TOTAL, quantise_frequencies
 from vqcodec.bitstream.header import FORMAT_VERSION, MAGIC, MODEL_ID_BYTES, Header
 from vqcodec.bitstream.model import GridSpec, StreamModel, expect_model
+from vqcodec.bitstream.partial import PartialLevel
 from vqcodec.bitstream.tokens import TokenGrid, TokenPyramid
+from vqcodec.bitstream.truncation import truncated_sizes, truncated_stream
 
 __all__ = [
     "ENTROPY_IDS",
@@ -75,6 +75,7 @@ __all__ = [
     "LevelModel",
     "LimitExceededError",
     "NotAStreamError",
+    "PartialLevel",
     "StaticModel",
     "Stream",
     "StreamError",

@@ -18,13 +18,15 @@ _ZSTD_LEVEL: Final = 19
 
 
 class BoxType(IntEnum):
-    """The types of format version 1. TILE_INDEX is no side data: `vqcodec.bitstream.regions` makes and reads it."""
+    """The types of format version 1. Two are no side data: TILE_INDEX, which `vqcodec.bitstream.regions` makes and
+    reads, and PARTIAL_LEVEL, which `vqcodec.bitstream.partial` does."""
 
     ICC = 1
     EXIF = 2
     XMP = 3
     ALPHA = 4
     TILE_INDEX = 5
+    PARTIAL_LEVEL = 6
 
 
 _COMPRESSED: Final = (BoxType.ICC, BoxType.EXIF, BoxType.XMP)
@@ -63,8 +65,11 @@ class Boxes:
         return any(self.content(kind) is not None for kind in _SIDE_DATA)
 
 
-def encode_boxes(boxes: Boxes, tile_index: bytes | None = None) -> bytes:
-    """The box section: its length as varint, then the boxes. Empty if there are none. Raises `LimitExceededError`."""
+def encode_boxes(boxes: Boxes, coding: Mapping[int, bytes] | None = None) -> bytes:
+    """The box section: its length as varint, then the boxes. Empty if there are none. Raises `LimitExceededError`.
+
+    ``coding``: the content of those that are no side data.
+    """
     stored: dict[int, bytes] = {}
     for kind in _SIDE_DATA:
         content = boxes.content(kind)
@@ -76,17 +81,18 @@ def encode_boxes(boxes: Boxes, tile_index: bytes | None = None) -> bytes:
             content = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(content)
         if content is not None:
             stored[kind] = content
-    if tile_index is not None:
-        stored[BoxType.TILE_INDEX] = tile_index
+    stored.update(coding or {})
     return box_section(stored)
 
 
 def box_section(stored: Mapping[int, bytes | memoryview]) -> bytes:
-    """Boxes by type, ascending, with their content as it is stored. Empty for none. Raises `LimitExceededError`."""
+    """The section of boxes by type, with their content as it is stored. Empty for none. Raises `LimitExceededError`."""
     size = sum(len(content) for content in stored.values())  # at once: what is too large is not put together first
     if size > MAX_BOX_SECTION_BYTES:
         raise _section_too_large(size)
-    section = b"".join(bytes([kind]) + encode_varint(len(content)) + content for kind, content in stored.items())
+    section = b"".join(
+        bytes([kind]) + encode_varint(len(content)) + content for kind, content in sorted(stored.items())
+    )
     if len(section) > MAX_BOX_SECTION_BYTES:
         raise _section_too_large(len(section))
     return encode_varint(len(section)) + section if section else b""

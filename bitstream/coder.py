@@ -21,7 +21,7 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 
-from vqcodec.bitstream.entropy_models import CodesWholeLevels, CodingContext, EntropyModel, WholeLevels
+from vqcodec.bitstream.entropy_models import CodedTokens, CodesWholeLevels, CodingContext, EntropyModel, WholeLevels
 from vqcodec.bitstream.errors import CorruptStreamError, RangeCoderError
 from vqcodec.bitstream.frequencies import FREQUENCY_BITS, IntegerArray, check_frequencies
 from vqcodec.bitstream.limits import MAX_PAYLOAD_BYTES_PER_TOKEN, PAYLOAD_SLACK_BYTES
@@ -172,10 +172,11 @@ def _code_level(
     codebook_size: int,
     coarser: tuple[TokenGrid, ...],
     given: TokenGrid | None = None,
+    coded: CodedTokens | None = None,
 ) -> TokenGrid:
     """Code one level in either direction. Raises `ValueError` if the entropy model breaks its protocol.
 
-    given: the tokens, to a writer.
+    given: the tokens, to a writer. coded: where there are tokens, if not everywhere.
     """
     check_range_coder()
     known = np.full(shape, -1, dtype=np.int32) if given is None else given.indices.astype(np.int32)
@@ -183,43 +184,67 @@ def _code_level(
     view = known.view()
     view.flags.writeable = False
     level_model = model.begin_level(CodingContext(level, shape, codebook_size, coarser, view, given is not None))
-    coded = 0
+    done = 0
     for positions in level_model.groups():
-        coded += len(positions)
-        if coded > flat.size or bool(is_coded[positions].any()):
+        done += len(positions)
+        if done > flat.size or bool(is_coded[positions].any()):
             raise ValueError(f"entropy model {model.name} codes a token of level {level} twice")
         frequencies = level_model.frequencies(positions)
         check_frequencies(frequencies, codebook_size)
         if len(frequencies) not in (1, len(positions)):
             raise ValueError(f"entropy model {model.name} gives {len(frequencies)} rows for {len(positions)} tokens")
-        flat[positions] = coder.code(positions, frequencies)
         is_coded[positions] = True
-    if coded != flat.size or not is_coded.all():
+        if coded is not None:
+            flat[positions] = coded.filler
+            here = coded.mask.reshape(-1)[positions]
+            positions, frequencies = positions[here], frequencies[here] if len(frequencies) > 1 else frequencies
+        if len(positions):
+            flat[positions] = coder.code(positions, frequencies)
+    if done != flat.size or not is_coded.all():
         raise ValueError(f"entropy model {model.name} does not code every token of level {level} exactly once")
     return TokenGrid(known, codebook_size)
 
 
-def encode_level(grid: TokenGrid, model: EntropyModel, *, level: int, coarser: tuple[TokenGrid, ...]) -> bytes:
+def encode_level(
+    grid: TokenGrid,
+    model: EntropyModel,
+    *,
+    level: int,
+    coarser: tuple[TokenGrid, ...],
+    coded: CodedTokens | None = None,
+) -> bytes:
     """The payload of one level: at most 4 bytes above the ideal code length for up to 100,000 tokens.
 
-    ``coarser`` holds the levels before this one. Raises `ValueError` if the entropy model breaks its protocol.
+    ``coarser`` holds the levels before this one. ``coded``: where it has tokens, if not everywhere. Raises `ValueError`
+    if the entropy model breaks its protocol.
     """
     whole = _whole_levels(model, [each.shape for each in (*coarser, grid)], [*_sizes(coarser), grid.codebook_size])
     if whole is not None and level == len(coarser):
-        return whole.encode((*coarser, grid), level)[0]
+        return whole.encode((*coarser, grid), level, coded)[0]
     coder = _Writer(grid)
     _code_level(
-        coder, model, level=level, shape=grid.shape, codebook_size=grid.codebook_size, coarser=coarser, given=grid
+        coder,
+        model,
+        level=level,
+        shape=grid.shape,
+        codebook_size=grid.codebook_size,
+        coarser=coarser,
+        given=grid,
+        coded=coded,
     )
     return coder.payload()
 
 
-def encode_levels(levels: tuple[TokenGrid, ...], model: EntropyModel) -> list[bytes]:
-    """The payload of each level of a picture, as `encode_level` gives it."""
+def encode_levels(levels: tuple[TokenGrid, ...], model: EntropyModel, coded: CodedTokens | None = None) -> list[bytes]:
+    """The payload of each level of a picture, as `encode_level` gives it. ``coded``: of the last one."""
     whole = _whole_levels(model, [grid.shape for grid in levels], _sizes(levels))
     if whole is not None:
-        return list(whole.encode(levels, 0))
-    return [encode_level(grid, model, level=level, coarser=levels[:level]) for level, grid in enumerate(levels)]
+        return list(whole.encode(levels, 0, coded))
+    last = len(levels) - 1
+    return [
+        encode_level(grid, model, level=level, coarser=levels[:level], coded=coded if level == last else None)
+        for level, grid in enumerate(levels)
+    ]
 
 
 def _sizes(levels: Sequence[TokenGrid]) -> list[int]:
@@ -260,8 +285,9 @@ def decode_level(
     shape: tuple[int, int],
     codebook_size: int,
     coarser: tuple[TokenGrid, ...],
+    coded: CodedTokens | None = None,
 ) -> TokenGrid:
-    """The tokens (rows, cols) of one level from its payload.
+    """The tokens (rows, cols) of one level from its payload. ``coded``: where it has tokens, if not everywhere.
 
     Raises `CorruptStreamError` for a payload that no encoder writes. Most damage shows only in the checksum of the
     stream. Raises `ValueError` if the entropy model breaks its protocol.
@@ -269,8 +295,10 @@ def decode_level(
     _check_payload(payload, level, shape, codebook_size)
     whole = _whole_levels(model, [*(grid.shape for grid in coarser), shape], [*_sizes(coarser), codebook_size])
     if whole is not None and level == len(coarser):
-        return _decoded_whole(whole, [payload], coarser, [codebook_size])[0]
-    return _code_level(_Decoder(payload), model, level=level, shape=shape, codebook_size=codebook_size, coarser=coarser)
+        return _decoded_whole(whole, [payload], coarser, [codebook_size], coded)[0]
+    return _code_level(
+        _Decoder(payload), model, level=level, shape=shape, codebook_size=codebook_size, coarser=coarser, coded=coded
+    )
 
 
 def decode_levels(
@@ -279,18 +307,26 @@ def decode_levels(
     *,
     shapes: Sequence[tuple[int, int]],
     codebook_sizes: Sequence[int],
+    coded: CodedTokens | None = None,
 ) -> tuple[TokenGrid, ...]:
-    """The tokens of all levels of a picture from their payloads. Raises as `decode_level` does."""
+    """The tokens of all levels of a picture from their payloads. ``coded``: of the last one. Raises as `decode_level`
+    does."""
     whole = _whole_levels(model, shapes, codebook_sizes)
     levels: tuple[TokenGrid, ...] = ()
     if whole is not None:
         for level, payload in enumerate(payloads):
             _check_payload(payload, level, shapes[level], codebook_sizes[level])
-        return _decoded_whole(whole, payloads, levels, codebook_sizes)
+        return _decoded_whole(whole, payloads, levels, codebook_sizes, coded)
     for level, payload in enumerate(payloads):
         levels += (
             decode_level(
-                payload, model, level=level, shape=shapes[level], codebook_size=codebook_sizes[level], coarser=levels
+                payload,
+                model,
+                level=level,
+                shape=shapes[level],
+                codebook_size=codebook_sizes[level],
+                coarser=levels,
+                coded=coded if level == len(payloads) - 1 else None,
             ),
         )
     return levels
@@ -301,8 +337,9 @@ def _decoded_whole(
     payloads: Sequence[bytes | memoryview],
     coarser: tuple[TokenGrid, ...],
     codebook_sizes: Sequence[int],
+    coded: CodedTokens | None,
 ) -> tuple[TokenGrid, ...]:
-    found = whole.decode([bytes(payload) for payload in payloads], coarser)
+    found = whole.decode([bytes(payload) for payload in payloads], coarser, coded)
     if found is None:
         raise CorruptStreamError(_DAMAGED)
     return tuple(TokenGrid(tokens, size) for tokens, size in zip(found, codebook_sizes, strict=True))

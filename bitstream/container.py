@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from vqcodec.bitstream.boxes import Boxes, BoxType, box_section, decode_boxes, encode_boxes, split_boxes
+from vqcodec.bitstream.boxes import Boxes, BoxType, decode_boxes, encode_boxes
 from vqcodec.bitstream.coder import decode_levels, encode_levels
+from vqcodec.bitstream.entropy_models import CodedTokens
 from vqcodec.bitstream.errors import (
     CorruptStreamError,
     LimitExceededError,
-    TrailingDataError,
     TruncatedStreamError,
     UnsupportedVersionError,
 )
-from vqcodec.bitstream.header import Header, check_picture_size, read_header_fields
-from vqcodec.bitstream.limits import MAX_PIXELS, MAX_STREAM_BYTES, MAX_TOKENS
+from vqcodec.bitstream.header import Header, check_picture_size
+from vqcodec.bitstream.layout import StreamBytes, joined_stream, parse_stream, stream_checksum
+from vqcodec.bitstream.limits import MAX_PIXELS, MAX_TOKENS
 from vqcodec.bitstream.model import StreamModel, expect_model
+from vqcodec.bitstream.partial import PartialLevel, block_shape
 from vqcodec.bitstream.regions import (
     Part,
-    RegionIndex,
     check_side,
     decode_regions,
     encode_regions,
-    read_index,
-    region_checksums,
-    tokens_checksum,
 )
-from vqcodec.bitstream.tokens import TokenGrid, TokenPyramid
-from vqcodec.bitstream.wire import Reader, encode_varint
-
-StreamBytes: TypeAlias = bytes | bytearray | memoryview
+from vqcodec.bitstream.tokens import TokenPyramid
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,8 @@ class StreamInfo:
 
     ``box_bytes``: stored size by box type. ``payload_bytes``: of each whole level. ``total_bytes``: of all bytes given.
     ``complete``: False if the stream is cut off after the levels listed. ``region_side``: in pixels, of the regions
-    that are coded by themselves; 0 if the picture is coded as a whole.
+    that are coded by themselves; 0 if the picture is coded as a whole. ``partial``: where the finest level has tokens,
+    if not everywhere.
     """
 
     header: Header
@@ -50,17 +44,24 @@ class StreamInfo:
     total_bytes: int
     complete: bool
     region_side: int = 0
+    partial: PartialLevel | None = None
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A decoded stream. ``complete`` is False if it was cut off; its checksum could then not be checked."""
+    """A decoded stream. ``complete`` is False if it was cut off; its checksum could then not be checked.
+
+    ``partial``: where the finest level has tokens, if not everywhere; elsewhere its filler stands. ``coded``: the same,
+    token by token.
+    """
 
     header: Header
     boxes: Boxes
     tokens: TokenPyramid
     payload_bytes: tuple[int, ...]
     complete: bool
+    partial: PartialLevel | None = None
+    coded: CodedTokens | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -72,18 +73,6 @@ class Stream:
         return (text,)
 
 
-@dataclass(frozen=True)
-class _Parsed:
-    """A stream cut into its parts, nothing decoded."""
-
-    header: Header
-    box_section: memoryview
-    stored_boxes: Mapping[int, memoryview]
-    payloads: tuple[memoryview, ...]
-    complete: bool
-    index: RegionIndex | None
-
-
 def write_stream(
     tokens: TokenPyramid,
     *,
@@ -93,13 +82,14 @@ def write_stream(
     entropy_id: int,
     boxes: Boxes | None = None,
     region_side: int = 0,
+    partial: PartialLevel | None = None,
 ) -> bytes:
     """The stream of a picture of ``width`` x ``height`` pixels.
 
     ``tokens`` holds the first levels of ``model``, each of the shape and codebook size that the model gives it.
     ``region_side``: code squares of so many pixels by themselves, where the picture is larger; 0 for a picture coded as
-    a whole. Raises `ValueError` for other tokens and sides, `LimitExceededError` if a size is over a limit of the
-    format.
+    a whole. ``partial``: where the finest level has tokens, if not everywhere; the others are its filler. Raises
+    `ValueError` for other tokens, sides and blocks, `LimitExceededError` if a size is over a limit of the format.
 
     Examples:
         >>> from vqcodec.bitstream import GridSpec, UniformModel
@@ -109,7 +99,8 @@ def write_stream(
         'f55601601de251000000fe4ebab90180'
     """
     has_regions = 0 < region_side < max(width, height)
-    header = Header(model.model_id, width, height, len(tokens), entropy_id, has_boxes=bool(boxes) or has_regions)
+    has_boxes = bool(boxes) or has_regions or partial is not None
+    header = Header(model.model_id, width, height, len(tokens), entropy_id, has_boxes=has_boxes)
     check_picture_size(width, height)
     if len(tokens) > len(model.grids):
         raise ValueError(f"model {model.name} has {len(model.grids)} levels; {len(tokens)} were given")
@@ -126,94 +117,47 @@ def write_stream(
     entropy_model = model.entropy_models.get(entropy_id)
     if entropy_model is None:
         raise ValueError(f"model {model.name} has no entropy model {entropy_id}")
-    if not has_regions:
-        section = encode_boxes(boxes or Boxes())
-        return _joined(header, section, tokens.levels, encode_levels(tokens.levels, entropy_model))
-    index, payloads = encode_regions(tokens.levels, factors, width, height, region_side, entropy_model)
-    return _joined(header, encode_boxes(boxes or Boxes(), index.to_bytes()), tokens.levels, payloads)
+    coded = None
+    coding: dict[int, bytes] = {}
+    if partial is not None:
+        coded = _checked_partial(partial, tokens, factors[-1], width, height)
+        coding[BoxType.PARTIAL_LEVEL] = partial.to_bytes()
+    if has_regions:
+        index, payloads = encode_regions(tokens.levels, factors, width, height, region_side, entropy_model, coded)
+        coding[BoxType.TILE_INDEX] = index.to_bytes()
+    else:
+        payloads = encode_levels(tokens.levels, entropy_model, coded)
+    return joined_stream(header, encode_boxes(boxes or Boxes(), coding), tokens.levels, payloads)
 
 
-def _joined(
-    header: Header, section: bytes, levels: Sequence[TokenGrid], payloads: Sequence[bytes | memoryview]
-) -> bytes:
-    """The stream of these parts, with its checksum."""
-    header = replace(header, checksum=_checksum(header, section, levels))
-    stream = b"".join(
-        [header.to_bytes(), section, *(part for each in payloads for part in (encode_varint(len(each)), each))]
-    )
-    _check_stream_size(len(stream))
-    return stream
+def _checked_partial(partial: PartialLevel, tokens: TokenPyramid, factor: int, width: int, height: int) -> CodedTokens:
+    """Where the finest level has tokens. Raises `ValueError` for blocks and tokens that do not go together."""
+    finest = tokens.levels[-1]
+    if len(tokens) == 1:
+        raise ValueError("the only level has tokens everywhere")
+    if partial.side % factor or partial.coded.shape != block_shape(partial.side, width, height):
+        raise ValueError(
+            f"{partial.coded.shape} blocks of {partial.side} pixels do not go with a picture of {width} x {height} "
+            f"pixels and tokens of {factor}"
+        )
+    coded = partial.tokens(factor, finest.shape)
+    if (finest.indices[~coded.mask] != partial.filler).any():
+        raise ValueError(f"tokens outside the coded blocks are {partial.filler}, others were given")
+    return coded
 
 
-def stream_overhead(model: StreamModel, width: int, height: int, entropy_id: int, boxes: Boxes | None = None) -> int:
+def stream_overhead(
+    model: StreamModel,
+    width: int,
+    height: int,
+    entropy_id: int,
+    boxes: Boxes | None = None,
+    partial: PartialLevel | None = None,
+) -> int:
     """Bytes of a stream of such a picture before its first level: header and boxes."""
-    header = Header(model.model_id, width, height, 1, entropy_id, has_boxes=bool(boxes))
-    return header.size_bytes + (len(encode_boxes(boxes)) if boxes is not None else 0)
-
-
-def truncated_sizes(data: StreamBytes, *, allow_partial: bool = False) -> tuple[int, ...]:
-    """Bytes of the streams of the first 1, 2, ... levels of a stream. Raises a `StreamError` for what is none.
-
-    With ``allow_partial`` a stream that is cut off counts as far as its levels are whole.
-
-    Examples:
-        >>> truncated_sizes(bytes.fromhex("f55601601de251000000fe4ebab90180"))
-        (16,)
-    """
-    parsed = _parse(data, allow_partial=allow_partial)
-    return tuple(
-        parsed.header.size_bytes
-        + len(_section_of_levels(parsed, count))
-        + sum(len(encode_varint(len(payload))) + len(payload) for payload in parsed.payloads[:count])
-        for count in range(1, len(parsed.payloads) + 1)
-    )
-
-
-def _section_of_levels(parsed: _Parsed, count: int, checksums: tuple[int, ...] = ()) -> bytes:
-    """The box section of the stream of the first levels: as it is stored, but that an index is of these alone.
-
-    checksums: of the regions' tokens on these levels; where only the size matters, none.
-    """
-    if parsed.index is None:
-        return bytes(parsed.box_section)
-    index = RegionIndex(parsed.index.side, checksums or parsed.index.checksums, parsed.index.lengths[:count])
-    return box_section({**parsed.stored_boxes, BoxType.TILE_INDEX: index.to_bytes()})
-
-
-def truncated_stream(
-    data: StreamBytes,
-    find_model: Callable[[bytes], StreamModel],
-    levels: int,
-    *,
-    allow_partial: bool = False,
-    max_pixels: int = MAX_PIXELS,
-) -> bytes:
-    """The stream of the first ``levels`` levels of a stream, or of all that it has. Payloads and boxes stay the same.
-
-    Decodes the stream: the checksum is one of tokens, and damage must not get a new one. That of a stream that is cut
-    off, with ``allow_partial``, cannot be checked. Raises as `read_stream` does, and `ValueError` for no levels.
-
-    Examples:
-        >>> from vqcodec.bitstream import GridSpec, UniformModel
-        >>> model = StreamModel(bytes(4), "toy", (GridSpec(32, 4), GridSpec(16, 4)), {0: UniformModel()})
-        >>> tokens = TokenPyramid((TokenGrid([[1]], 4), TokenGrid([[0, 2], [3, 1]], 4)))
-        >>> data = write_stream(tokens, model=model, width=32, height=32, entropy_id=0)
-        >>> small = truncated_stream(data, lambda model_id: model, levels=1)
-        >>> len(small) == truncated_sizes(data)[0], read_header(small).header.level_count
-        (True, 1)
-    """
-    if levels < 1:
-        raise ValueError(f"{levels} levels: a stream has 1 or more")
-    stream = read_stream(data, find_model, allow_partial=allow_partial, max_pixels=max_pixels)
-    parsed = _parse(data, allow_partial=allow_partial)
-    kept = stream.tokens.levels[:levels]
-    header = stream.header
-    checksums: tuple[int, ...] = ()
-    if parsed.index is not None:
-        factors = [grid.downsampling_factor for grid in find_model(header.model_id).grids[: len(kept)]]
-        checksums = region_checksums(kept, factors, header.width, header.height, parsed.index.side)
-    section = _section_of_levels(parsed, len(kept), checksums)
-    return _joined(replace(header, level_count=len(kept)), section, kept, parsed.payloads[: len(kept)])
+    coding: dict[int, bytes] = {} if partial is None else {BoxType.PARTIAL_LEVEL: partial.to_bytes()}
+    section = encode_boxes(boxes or Boxes(), coding)
+    return Header(model.model_id, width, height, 1, entropy_id, has_boxes=bool(section)).size_bytes + len(section)
 
 
 def read_header(data: StreamBytes, *, allow_partial: bool = True) -> StreamInfo:
@@ -227,7 +171,7 @@ def read_header(data: StreamBytes, *, allow_partial: bool = True) -> StreamInfo:
         >>> info.header.model_id.hex(), info.header.width, info.payload_bytes, info.complete
         ('601de251', 1, (1,), True)
     """
-    parsed = _parse(data, allow_partial=allow_partial)
+    parsed = parse_stream(data, allow_partial=allow_partial)
     return StreamInfo(
         header=parsed.header,
         box_bytes={kind: len(content) for kind, content in parsed.stored_boxes.items()},
@@ -235,6 +179,7 @@ def read_header(data: StreamBytes, *, allow_partial: bool = True) -> StreamInfo:
         total_bytes=memoryview(data).nbytes,
         complete=parsed.complete,
         region_side=parsed.index.side if parsed.index else 0,
+        partial=parsed.partial,
     )
 
 
@@ -247,7 +192,7 @@ def read_boxes(data: StreamBytes) -> Boxes:
         >>> bool(read_boxes(bytes.fromhex("f55601601de251000000fe4ebab90180")))
         False
     """
-    return decode_boxes(_parse(data, allow_partial=True).stored_boxes)
+    return decode_boxes(parse_stream(data, allow_partial=True).stored_boxes)
 
 
 def read_stream(
@@ -273,7 +218,7 @@ def read_stream(
         >>> stream.tokens.levels[0].indices.tolist()
         [[1]]
     """
-    parsed = _parse(data, allow_partial=allow_partial, max_pixels=max_pixels)
+    parsed = parse_stream(data, allow_partial=allow_partial, max_pixels=max_pixels)
     header = parsed.header
     if not parsed.payloads:
         raise TruncatedStreamError("the stream ends before its first level does; fetch the whole file again")
@@ -295,8 +240,16 @@ def read_stream(
     grids = model.grids[: len(parsed.payloads)]
     shapes = [model.grid_shape(level, header.width, header.height) for level in range(len(grids))]
     codebook_sizes = [grid.codebook_size for grid in grids]
+    partial = parsed.partial if len(grids) == header.level_count else None
+    if partial is not None and (partial.filler >= codebook_sizes[-1] or len(grids) == 1):
+        raise CorruptStreamError(
+            f"the PARTIAL_LEVEL box has token {partial.filler} of level {len(grids) - 1}; the file is damaged"
+        )
+    coded = None if partial is None else partial.tokens(grids[-1].downsampling_factor, shapes[-1])
     if parsed.index is None:
-        levels = decode_levels(parsed.payloads, entropy_model, shapes=shapes, codebook_sizes=codebook_sizes)
+        levels = decode_levels(
+            parsed.payloads, entropy_model, shapes=shapes, codebook_sizes=codebook_sizes, coded=coded
+        )
     else:
         levels = decode_regions(
             parsed.payloads,
@@ -307,9 +260,10 @@ def read_stream(
             size=(header.width, header.height),
             wanted=wanted,
             model=entropy_model,
+            coded=coded,
         )
     is_whole = parsed.index is None or wanted is None
-    if parsed.complete and is_whole and _checksum(header, parsed.box_section, levels) != header.checksum:
+    if parsed.complete and is_whole and stream_checksum(header, parsed.box_section, levels) != header.checksum:
         raise CorruptStreamError(
             f"the checksum does not match: the file is damaged, or model {model.name} is not the one that wrote it"
         )
@@ -319,35 +273,9 @@ def read_stream(
         tokens=TokenPyramid(levels),
         payload_bytes=tuple(len(payload) for payload in parsed.payloads),
         complete=parsed.complete,
+        partial=partial,
+        coded=coded,
     )
-
-
-def _parse(data: StreamBytes, *, allow_partial: bool, max_pixels: int = MAX_PIXELS) -> _Parsed:
-    """Cut a stream into its parts. Allocates nothing that grows with what the stream claims."""
-    reader = Reader(data)
-    header = read_header_fields(reader)
-    _check_stream_size(reader.remaining)
-    check_picture_size(header.width, header.height, max_pixels)
-    start = reader.position
-    stored_boxes = split_boxes(reader) if header.has_boxes else {}
-    section = reader.read_since(start)
-    payloads: list[memoryview] = []
-    complete = True
-    try:
-        for level in range(header.level_count):
-            size = reader.varint(f"payload length of level {level}")
-            payloads.append(reader.take(size, f"payload of level {level}"))
-    except TruncatedStreamError:
-        if not allow_partial:
-            raise
-        complete = False
-    if complete and reader.remaining:
-        raise TrailingDataError(
-            f"{reader.remaining} bytes follow the end of the stream at byte {reader.position}: cut them off"
-        )
-    index = stored_boxes.get(BoxType.TILE_INDEX)
-    regions = index and read_index(index, header.width, header.height, header.level_count)
-    return _Parsed(header, section, stored_boxes, tuple(payloads), complete, regions or None)
 
 
 def _check_token_count(model: StreamModel, header: Header) -> None:
@@ -361,13 +289,3 @@ def _check_token_count(model: StreamModel, header: Header) -> None:
             f"a picture of {header.width} x {header.height} pixels has {count} tokens with model {model.name}; "
             f"at most {MAX_TOKENS} are allowed: split the picture"
         )
-
-
-def _check_stream_size(size: int) -> None:
-    if size > MAX_STREAM_BYTES:
-        raise LimitExceededError(f"the stream has {size} bytes; at most {MAX_STREAM_BYTES} are allowed")
-
-
-def _checksum(header: Header, section: bytes | memoryview, levels: Sequence[TokenGrid]) -> int:
-    """CRC-32 of the header without its checksum, the box section, and all tokens as little-endian uint32."""
-    return tokens_checksum(levels, zlib.crc32(section, zlib.crc32(header.checked_bytes())))

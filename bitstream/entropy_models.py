@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -80,14 +80,25 @@ class EntropyModel(Protocol):
         """Start on one level. Raises `ValueError` if the model has no such level or another codebook size."""
 
 
-class WholeLevels(Protocol):
-    """Codes whole levels of one picture, all at once: the same payloads and tokens as group by group, but sooner."""
+class CodedTokens(NamedTuple):
+    """Of a level that has tokens at some places only. ``mask``: (rows, cols) bool, where they are. ``filler``: the
+    token elsewhere, which is known in its turn and takes no bits."""
 
-    def encode(self, levels: Sequence[TokenGrid], first: int) -> Sequence[bytes]:
+    mask: npt.NDArray[np.bool_]
+    filler: int
+
+
+class WholeLevels(Protocol):
+    """Codes whole levels of one picture, all at once: the same payloads and tokens as group by group, but sooner.
+
+    ``coded``: of the last level of the picture, where it has tokens at some places only.
+    """
+
+    def encode(self, levels: Sequence[TokenGrid], first: int, coded: CodedTokens | None = None) -> Sequence[bytes]:
         """The payloads of the levels from ``first`` on."""
 
     def decode(
-        self, payloads: Sequence[bytes], coarser: Sequence[TokenGrid]
+        self, payloads: Sequence[bytes], coarser: Sequence[TokenGrid], coded: CodedTokens | None = None
     ) -> Sequence[npt.NDArray[np.integer[Any]]] | None:
         """The tokens (rows, cols) of the levels after ``coarser``; None for payloads that no encoder writes."""
 

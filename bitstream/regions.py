@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from vqcodec.bitstream.coder import decode_levels, encode_levels
-from vqcodec.bitstream.entropy_models import EntropyModel
+from vqcodec.bitstream.entropy_models import CodedTokens, EntropyModel
 from vqcodec.bitstream.errors import CorruptStreamError, StreamError
 from vqcodec.bitstream.limits import MAX_SIDE_PIXELS
 from vqcodec.bitstream.tokens import TokenGrid
@@ -79,15 +79,23 @@ def check_side(side: int, factors: Sequence[int]) -> None:
 
 
 def encode_regions(
-    levels: tuple[TokenGrid, ...], factors: Sequence[int], width: int, height: int, side: int, model: EntropyModel
+    levels: tuple[TokenGrid, ...],
+    factors: Sequence[int],
+    width: int,
+    height: int,
+    side: int,
+    model: EntropyModel,
+    coded: CodedTokens | None = None,
 ) -> tuple[RegionIndex, list[bytes]]:
     """The index of a picture's tokens, and the payload of each level: those of its regions, one after the other.
 
-    ``factors``: pixels a token, each way, by level, of which ``side`` is a multiple.
+    ``factors``: pixels a token, each way, by level, of which ``side`` is a multiple. ``coded``: where the last level
+    has tokens, if not everywhere.
     """
     payloads: list[list[bytes]] = [[] for _ in levels]
     for part in parts(width, height, side):
-        for all_of_level, payload in zip(payloads, encode_levels(_cut(levels, factors, part), model), strict=True):
+        region = encode_levels(_cut(levels, factors, part), model, _coded_of(coded, part, factors[-1]))
+        for all_of_level, payload in zip(payloads, region, strict=True):
             all_of_level.append(payload)
     lengths = tuple(tuple(map(len, all_of_level)) for all_of_level in payloads)
     index = RegionIndex(side, region_checksums(levels, factors, width, height, side), lengths)
@@ -104,10 +112,12 @@ def decode_regions(
     size: tuple[int, int],
     wanted: Part | None,
     model: EntropyModel,
+    coded: CodedTokens | None = None,
 ) -> tuple[TokenGrid, ...]:
     """The tokens of the levels whose payloads are there; 0 in regions that ``wanted`` has no pixel of.
 
-    ``size``: width and height of the picture. The checksums of regions are compared where all levels are there. Raises
+    ``size``: width and height of the picture. ``coded``: of the last of these levels, where it has tokens if not
+    everywhere. The checksums of regions are compared where all levels are there. Raises
     `CorruptStreamError`.
     """
     width, height = size
@@ -127,6 +137,7 @@ def decode_regions(
                 model,
                 shapes=[levels[level][place].shape for level, place in enumerate(places)],
                 codebook_sizes=codebook_sizes,
+                coded=_coded_of(coded, part, factors[-1]),
             )
             if len(grids) == len(index.lengths) and tokens_checksum(grids) != index.checksums[number]:
                 raise CorruptStreamError(
@@ -170,6 +181,12 @@ def _cut(levels: Sequence[TokenGrid], factors: Sequence[int], part: Part) -> tup
         TokenGrid(grid.indices[_tokens_of(part, factor)], grid.codebook_size)
         for grid, factor in zip(levels, factors, strict=True)
     )
+
+
+def _coded_of(coded: CodedTokens | None, part: Part, factor: int) -> CodedTokens | None:
+    if coded is None:
+        return None
+    return CodedTokens(np.ascontiguousarray(coded.mask[_tokens_of(part, factor)]), coded.filler)
 
 
 def _meet(part: Part, other: Part) -> bool:

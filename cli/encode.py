@@ -59,13 +59,13 @@ class CodingOptions:
     quality: float | None = option(
         "--quality",
         type=click.FloatRange(0, 100),
-        help="0 (smallest) to 100 (best). Sizes come in steps, one for each level: with 4 levels at 25, 50, 75 and "
-        "100.",
+        help="0 (smallest) to 100 (best). With 4 levels these are whole at 25, 50, 75 and 100; between, a part of the "
+        "picture has one level more.",
     )
     max_bytes: int | None = option(
         "--max-bytes",
         type=options.AT_LEAST_1,
-        help="The best file that is no larger; between the steps it may be much smaller. With --levels: up to these.",
+        help="The best file that is no larger. With --levels: up to these.",
     )
     bits_per_pixel: float | None = option(
         "--bpp", type=options.ABOVE_0, help="The same with a limit in bits per pixel, such as 0.05."

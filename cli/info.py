@@ -57,6 +57,7 @@ def describe_stream(data: bytes) -> dict[str, Any]:
         "model": model,
         "model_id": header.model_id.hex(),
         "region_side": stream.region_side,
+        "finest_level_share": 1.0 if stream.partial is None else round(float(stream.partial.coded.mean()), 3),
         "boxes": {_box_name(kind): size for kind, size in stream.box_bytes.items()},
     }
 
@@ -74,6 +75,8 @@ def _as_text(values: dict[str, Any]) -> str:
         ("entropy model", values["entropy"]),
         ("levels", f"{values['levels']}: {', '.join(map(str, values['level_bytes'])) or 0} bytes"),
     ]
+    if values["finest_level_share"] < 1:
+        rows.append(("finest level", f"in {values['finest_level_share']:.0%} of the picture's blocks"))
     if values["region_side"]:
         rows.append(("coded in", f"regions of {values['region_side']} pixels (vqcodec decode --crop)"))
     if values["boxes"]:

@@ -49,10 +49,12 @@ static int64_t work_of(const ContextNetwork *network, const ContextGrid *grids, 
 
 static int32_t members(int32_t threads) { return threads < 1 ? 1 : threads < MOST_THREADS ? threads : MOST_THREADS; }
 
+static int is_token(int32_t value, int32_t codes) { return value >= 0 && value < codes; }
+
 /* Whether a grid holds tokens only. */
 static int has_tokens(const ContextGrid *grid, int32_t codes) {
     for (int64_t at = 0; at < (int64_t)grid->rows * grid->cols; at++)
-        if (grid->tokens[at] < 0 || grid->tokens[at] >= codes) return 0;
+        if (!is_token(grid->tokens[at], codes)) return 0;
     return 1;
 }
 
@@ -150,8 +152,11 @@ typedef struct {
 static void code_chunk(Coding *coding, ContextGrid *grid, int32_t codes, int32_t count) {
     const int32_t *frequencies = coding->work.frequencies;
     for (int32_t n = 0; n < count; n++, frequencies += whole_blocks(codes)) {
-        int32_t *token = grid->tokens + coding->work.positions[n];
-        if (coding->encode)
+        const int32_t position = coding->work.positions[n];
+        int32_t *token = grid->tokens + position;
+        if (grid->coded && !grid->coded[position])
+            *token = grid->filler;
+        else if (coding->encode)
             encode_token(&coding->encoder, frequencies, *token);
         else if ((*token = decode_token(&coding->decoder, frequencies, codes)) < 0) {
             coding->failed = 1;
@@ -239,6 +244,7 @@ static int32_t code(Coding *coding) {
         const ContextGrid *grid = coding->grids + level;
         const int is_known = level < coding->first || coding->encode;
         if (is_known && !has_tokens(grid, coding->network->levels[level].codes)) return -1;
+        if (grid->coded && !is_token(grid->filler, coding->network->levels[level].codes)) return -1;
         if (level >= coding->first && coding->encode && grid->payload_bytes < payload_bytes(grid->rows * (int64_t)grid->cols))
             return -1;
     }

@@ -86,7 +86,10 @@ EXPORTED(void, vq_add_codes)(const Level *level, const int32_t *tokens, int32_t 
             float *to = grid->values + ((int64_t)row * grid->cols + col) * grid->stride;
             const int32_t token = tokens[(int64_t)(row / stride) * token_cols + col / stride];
             const float *code = level->table + (int64_t)token * grid->stride;
-            for (int32_t c = 0; c < grid->stride; c++) to[c] = first ? code[c] : to[c] + code[c];
+            if (token < 0)
+                for (int32_t c = 0; c < grid->stride; c++) to[c] = first ? 0 : to[c];
+            else
+                for (int32_t c = 0; c < grid->stride; c++) to[c] = first ? code[c] : to[c] + code[c];
         }
     }
 }

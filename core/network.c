@@ -217,11 +217,10 @@ static void run_lapped(Run *run, Team *team, const Layer *layer, float *own) {
 
 static void run_by_position(Run *run, Team *team, const Layer *layer) {
     const Grid x = run->registers[layer->from], other = run->registers[layer->second], y = run->registers[layer->to];
-    const int everywhere = layer->kind == VQ_SHIFT;
     for (int64_t row = team_next(team); row < y.rows; row = team_next(team)) {
         for (int32_t col = 0; col < y.cols; col++) {
             const float *a = x.values + (row * x.cols + col) * x.stride;
-            const float *b = other.values + (everywhere ? 0 : (row * other.cols + col) * other.stride);
+            const float *b = other.values + (row * other.cols + col) * other.stride;
             float *to = y.values + (row * y.cols + col) * y.stride;
             if (layer->kind == VQ_JOIN) {
                 for (int32_t c = 0; c < x.channels; c++) to[c] = a[c];
@@ -254,19 +253,17 @@ static int32_t counts_fit(const Layer *layer, const Grid *other) {
     case VQ_LAPPED: return layer->outputs == 3 && layer->lap >= 0 && layer->lap <= layer->factor;
     case VQ_JOIN: return layer->outputs == layer->inputs + other->channels;
     case VQ_SUM:
-    case VQ_DIFFERENCE:
-    case VQ_SHIFT: return layer->outputs == layer->inputs && other->channels == layer->inputs;
+    case VQ_DIFFERENCE: return layer->outputs == layer->inputs && other->channels == layer->inputs;
     default: return layer->inputs <= MOST_ZEROS || !(layer->flags & VQ_ZEROS);
     }
 }
 
 /* What is read is not written at the same time: a layer may go to one of its registers only number by number. */
 static int32_t in_place_fits(const Layer *layer, const Grid *x, const Grid *other, const Grid *y) {
-    const int32_t of_both = layer->kind == VQ_SUM || layer->kind == VQ_DIFFERENCE;
-    const int32_t by_number = of_both || layer->kind == VQ_SHIFT;
+    const int32_t by_number = layer->kind == VQ_SUM || layer->kind == VQ_DIFFERENCE;
     if (layer->to == layer->from && !(by_number && x->rows == y->rows && x->cols == y->cols)) return 0;
     if (layer->to != layer->second || layer->flags & VQ_ADDED || layer->kind < VQ_JOIN) return 1;
-    return of_both && other->rows == y->rows && other->cols == y->cols;
+    return by_number && other->rows == y->rows && other->cols == y->cols;
 }
 
 static int32_t fits(const Layer *layer, const Grid *x, const Grid *other, const Grid *y) {
@@ -302,7 +299,6 @@ static Grid shape_after(const Layer *layer, const Grid *registers) {
     case VQ_JOIN:
     case VQ_SUM:
     case VQ_DIFFERENCE: y.rows = least(x.rows, other.rows), y.cols = least(x.cols, other.cols); break;
-    case VQ_SHIFT: break;
     default: return (Grid){0};
     }
     if (layer->kind > VQ_JOIN) y.stride = x.stride;

@@ -123,10 +123,13 @@ static void give_up(Coding *coding, Team *team) {
     for (int32_t level = 0; level < coding->count; level++) team_reach(team, &coding->done[level], INT32_MAX);
 }
 
-/* Frequencies of the nth token of a piece, in order: logits are made of many together. */
-static void token_frequencies(const LevelAtWork *at, int32_t n, int32_t count) {
-    const int32_t codes = at->prior->levels[at->level].codes, left = count - n;
-    if (n % TILE == 0) vq_kernels()->run_head(at, n, left < TILE ? left : TILE);
+/* Before the frequencies of the nth token of a piece, in order: logits are made of many together. */
+static void make_logits(const LevelAtWork *at, int32_t n, int32_t count) {
+    if (n % TILE == 0) vq_kernels()->run_head(at, n, count - n < TILE ? count - n : TILE);
+}
+
+static void token_frequencies(const LevelAtWork *at, int32_t n) {
+    const int32_t codes = at->prior->levels[at->level].codes;
     vq_kernels()->make_frequencies(at->prior->token_exponentials, at->prior->token_range,
                                    at->work.logits + (int64_t)(n % TILE) * whole_blocks(codes), codes,
                                    at->work.frequencies);
@@ -142,16 +145,20 @@ static void decode_level(Coding *coding, Team *team, const LevelAtWork *at) {
         if (team_reached(&coding->failed)) return;
         if (codes > 1) vq_kernels()->run_blocks(at, first, count);
         for (int32_t n = 0; n < count; n++) {
+            const int32_t position = grid->positions[first + n];
             int32_t token = 0;
-            if (codes > 1) {
-                token_frequencies(at, n, count);
+            if (codes > 1) make_logits(at, n, count);
+            if (grid->coded && !grid->coded[position])
+                token = grid->filler;
+            else if (codes > 1) {
+                token_frequencies(at, n);
                 token = decode_token(&decoder, at->work.frequencies, codes);
             }
             if (token < 0) {
                 give_up(coding, team);
                 return;
             }
-            grid->tokens[grid->positions[first + n]] = token;
+            grid->tokens[position] = token;
         }
         team_reach(team, &coding->done[at->level], grid->ranks[grid->positions[first]] + 1);
     }
@@ -167,12 +174,14 @@ static void encode_level(Coding *coding, Team *team, const LevelAtWork *at) {
         if (team_reached(&coding->failed)) return;
         vq_kernels()->run_blocks(at, first, count);
         for (int32_t n = 0; n < count; n++) {
-            const int32_t token = grid->tokens[grid->positions[first + n]];
+            const int32_t position = grid->positions[first + n], token = grid->tokens[position];
             if (token < 0 || token >= codes) {
                 give_up(coding, team);
                 return;
             }
-            token_frequencies(at, n, count);
+            make_logits(at, n, count);
+            if (grid->coded && !grid->coded[position]) continue;
+            token_frequencies(at, n);
             encode_token(&encoder, at->work.frequencies, token);
         }
     }
@@ -196,8 +205,11 @@ static void code_levels(Team *team, int member, void *context) {
 static int32_t code(Coding coding, int32_t threads) {
     const int64_t tokens = coding.grids->rows * (int64_t)coding.grids->cols;
     if (!fits(coding.prior, coding.grids, coding.first, coding.count)) return -1;
-    for (int32_t level = coding.first; level < coding.count && coding.encode; level++)
-        if (coding.grids[level].payload_bytes < payload_bytes(tokens)) return -1;
+    for (int32_t level = coding.first; level < coding.count; level++) {
+        const PriorGrid *grid = coding.grids + level;
+        if (coding.encode && grid->payload_bytes < payload_bytes(tokens)) return -1;
+        if (grid->coded && (grid->filler < 0 || grid->filler >= coding.prior->levels[level].codes)) return -1;
+    }
     for (int32_t level = 0; level < coding.first; level++) coding.done[level].reached = INT32_MAX;
     coding.member_bytes = member_bytes(coding.prior, coding.grids, coding.first, coding.count);
     vq_kernels();
@@ -225,7 +237,8 @@ EXPORTED(int32_t, vq_prior_frequencies)(const Prior *prior, const PriorGrid *gri
     work_of(prior, grids + level, level, workspace, &at.work);
     vq_kernels()->run_blocks(&at, first, count);
     for (int32_t n = 0; n < count; n++, frequencies += codes) {
-        token_frequencies(&at, n, count);
+        make_logits(&at, n, count);
+        token_frequencies(&at, n);
         for (int32_t code = 0; code < codes; code++) frequencies[code] = at.work.frequencies[code];
     }
     return 0;

@@ -42,8 +42,7 @@ enum {
     VQ_LAPPED,        /* transposed convolution of patches of f + 2 lap pixels with stride f */
     VQ_JOIN,          /* channels of `from`, then of `second` */
     VQ_SUM,           /* from + second, what lies beyond either one left out */
-    VQ_DIFFERENCE,    /* from - second, as VQ_SUM */
-    VQ_SHIFT          /* from + the first position of second, everywhere */
+    VQ_DIFFERENCE     /* from - second, as VQ_SUM */
 };
 enum {
     VQ_NORMALISED = 1, /* ChannelNorm of the input first */
@@ -54,8 +53,7 @@ enum {
 
 /* weight, bias, gain, shift: where they begin among the network's floats; bias, gain and shift are padded to multiples
    of 16 with zeros, but for the bias of a VQ_LAPPED (3). from, second, to: registers, of 16; `to` is none of those that are
-   read, but the one that is added, one of a VQ_SUM or VQ_DIFFERENCE of the same size, or `from` of a
-   VQ_SHIFT. */
+   read, but the one that is added, or one of a VQ_SUM or VQ_DIFFERENCE of the same size. */
 typedef struct {
     int32_t kind, from, second, to, inputs, outputs, factor, lap, flags, unused;
     int64_t weight, bias, gain, shift;
@@ -100,7 +98,8 @@ typedef struct {
 int32_t vq_tokens(const Level *level, const Grid *grid, int32_t *tokens, int32_t threads);
 /* Squared distances (rows cols, K) of each code from the vectors of a grid. */
 int32_t vq_distances(const Level *level, const Grid *grid, float *distances, int32_t threads);
-/* Adds what the tokens (ceil(rows / stride), ceil(cols / stride)) give back to a grid, or puts it there if `first`. */
+/* Adds what the tokens (ceil(rows / stride), ceil(cols / stride)) give back to a grid, or puts it there if `first`. Those
+   below 0 give nothing. */
 void vq_add_codes(const Level *level, const int32_t *tokens, int32_t stride, Grid *grid, int32_t first);
 
 /* ---- the range coder ---- */
@@ -161,13 +160,15 @@ typedef struct {
    window_rows, window_cols: what of the grid is kept, in which row and column are counted round; window_cols: even, 16 or
    more. No token that is kept may give way to one of a piece that still looks at it.
    tokens: (N) by position; a value that is no token counts as unknown. payload: of payload_bytes; an encoder needs room
-   for 4 N + 16. */
+   for 4 N + 16. coded: (N) by position, 0 where no token is coded, which is `filler` then; null where all are. */
 typedef struct {
     int32_t rows, cols, pieces, largest_piece, window_rows, window_cols;
     const int32_t *starts, *positions, *ranks, *spacings;
     int32_t *tokens;
     uint8_t *payload;
     int64_t payload_bytes;
+    const uint8_t *coded;
+    int32_t filler, unused;
 } PriorGrid;
 
 /* Bytes of a weight (outputs, inputs) when it is packed, and packing it. */
@@ -218,12 +219,14 @@ typedef struct {
     const int32_t *token_exponentials;
 } ContextNetwork;
 
-/* One level of a picture. tokens: (rows, cols). payload: as of a PriorGrid. */
+/* One level of a picture. tokens: (rows, cols). payload, coded, filler: as of a PriorGrid. */
 typedef struct {
     int32_t rows, cols;
     int32_t *tokens;
     uint8_t *payload;
     int64_t payload_bytes;
+    const uint8_t *coded;
+    int32_t filler, unused;
 } ContextGrid;
 
 /* All functions of the context network take the grids of the first `count` levels and work on those from `first` on; of the

@@ -66,6 +66,7 @@ ROOMS = {
         "sharing",
         "decoding",
         "encoding",
+        "on_torch",
         "codec",
         "pillow",
         "onnx_export",

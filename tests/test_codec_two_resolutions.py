@@ -54,6 +54,33 @@ def test_rates(codec: Codec) -> None:
         limited = codec.encode(PICTURE, max_bytes=limit)
         assert len(limited) <= limit
         assert codec.decode(limited).size == (83, 59)
+
+
+def test_a_level_for_a_part_of_the_picture_lies_between_levels(codec: Codec) -> None:
+    for levels in (1, 2, 3):
+        low, between, high = (
+            codec.encode(PICTURE, quality=25 * q, entropy="uniform") for q in (levels, levels + 0.5, levels + 1)
+        )
+        assert len(low) < len(between) < len(high)
+        assert error(codec, low) > error(codec, between) > error(codec, high)
+        read = codec.read(between)
+        assert read.partial is not None
+        assert read.header.level_count == levels + 1
+        assert error(codec, between, levels) == error(codec, low)
+
+
+def test_tokens_that_are_not_there(codec: Codec) -> None:
+    tokens = [np.array(grid) for grid in codec.tokenize(to_tensor(PICTURE, 4).numpy(), levels=3)]
+    nothing = [*tokens[:-1], np.full_like(tokens[-1], -1, dtype=np.int64)]
+    assert np.abs(codec.detokenize(nothing) - codec.detokenize(tokens)).max() > 0.01
+    with pytest.raises(ValueError, match="tokens range over -1"):
+        codec.detokenize([np.full_like(tokens[0], -1, dtype=np.int64)])
+    with pytest.raises(ValueError, match="tokens range over -1"):
+        codec.detokenize([nothing[0], np.full_like(tokens[1], -1, dtype=np.int64), tokens[2]])
+
+
+def test_weight(codec: Codec) -> None:
+    whole = codec.encode(PICTURE)
     assert len(codec.encode(PICTURE, weight=0.2)) < len(whole)
 
 

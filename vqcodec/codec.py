@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, overload
 
@@ -15,6 +15,7 @@ from PIL import Image
 from vqcodec.bitstream import (
     ENTROPY_IDS,
     Boxes,
+    PartialLevel,
     Stream,
     StreamModel,
     TokenGrid,
@@ -28,11 +29,12 @@ from vqcodec.cards.engines import load_core_engine, load_torch_engine
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import DEFAULT_MODEL, check_model_id, find_model
 from vqcodec.cards.model_card import ModelCard, ModelFolder
-from vqcodec.cards.taken_pictures import check_pictures, check_size
+from vqcodec.cards.taken_pictures import check_partial, check_pictures, check_size, takes_parts
 from vqcodec.decoding import Crop, DecodedStream, PictureBands, area_of, bands_of
 from vqcodec.encoding import tokens_at
 from vqcodec.models.core_engine import CoreEngine
 from vqcodec.models.engine import Engine, Floats, TimedStep, Tokens
+from vqcodec.on_torch import OnTorch
 from vqcodec.pictures.any_image import ImageLike, as_loaded
 from vqcodec.pictures.hidden import fill_hidden
 from vqcodec.pictures.image import (
@@ -43,6 +45,7 @@ from vqcodec.pictures.image import (
 )
 from vqcodec.pictures.row_sources import RowSource
 from vqcodec.rates.rate import Rate
+from vqcodec.rates.token_choice import ChosenTokens
 from vqcodec.sharing import SharedOnHub
 
 if TYPE_CHECKING:
@@ -50,13 +53,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vqcodec.models.autoencoder import Analysis, Autoencoder
-    from vqcodec.models.torch_engine import TorchEngine
 
 #: codec, pixels (H, W, 3) and number of levels to what tokens are chosen from
 Refine: TypeAlias = "Callable[[Codec, NDArray[np.uint8], int], Analysis]"
 
 
-class Codec(SharedOnHub):
+class Codec(SharedOnHub, OnTorch):
     """A model ready to encode and decode. Make one with `Codec.load`; calls from several threads are safe.
 
     Examples:
@@ -105,32 +107,6 @@ class Codec(SharedOnHub):
     def arithmetic(self) -> str:
         """What computes: "native", the core in C, or torch in "float32", "bfloat16" or "float16"."""
         return "native" if isinstance(self._engine, CoreEngine) else str(self.dtype).removeprefix("torch.")
-
-    @cached_property
-    def _on_torch(self) -> TorchEngine:
-        """The networks on torch, for whoever needs gradients or activations; loaded at the first use."""
-        from vqcodec.models.torch_engine import TorchEngine
-
-        return self._engine if isinstance(self._engine, TorchEngine) else load_torch_engine(self.model, "cpu", None)
-
-    @property
-    def network(self) -> Autoencoder:
-        """The networks on torch."""
-        return self._on_torch.tiled.network
-
-    @property
-    def device(self) -> torch.device:
-        """Of the networks on torch."""
-        import torch
-
-        return torch.device("cpu") if isinstance(self._engine, CoreEngine) else self._on_torch.tiled.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the convolutions on torch."""
-        from vqcodec.compute.devices import fast_dtype
-
-        return fast_dtype(self.device) if isinstance(self._engine, CoreEngine) else self._on_torch.tiled.dtype
 
     @property
     def card(self) -> ModelCard:
@@ -187,11 +163,11 @@ class Codec(SharedOnHub):
             alpha=None if loaded.alpha is None else pack_alpha(loaded.alpha),
         )
         if rate.is_plain and refine is None:
-            tokens = self._as_pyramid(self.tokenize_pixels(pixels, levels=levels))
+            chosen = ChosenTokens(self._as_pyramid(self.tokenize_pixels(pixels, levels=levels)))
         else:
             again = None if refine is None else partial(refine, self)
-            tokens = tokens_at(rate, pixels, self.model, self._engine, entropy_id, boxes, again)
-        return self._write(tokens, loaded.width, loaded.height, entropy_id, boxes, region_side)
+            chosen = tokens_at(rate, pixels, self.model, self._engine, entropy_id, boxes, again)
+        return self._write(chosen.tokens, loaded.width, loaded.height, entropy_id, boxes, region_side, chosen.partial)
 
     def check_pictures(self) -> None:
         """Raises ModelError for a model of label maps."""
@@ -219,7 +195,14 @@ class Codec(SharedOnHub):
         return self._write(pyramid, width, height, self._entropy_id(entropy), boxes, region_side)
 
     def _write(
-        self, tokens: TokenPyramid, width: int, height: int, entropy_id: int, boxes: Boxes | None, region_side: int = 0
+        self,
+        tokens: TokenPyramid,
+        width: int,
+        height: int,
+        entropy_id: int,
+        boxes: Boxes | None,
+        region_side: int = 0,
+        partial: PartialLevel | None = None,
     ) -> bytes:
         check_size(self.card, width, height)
         return write_stream(
@@ -230,6 +213,7 @@ class Codec(SharedOnHub):
             entropy_id=entropy_id,
             boxes=boxes,
             region_side=region_side,
+            partial=partial,
         )
 
     def decode(
@@ -310,6 +294,7 @@ class Codec(SharedOnHub):
             wanted=wanted,
         )
         check_size(self.card, read.header.width, read.header.height)
+        check_partial(self.card, read)
         return read
 
     @overload
@@ -345,10 +330,6 @@ class Codec(SharedOnHub):
         check_size(self.card, checked.shape[1], checked.shape[0])
         return self._engine.tokenize_pixels(checked, levels)
 
-    def analyse(self, images: Tensor) -> Analysis:
-        """Images as `tokenize` takes them to what tokens are chosen from, by torch and on its device."""
-        return self._on_torch.tiled.analyse(images)
-
     @overload
     def detokenize(self, tokens: Sequence[Tensor]) -> Tensor: ...
     @overload
@@ -357,13 +338,15 @@ class Codec(SharedOnHub):
         """Tokens of the first levels, (B, h, w) each, to images (B, 3, f h, f w) float32, about in [-1, 1].
 
         h and w are those of the finest level given, times its stride; a level of stride s has ceil(h / s) rows and
-        ceil(w / s) columns. torch tensors give a tensor on the CPU, numpy arrays an array. Raises ValueError for no
+        ceil(w / s) columns. Of the finest of two levels or more, -1 stands where there is no token: the picture is one
+        of a level less there. torch tensors give a tensor on the CPU, numpy arrays an array. Raises ValueError for no
         levels, too many, shapes that do not go together, or tokens that the codebooks do not have.
         """
         self._check_levels(len(tokens))
         arrays = [grid if isinstance(grid, np.ndarray) else grid.cpu().numpy() for grid in tokens]
-        for grid, size in zip(arrays, self.card.autoencoder.quantizer.codebook_sizes, strict=False):
-            if grid.size and not 0 <= grid.min() <= grid.max() < size:
+        for level, (grid, size) in enumerate(zip(arrays, self.card.autoencoder.quantizer.codebook_sizes, strict=False)):
+            least = -1 if takes_parts(self.card) and 0 < level == len(arrays) - 1 else 0
+            if grid.size and not least <= grid.min() <= grid.max() < size:
                 raise ValueError(f"tokens range over {grid.min()}..{grid.max()}, outside 0..{size - 1}")
         images = self._engine.detokenize(arrays)
         if isinstance(tokens[0], np.ndarray):

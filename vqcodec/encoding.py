@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from vqcodec.bitstream import Boxes, TokenPyramid, stream_overhead
+from vqcodec.bitstream import Boxes
 from vqcodec.cards.model_card import ModelFolder
+from vqcodec.cards.taken_pictures import takes_parts
 from vqcodec.models.engine import Engine
 from vqcodec.pictures.arrays import Pixels
 from vqcodec.rates.rate import OperatingPoint, Rate, RateError
-from vqcodec.rates.token_choice import TokenChooser
+from vqcodec.rates.token_choice import ChosenTokens, PictureStream, TokenChooser
 
 
 def tokens_at(
@@ -22,23 +23,21 @@ def tokens_at(
     entropy_id: int,
     boxes: Boxes,
     refine: Callable[[Pixels, int], Any] | None,
-) -> TokenPyramid:
+) -> ChosenTokens:
     """The tokens of pixels (H, W, 3) at a rate that is not plain, or refined.
 
     boxes: what goes with the picture, and counts. refine: pixels and number of levels to what tokens are chosen from.
     Raises RateError for a picture that cannot be so small.
     """
-    stream_model, shape = model.stream_model, model.card.autoencoder
-    height, width = pixels.shape[:2]
-    around = stream_overhead(stream_model, width, height, entropy_id, boxes)
+    shape, (height, width) = model.card.autoencoder, pixels.shape[:2]
+    stream = PictureStream(model.stream_model, (width, height), entropy_id, boxes)
 
     def choose(analysis: Any, most: int | None = None) -> tuple[TokenChooser, OperatingPoint]:
         """most: for how many levels refined latents were found; by default the analysis is the Encoder's."""
-        sizes, entropy_model = shape.quantizer.codebook_sizes, stream_model.entropy_models[entropy_id]
         nearest_levels = shape.coarse_levels if most is not None and most > shape.coarse_levels else 0
-        chooser = TokenChooser(engine, analysis, sizes, entropy_model, nearest_levels)
+        chooser = TokenChooser(engine, analysis, stream, nearest_levels)
         within = rate if most is None or rate.quality is not None else replace(rate, levels=most)
-        point = within.point(width * height, shape.level_factors, lambda point: around + chooser.payload_bytes(point))
+        point = within.point(width * height, shape.levels, chooser.stream_bytes, parts=takes_parts(model.card))
         return chooser, point
 
     try:
@@ -48,6 +47,6 @@ def tokens_at(
     except RateError as error:
         if not boxes:
             raise
-        more = around - stream_overhead(stream_model, width, height, entropy_id)
+        more = stream.bytes_around(None) - replace(stream, boxes=None).bytes_around(None)
         raise RateError(f"{error}; {more} bytes are alpha, profile and metadata", error.smallest) from None
     return chooser.at(point)

@@ -288,8 +288,12 @@ class WebAssemblyCore(ModuleMemory):
             for name in ("positions", "ranks", "spacings", "tokens"):
                 setattr(mine, name, self._put(getattr(its, name), size))
             mine.payload = self._put(its.payload, its.payload_bytes) if its.payload else 0
+            mine.coded, mine.filler = self._coded_places(its), its.filler
             copies.append((mine.tokens, mine.payload))
         return self._put(made), copies
+
+    def _coded_places(self, grid: Any) -> int:
+        return self._put(grid.coded, grid.rows * grid.cols) if grid.coded else 0
 
     def _prior(self, prior: Any) -> int:
         blocks = (_NATIVE._Block * prior.depth).from_address(prior.blocks)
@@ -345,7 +349,9 @@ class WebAssemblyCore(ModuleMemory):
             copies.append((self._put(its.tokens, 4 * its.rows * its.cols), payload))
         made = (_CONTEXT_GRID * count)(
             *(
-                _CONTEXT_GRID(its.rows, its.cols, tokens, payload, its.payload_bytes)
+                _CONTEXT_GRID(
+                    its.rows, its.cols, tokens, payload, its.payload_bytes, self._coded_places(its), its.filler
+                )
                 for its, (tokens, payload) in zip(grids[:count], copies, strict=True)
             )
         )

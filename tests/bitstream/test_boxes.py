@@ -55,7 +55,7 @@ NO_SIZE = zstandard.ZstdCompressor(write_content_size=False).compress(b"profile"
         (section(box(4, b"")), CorruptStreamError, "empty"),
         (section(b"\x04\x05abc"), CorruptStreamError, "does not fit"),
         (section(b"\x04"), CorruptStreamError, "does not fit"),
-        (section(box(6, b"?")), UnsupportedVersionError, "type 6"),
+        (section(box(7, b"?")), UnsupportedVersionError, "type 7"),
         (section(box(1, b"no frame")), CorruptStreamError, "no zstd frame"),
         (section(box(1, FRAME + b"x")), CorruptStreamError, "no zstd frame"),
         (section(box(1, FRAME[:-1])), CorruptStreamError, "no zstd frame"),

@@ -120,7 +120,7 @@ def test_carries_run_through_held_back_words(run: int, last: int) -> None:
         grid = TokenGrid(np.array([tokens]), 3)
         payload = encode(grid, model)
         assert decode(payload, model, grid.shape, 3) == grid
-        assert decode_payload(payload, table, len(tokens)) == tokens
+        assert decode_payload(payload, table, 1, len(tokens), {}) == tokens
         assert encode(TokenGrid(np.array([tokens[:-2]]), 3), model) is not None
 
 
@@ -130,7 +130,7 @@ def test_reference_decoder_agrees_on_random_tables() -> None:
         frequencies = skewed(int(rng.integers(2, 500)), seed)
         grid = draw(frequencies, (1, 200), seed)
         payload = encode(grid, StaticModel([frequencies]))
-        assert decode_payload(payload, frequencies.tolist(), 200) == grid.indices[0].tolist()
+        assert decode_payload(payload, frequencies.tolist(), 1, 200, {}) == grid.indices[0].tolist()
 
 
 def test_garbage_payload_never_raises_an_error_of_constriction() -> None:

@@ -289,7 +289,7 @@ def test_max_pixels() -> None:
 
 def test_stream_size_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     data, model, tokens = sample()
-    monkeypatch.setattr("vqcodec.bitstream.container.MAX_STREAM_BYTES", 40)
+    monkeypatch.setattr("vqcodec.bitstream.layout.MAX_STREAM_BYTES", 40)
     with pytest.raises(LimitExceededError, match="at most 40"):
         read_header(data)
     with pytest.raises(LimitExceededError, match="at most 40"):

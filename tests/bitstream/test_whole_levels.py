@@ -11,7 +11,7 @@ import pytest
 
 from vqcodec.bitstream import CodingContext, CorruptStreamError, LevelModel, TokenGrid, UniformModel
 from vqcodec.bitstream.coder import decode_level, decode_levels, encode_level, encode_levels
-from vqcodec.bitstream.entropy_models import WholeLevels
+from vqcodec.bitstream.entropy_models import CodedTokens, WholeLevels
 
 SIZES = (5, 300)
 SHAPES = [(2, 3), (4, 6)]
@@ -29,14 +29,14 @@ class Whole:
     asked: list[str] = field(default_factory=list)
     damaged: bool = False
 
-    def encode(self, levels: Sequence[TokenGrid], first: int) -> Sequence[bytes]:
-        self.asked.append(f"encode {first} to {len(levels)}")
+    def encode(self, levels: Sequence[TokenGrid], first: int, coded: CodedTokens | None = None) -> Sequence[bytes]:
+        self.asked.append(f"encode {first} to {len(levels)}" + (" in part" if coded else ""))
         return PAYLOADS[first : len(levels)]
 
     def decode(
-        self, payloads: Sequence[bytes], coarser: Sequence[TokenGrid]
+        self, payloads: Sequence[bytes], coarser: Sequence[TokenGrid], coded: CodedTokens | None = None
     ) -> Sequence[npt.NDArray[np.integer]] | None:
-        self.asked.append(f"decode {len(payloads)} after {len(coarser)}")
+        self.asked.append(f"decode {len(payloads)} after {len(coarser)}" + (" in part" if coded else ""))
         return None if self.damaged else [grid.indices for grid in LEVELS[len(coarser) :]][: len(payloads)]
 
 
@@ -73,7 +73,17 @@ def test_whole_levels_are_asked_for_where_they_are_offered() -> None:
     assert encode_level(LEVELS[1], model, level=1, coarser=LEVELS[:1]) == PAYLOADS[1]
     assert decode_levels(PAYLOADS, model, shapes=SHAPES, codebook_sizes=SIZES) == LEVELS
     assert decoded(model, 1) == LEVELS[1]
-    assert whole.asked == ["encode 0 to 2", "encode 1 to 2", "decode 2 after 0", "decode 1 after 1"]
+    coded = CodedTokens(np.ones(SHAPES[1], bool), 0)
+    assert encode_levels(LEVELS, model, coded) == PAYLOADS
+    assert decode_levels(PAYLOADS, model, shapes=SHAPES, codebook_sizes=SIZES, coded=coded) == LEVELS
+    assert whole.asked == [
+        "encode 0 to 2",
+        "encode 1 to 2",
+        "decode 2 after 0",
+        "decode 1 after 1",
+        "encode 0 to 2 in part",
+        "decode 2 after 0 in part",
+    ]
 
 
 def test_group_by_group_where_they_are_not() -> None:

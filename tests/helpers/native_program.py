@@ -17,7 +17,7 @@ import numpy as np
 
 from vqcodec.native.library import Grid, Layer, Level, Library, load
 
-CONVOLVE3, CONVOLVE1, PATCHES, GATHER, SPREAD, LAPPED, JOIN, SUM, DIFFERENCE, SHIFT = range(1, 11)
+CONVOLVE3, CONVOLVE1, PATCHES, GATHER, SPREAD, LAPPED, JOIN, SUM, DIFFERENCE = range(1, 10)
 NORMALISED, SILU, ADDED, ZEROS = 1, 2, 4, 8
 EUCLIDEAN, UNIT, LIFTED = range(3)
 REGISTERS = 16

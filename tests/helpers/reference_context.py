@@ -41,12 +41,19 @@ class ReferenceContext:
         return np.rint(scaled + self.single(f"{name}.offset")).astype(np.int64)
 
     def decode_level(
-        self, level: int, rows: int, cols: int, coarser: list[list[list[int]]], decoder: RangeDecoder
+        self,
+        level: int,
+        rows: int,
+        cols: int,
+        coarser: list[list[list[int]]],
+        decoder: RangeDecoder,
+        filled: dict[Place, int],
     ) -> list[int]:
-        """All tokens in raster order; coarser: rows of tokens of each level before."""
+        """All tokens in raster order; coarser: rows of tokens of each level before. filled: by place, tokens that take
+        no bits."""
         if level < self.config["first"]:
             assert self.prior is not None
-            return self.prior.decode_level(level, rows, cols, coarser, decoder)
+            return self.prior.decode_level(level, rows, cols, coarser, decoder, filled)
         x = {place: self.start(level, place, coarser) for place in product(range(rows), range(cols))}
         for block in range(self.config["blocks"]):
             x = self.block(f"context.{level}.blocks.{block}", x)
@@ -56,6 +63,9 @@ class ReferenceContext:
                 around = [(place[0] + down, place[1] + right) for down, right in offsets]
                 told = [known[other] if other in x else -1 for other in around]
                 table = self.frequencies(level, number, x[place], told)
+                if place in filled:
+                    known[place] = filled[place]
+                    continue
                 known[place] = decoder.take(table, [0, *accumulate(table)]) if len(table) > 1 else 0
         return [known[place] for place in sorted(known)]
 

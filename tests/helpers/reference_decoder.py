@@ -86,14 +86,35 @@ class RangeDecoder:
         return token
 
 
-def decode_payload(payload: bytes, table: list[int], count: int) -> list[int]:
-    """``count`` tokens from one payload, with one table of frequencies."""
-    if len(table) == 1:
-        return [0] * count
+def decode_payload(
+    payload: bytes, table: list[int], rows: int, cols: int, filled: dict[tuple[int, int], int]
+) -> list[int]:
+    """The tokens from one payload, with one table of frequencies."""
     starts = [0, *accumulate(table)]
     assert starts[-1] == 2**TOTAL_BITS
     decoder = RangeDecoder(payload)
-    return [decoder.take(table, starts) for _ in range(count)]
+    places = [(row, col) for row in range(rows) for col in range(cols)]
+    if len(table) == 1:
+        return [0] * len(places)
+    return [filled[place] if place in filled else decoder.take(table, starts) for place in places]
+
+
+def filled_places(box: bytes, width: int, height: int, factor: int) -> dict[tuple[int, int], int]:
+    """3.2: by place, the tokens of the finest level that take no bits."""
+    cursor = Cursor(box)
+    side, filler = cursor.varint(), cursor.varint()
+    assert side % factor == 0
+    blocks = [(top, left) for top in range(0, height, side) for left in range(0, width, side)]
+    bits = cursor.take((len(blocks) + 7) // 8)
+    assert cursor.position == len(box)
+    empty = {block for n, block in enumerate(blocks) if not bits[n // 8] >> (7 - n % 8) & 1}
+    assert 0 < len(empty) < len(blocks)
+    return {
+        (row, col): filler
+        for row in range((height + factor - 1) // factor)
+        for col in range((width + factor - 1) // factor)
+        if (row * factor // side * side, col * factor // side * side) in empty
+    }
 
 
 def decode_stream(
@@ -114,7 +135,7 @@ def decode_stream(
     level_count, entropy_id = (coding & 15) + 1, coding >> 4
     checksum = zlib.crc32(data[: cursor.position])
     stored_checksum = int.from_bytes(cursor.take(4), "little")
-    index = None
+    index = blocks = None
     if version & 0x80:
         start = cursor.position
         section = Cursor(cursor.take(cursor.varint()))
@@ -122,22 +143,30 @@ def decode_stream(
         while section.position < len(section.data):
             kind, content = section.take(1)[0], section.take(section.varint())
             index = content if kind == 5 else index
+            blocks = content if kind == 6 else blocks
     payloads = [cursor.take(cursor.varint()) for _ in range(level_count)]
     assert cursor.position == len(data)
     tables = static_tables if entropy_id == 1 else [uniform_table(size) for _, size in grids]
 
-    def decode_picture(width: int, height: int, payloads: list[bytes]) -> list[list[list[int]]]:
-        """5: the levels of a picture, or of a region."""
+    last = level_count - 1
+    all_filled = {} if blocks is None else filled_places(blocks, width, height, grids[last][0])
+
+    def decode_picture(
+        width: int, height: int, payloads: list[bytes], top: int = 0, left: int = 0
+    ) -> list[list[list[int]]]:
+        """5: the levels of a picture, or of a region at a place in it."""
         levels: list[list[list[int]]] = []
         for level, payload in enumerate(payloads):
             factor = grids[level][0]
             rows, cols = (height + factor - 1) // factor, (width + factor - 1) // factor
+            filled = all_filled if level == last else {}
+            filled = {(row - top // factor, col - left // factor): token for (row, col), token in filled.items()}
             if entropy_id == 2:
                 assert prior is not None
-                tokens = prior.decode_level(level, rows, cols, levels, RangeDecoder(payload))
+                tokens = prior.decode_level(level, rows, cols, levels, RangeDecoder(payload), filled)
             else:
                 assert tables is not None
-                tokens = decode_payload(payload, tables[level], rows * cols)
+                tokens = decode_payload(payload, tables[level], rows, cols, filled)
             levels.append([tokens[row * cols : (row + 1) * cols] for row in range(rows)])
         return levels
 
@@ -162,7 +191,7 @@ def decode_regions(
     height: int,
     payloads: list[bytes],
     factors: list[int],
-    decode_picture: Callable[[int, int, list[bytes]], list[list[list[int]]]],
+    decode_picture: Callable[[int, int, list[bytes], int, int], list[list[list[int]]]],
 ) -> list[list[list[int]]]:
     """3.1: the levels of a picture in regions."""
     box, places = Cursor(index), [Cursor(payload) for payload in payloads]
@@ -178,7 +207,7 @@ def decode_regions(
     ]
     for number, (top, left) in enumerate(corners):
         parts = [place.take(lengths[level][number]) for level, place in enumerate(places)]
-        region = decode_picture(min(side, width - left), min(side, height - top), parts)
+        region = decode_picture(min(side, width - left), min(side, height - top), parts, top, left)
         assert tokens_checksum(region) == checksums[number]
         for level, rows in enumerate(region):
             assert side % factors[level] == 0

@@ -101,7 +101,7 @@ class Networks:
 
     def gives_back(self, level: str, tokens: Array) -> Array:
         table = dot(self[f"{level}.project_out.weight"], self.codes(level)) + self[f"{level}.project_out.bias"]
-        return table[tokens]
+        return np.where((tokens >= 0)[..., None], table[np.maximum(tokens, 0)], F(0))
 
     def latent(self, prefix: str, tokens: list[Array], strides: list[int], rows: int, cols: int) -> Array:
         total = None
@@ -215,11 +215,17 @@ def common(a: Array, b: Array) -> tuple[Array, Array]:
 # ---- 9.3, 10.2: compact networks ----
 
 
+def told(embedding: Array, n: int, present: Array) -> Array:
+    """9.1: how many levels there are, position by position."""
+    return np.where(present[..., None], embedding[n - 1], embedding[max(0, n - 2)])
+
+
 def decode_compact(net: Networks, tokens: list[Array], rows: int, cols: int) -> Array:
     n, shape = len(tokens), net.networks
     f = shape["patch"] * 2 ** (len(shape["decoder_depths"]) - 1)
     strides = list(net.quantizer["level_strides"] or [1] * n)[:n]
-    z = net.latent("quantizer", tokens, strides, rows, cols) + net["level_embedding"][n - 1]
+    present = enlarged((tokens[-1] >= 0)[..., None], strides[-1], rows, cols)[..., 0]
+    z = net.latent("quantizer", tokens, strides, rows, cols) + told(net["level_embedding"], n, present)
     linear, x, number = spread(net.point("decoder.linear.0", z), f), net.convolve("decoder.deep.0", z), 1
     for stage in reversed(range(len(shape["decoder_depths"]))):
         x = net.blocks("decoder.deep", number, shape["decoder_depths"][stage], x)
@@ -250,7 +256,7 @@ def raise_coarse(net: Networks, tokens: list[Array]) -> tuple[Array, Array]:
     shape = net.networks
     f, depth = 2 * shape["patch"], shape["decoder_depths"][2]
     z = net.latent("coarse", tokens, [1] * len(tokens), *tokens[0].shape)
-    x = net.convolve("decoder.raising.0", z + net["coarse_embedding"][len(tokens) - 1])
+    x = net.convolve("decoder.raising.0", z + told(net["coarse_embedding"], len(tokens), tokens[-1] >= 0))
     x = net.blocks("decoder.raising", 1, depth, x)
     raised = spread(net.point(f"decoder.raising.{1 + depth}", x), 2)
     return raised, net.lapped("decoder.coarse_linear", z, 2 * f, shape["laps"][0])
@@ -260,6 +266,12 @@ def decode_hierarchical(net: Networks, tokens: list[Array], rows: int, cols: int
     shape, n = net.networks, len(tokens)
     coarse, f, patch = list(net.quantizer["level_strides"]).count(2), 2 * shape["patch"], shape["patch"]
     raised, picture = raise_coarse(net, tokens[:coarse])
+    present = tokens[-1] >= 0
+    if n <= coarse:
+        present = enlarged(present[..., None], 2, *raised.shape[:2])[..., 0]
+    level = told(net["level_embedding"], n, present)
+    if n == coarse + 1:
+        level = np.where(present[..., None], level, level - net["decoder.from_fine.bias"])
     if n > coarse:
         y = net.latent("fine", tokens[coarse:], [1] * (n - coarse), rows, cols)
         raised, other = common(raised, net.point("decoder.from_fine", y))
@@ -267,7 +279,7 @@ def decode_hierarchical(net: Networks, tokens: list[Array], rows: int, cols: int
         picture, other = common(picture, net.lapped("decoder.fine_linear", y, f, shape["laps"][1]))
         picture = picture + other
     (before, after), depth, _ = shape["decoder_depths"]
-    x = net.blocks("decoder.fine", 0, depth, raised + net["level_embedding"][n - 1])
+    x = net.blocks("decoder.fine", 0, depth, raised + level)
     x = spread(net.point(f"decoder.fine.{depth}", x), 2)
     x = net.blocks("decoder.fine", depth + 2, before, x)
     x = net.point("decoder.from_linear", gather(picture, patch)) + x

@@ -42,9 +42,16 @@ class ReferencePrior:
         return clip(np.rint(x.astype(F) * F(np.float64(self.single(gain)[0]) / root)).astype(np.int64), 127)
 
     def decode_level(
-        self, level: int, rows: int, cols: int, coarser: list[list[list[int]]], decoder: RangeDecoder
+        self,
+        level: int,
+        rows: int,
+        cols: int,
+        coarser: list[list[list[int]]],
+        decoder: RangeDecoder,
+        filled: dict[tuple[int, int], int],
     ) -> list[int]:
-        """All tokens in raster order; coarser: rows of tokens of each level before."""
+        """All tokens in raster order; coarser: rows of tokens of each level before. filled: by place, tokens that take
+        no bits."""
         codes = self.config["codebook_sizes"][level]
         known: dict[tuple[int, int], int] = {}
         keys: list[dict[tuple[int, int], tuple[Array, Array]]] = [{} for _ in range(self.config["depth"])]
@@ -55,7 +62,10 @@ class ReferencePrior:
                 self.block(number, states, keys[number])
             for slot in slots:
                 table = self.frequencies(level, states[slot])
-                known[slot] = decoder.take(table, [0, *accumulate(table)]) if codes > 1 else 0
+                if slot in filled:
+                    known[slot] = filled[slot]
+                else:
+                    known[slot] = decoder.take(table, [0, *accumulate(table)]) if codes > 1 else 0
         return [known[r, c] for r in range(rows) for c in range(cols)]
 
     def start(

@@ -81,6 +81,12 @@ def random_network(name: str) -> Autoencoder:
     return network
 
 
+def in_places(tokens: list[np.ndarray], seed: int = 0) -> list[np.ndarray]:
+    """The same, but none in half of the places of the finest level."""
+    chosen = np.random.default_rng(seed).random(tokens[-1].shape) < 0.5
+    return [*tokens[:-1], np.where(chosen, tokens[-1], -1).astype(np.int32)]
+
+
 def weights_of(network: Autoencoder) -> dict[str, np.ndarray]:
     return {key: value.detach().numpy().copy() for key, value in network.state_dict().items()}
 
@@ -102,8 +108,9 @@ def test_it_gives_what_torch_gives(name: str, size: tuple[int, int]) -> None:
         assert np.mean(tokens[0] == expected[0]) > 0.97
         made = native.detokenize([grid[None] for grid in expected])
         np.testing.assert_allclose(made, reference.detokenize([g[None] for g in expected]), rtol=0, atol=1e-4)
-        painted = painted_by(native, expected, *size).astype(int)
-        assert np.abs(painted - painted_by(reference, expected, *size)).max() <= 1
+        for shown in [expected] if count == 1 else [expected, in_places(expected)]:
+            painted = painted_by(native, shown, *size).astype(int)
+            assert np.abs(painted - painted_by(reference, shown, *size)).max() <= 1
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -112,12 +119,13 @@ def test_it_gives_the_bits_of_a_decoder_and_an_encoder_written_from_the_format(n
     native, _ = engines(name)
     for size in ((53, 36), (16, 40)):
         rgb = picture(*size)
-        for levels in {1, config.levels}:
+        for levels in {1, *range(2, config.levels + 1)}:
             tokens = native.tokenize_pixels(rgb, levels)
             expected = reference_pixels.encode(weights, config.to_dict(), rgb, levels)
             assert all(np.array_equal(ours, theirs) for ours, theirs in zip(tokens, expected, strict=True))
-            painted = reference_pixels.decode(weights, config.to_dict(), expected, size)
-            assert np.array_equal(painted_by(native, tokens, *size), painted)
+            for shown in [expected] if levels == 1 else [expected, in_places(expected)]:
+                painted = reference_pixels.decode(weights, config.to_dict(), shown, size)
+                assert np.array_equal(painted_by(native, shown, *size), painted)
 
 
 @pytest.mark.parametrize("name", ["compact", "strides", "hierarchical", "hierarchical, two coarse"])
@@ -128,11 +136,14 @@ def test_how_a_picture_is_cut_changes_no_bit(name: str, tile: int, monkeypatch: 
     levels = CONFIGS[name].levels
     tokens = native.tokenize_pixels(rgb, levels)
     pixels = painted_by(native, tokens, rgb.shape[1], rgb.shape[0])
+    fewer = in_places(list(tokens))
+    pixels_of_fewer = painted_by(native, fewer, rgb.shape[1], rgb.shape[0])
     analysis = native.analyse(rgb)
     monkeypatch.setattr("vqcodec.pictures.tiling.TILE_TOKENS", tile)
     for ours, whole in zip(native.tokenize_pixels(rgb, levels), tokens, strict=True):
         assert np.array_equal(ours, whole)
     assert np.array_equal(painted_by(native, tokens, rgb.shape[1], rgb.shape[0]), pixels)
+    assert np.array_equal(painted_by(native, fewer, rgb.shape[1], rgb.shape[0]), pixels_of_fewer)
     for ours, whole in zip(native.analyse(rgb), analysis, strict=True):
         assert np.array_equal(ours, whole)
 

@@ -14,6 +14,8 @@ from vqcodec.native.library import core
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "pixels_v1"
 RELEASED = Path(__file__).parents[2] / "released"
+PARTIAL = GOLDEN.with_name("partial_v1")
+PIXELS_OF_PARTS = json.loads((PARTIAL / "golden.json").read_text(encoding="utf-8"))
 EXPECTED = json.loads((GOLDEN / "golden.json").read_text(encoding="utf-8"))
 
 pytestmark = pytest.mark.skipif(core() is None, reason="the core in C is not there")
@@ -46,3 +48,12 @@ def test_the_golden_picture_becomes_its_tokens(name: str) -> None:
             "tokens"
         ]
     assert made == stream
+
+
+@pytest.mark.parametrize("name", PIXELS_OF_PARTS)
+def test_golden_streams_of_parts_have_their_pixels(name: str) -> None:
+    codec = Codec.load(GOLDEN / name.split("-")[0], device="cpu")
+    stream = (PARTIAL / f"{name}.vq").read_bytes()
+    decoded = codec.decode_stream(stream)
+    assert decoded.stream.partial is not None
+    assert sha256(decoded.image.rgb) == PIXELS_OF_PARTS[name]

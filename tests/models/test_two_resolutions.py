@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -135,15 +136,31 @@ def test_tiles_cannot_be_told_from_the_whole(
     images = pictures(*size)
     tokens, analysis = network.tokenize(images), network.analyse(images)
     decoded = network.detokenize(tokens)
+    fewer = [*tokens[:-1], torch.where(torch.rand(tokens[-1].shape) < 0.5, tokens[-1], -1)]
+    decoded_fewer = network.detokenize(fewer)
     monkeypatch.setattr("vqcodec.pictures.tiling.TILE_TOKENS", 2)
     assert all(map(torch.equal, tiled.tokenize(images, 4), tokens))
     torch.testing.assert_close(tiled.detokenize(tokens), decoded)
+    torch.testing.assert_close(tiled.detokenize(fewer), decoded_fewer)
     whole = tiled.analyse(images)
     for one, other in zip(whole.tensors, analysis.tensors, strict=True):
         torch.testing.assert_close(one, other)
     assert all(map(torch.equal, network.choose_tokens(whole, 4), tokens))
     monkeypatch.setattr(tiled, "decoder_halo", 0)
     assert not torch.allclose(tiled.detokenize(tokens), decoded)
+
+
+@pytest.mark.parametrize("levels", [2, 3, 4])
+def test_without_its_finest_tokens_a_picture_is_one_of_a_level_less(network: Autoencoder, levels: int) -> None:
+    """But for the bias of the fine levels' linear picture, where the first of them is missing."""
+    network = copy.deepcopy(network)
+    network.decoder.fine_linear.bias.data.zero_()
+    tokens = network.tokenize(pictures(12, 18), levels)
+    nothing = [*tokens[:-1], torch.full_like(tokens[-1], -1)]
+    torch.testing.assert_close(network.detokenize(nothing), network.detokenize(tokens[:-1]), atol=1e-4, rtol=0)
+    half = [*tokens[:-1], tokens[-1].clone()]
+    half[-1][:, :, half[-1].shape[2] // 2 :] = -1
+    assert not torch.equal(network.detokenize(half), network.detokenize(tokens))
 
 
 def test_radii_are_what_a_change_reaches(network: Autoencoder) -> None:

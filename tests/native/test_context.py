@@ -15,6 +15,7 @@ from native_builds import built
 
 from vqcodec.bitstream import CorruptStreamError, TokenGrid
 from vqcodec.bitstream.coder import decode_level, decode_levels, encode_level, encode_levels
+from vqcodec.bitstream.entropy_models import CodedTokens
 from vqcodec.native.context import ContextError, NativeContext
 from vqcodec.native.library import core, load, missing
 from vqcodec.prior.context import ContextModel
@@ -68,6 +69,31 @@ def test_payloads_are_those_of_numpy_and_come_back(threads: int, unit: str, monk
     payloads = encode_levels(pyramid, native)
     assert payloads == encode_levels(pyramid, reference)
     assert decode_levels(payloads, native, shapes=shapes_of(pyramid), codebook_sizes=SIZES) == pyramid
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_tokens_in_some_places_only(threads: int, unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VQCODEC_THREADS", str(threads))
+    reference, native = both()
+    for seed, size in enumerate(((500, 310), (40, 90), (9, 9))):
+        pyramid = grids(size, seed)
+        coded = CodedTokens(np.random.default_rng(seed).random(pyramid[-1].shape) < 0.6, filler=3)
+        last = TokenGrid(np.where(coded.mask, pyramid[-1].indices, coded.filler), SIZES[-1])
+        pyramid = (*pyramid[:-1], last)
+        payloads = encode_levels(pyramid, native, coded)
+        assert payloads == encode_levels(pyramid, reference, coded)
+        for model in (native, reference):
+            read = decode_levels(payloads, model, shapes=shapes_of(pyramid), codebook_sizes=SIZES, coded=coded)
+            assert read == pyramid
+        everywhere = CodedTokens(np.ones(last.shape, bool), 0)
+        assert encode_levels(pyramid, native, everywhere) == encode_levels(pyramid, native)
+
+
+def test_a_filler_that_is_no_token_is_refused() -> None:
+    native, pyramid = both()[1], grids((40, 40))
+    wrong = CodedTokens(np.zeros(pyramid[-1].shape, bool), SIZES[-1])
+    with pytest.raises(ContextError, match="outside the codebook"):
+        encode_levels(pyramid, native, wrong)
 
 
 @settings(max_examples=25, deadline=None)

@@ -20,7 +20,6 @@ from native_program import (
     LIFTED,
     NORMALISED,
     PATCHES,
-    SHIFT,
     SILU,
     SPREAD,
     SUM,
@@ -91,8 +90,6 @@ def reference(step: Step, weights: dict[str, Tensor], x: Tensor, *others: Tensor
         y = F.pixel_shuffle(x[None], step.factor)[0]
     elif step.kind == JOIN:
         y = torch.cat([x_part, second_part])
-    elif step.kind == SHIFT:
-        y = x + second[:, :1, :1]
     else:
         y = x_part + second_part if step.kind == SUM else x_part - second_part
     y = y + second if step.flags & ADDED else y
@@ -135,8 +132,6 @@ CASES = {
     "join, few": (Step(JOIN, 0, 5, 3, 4, second=1), (3, 5, 7), (1, 5, 7)),
     "sum": (Step(SUM, 0, 5, 3, 3, second=1), (3, 7, 6), (3, 5, 9)),
     "sum, in place": (Step(SUM, 0, 0, 20, 20, second=1), (20, 5, 6), (20, 6, 9)),
-    "shift": (Step(SHIFT, 0, 5, 18, 18, second=1), (18, 7, 6), (18, 1, 1)),
-    "shift, in place": (Step(SHIFT, 0, 0, 18, 18, second=1), (18, 7, 6), (18, 2, 3)),
     "difference": (Step(DIFFERENCE, 0, 5, 18, 18, second=1), (18, 7, 6), (18, 8, 5)),
 }
 
@@ -211,8 +206,6 @@ def test_the_smallest_numbers_stay_even_where_the_process_drops_them(core: Libra
         pytest.param(Step(JOIN, 0, 1, 16, 21, second=1), [(16, 4, 4), (5, 4, 4)], id="join in place"),
         pytest.param(Step(SUM, 0, 5, 16, 16, second=1), [(16, 4, 4), (5, 4, 4)], id="sum, other inputs"),
         pytest.param(Step(SUM, 0, 0, 16, 16, second=1), [(16, 4, 4), (16, 3, 4)], id="sum in place, other size"),
-        pytest.param(Step(SHIFT, 0, 1, 16, 16, second=1), [(16, 1, 1), (16, 1, 1)], id="shift over what it adds"),
-        pytest.param(Step(SHIFT, 0, 5, 16, 16, second=1), [(16, 4, 4), (5, 1, 1)], id="shift, other inputs"),
         pytest.param(Step(11, 0, 5, 16, 16), [(16, 4, 4)], id="no such layer"),
     ],
 )

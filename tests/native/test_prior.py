@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from vqcodec.bitstream import CorruptStreamError, GridSpec, StreamModel, TokenGrid, read_stream, write_stream
 from vqcodec.bitstream.coder import decode_level, decode_levels, encode_level, encode_levels
-from vqcodec.bitstream.entropy_models import CodingContext, EntropyModel
+from vqcodec.bitstream.entropy_models import CodedTokens, CodingContext, EntropyModel
 from vqcodec.native.library import core, missing
 from vqcodec.native.prior import PriorError
 from vqcodec.prior.coding import CorePrior, prior_for_coding
@@ -117,6 +117,23 @@ def test_levels_in_several_orders(threads: int, monkeypatch: pytest.MonkeyPatch)
     payloads = encode_levels(pyramid, native)
     assert payloads == encode_levels(pyramid, integer)
     assert read_by(native, payloads, (11, 13)) == pyramid
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_tokens_in_some_places_only(order: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VQCODEC_THREADS", str(threads))
+    integer, native = both(order)
+    for seed, shape in enumerate(((12, 17), (1, 9), (5, 1))):
+        pyramid = grids(shape)
+        coded = CodedTokens(np.random.default_rng(seed).random(shape) < 0.6, filler=2)
+        last = TokenGrid(np.where(coded.mask, pyramid[-1].indices, coded.filler), SIZES[-1])
+        pyramid = (*pyramid[:-1], last)
+        payloads = encode_levels(pyramid, native, coded)
+        assert payloads == encode_levels(pyramid, integer, coded)
+        for model in (native, integer):
+            shapes = [shape] * len(pyramid)
+            assert decode_levels(payloads, model, shapes=shapes, codebook_sizes=SIZES, coded=coded) == pyramid
 
 
 def test_codebooks_of_one_and_of_many() -> None:

@@ -11,8 +11,18 @@ import pytest
 import torch
 from integer_helpers import SIZES, priors
 
-from vqcodec.bitstream import EntropyModel, StaticModel, UniformModel, quantise_frequencies, read_header
-from vqcodec.bitstream.coder import decode_level, encode_level
+from vqcodec.bitstream import (
+    FREQUENCY_TOTAL,
+    EntropyModel,
+    GridSpec,
+    StaticModel,
+    StreamModel,
+    UniformModel,
+    quantise_frequencies,
+    read_header,
+    read_stream,
+    write_stream,
+)
 from vqcodec.codec import Codec
 from vqcodec.models.autoencoder import Analysis
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
@@ -21,8 +31,10 @@ from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.models.torch_engine import TorchEngine
 from vqcodec.pictures.image import LoadedImage
 from vqcodec.rates.rate import OperatingPoint, RateError
-from vqcodec.rates.token_choice import TokenChooser
+from vqcodec.rates.token_choice import PictureStream, TokenChooser
 
+#: width and height of a picture whose latent is 7 x 9
+SIZE = (140, 112)
 PICTURE = LoadedImage(np.random.default_rng(2).integers(0, 256, (90, 130, 3), dtype=np.uint8))
 
 
@@ -46,7 +58,11 @@ def chooser(entropy_model: EntropyModel | None = None, **fields: object) -> Toke
     network = VQAutoencoder(AutoencoderConfig(CompactConfig(latent_channels=6), levels.config))
     network.quantizer = levels
     engine = TorchEngine(network, torch.device("cpu"), torch.float32)
-    return TokenChooser(engine, Analysis((latent,), (Fraction(1),)), SIZES, entropy_model or priors()[1])
+    entropy_model = entropy_model or priors()[1]
+    grids = [GridSpec(16 * s, size) for s, size in zip(levels.config.strides, SIZES, strict=True)]
+    model = StreamModel(bytes(4), "toy", tuple(grids), {entropy_model.entropy_id: entropy_model})
+    stream = PictureStream(model, SIZE, entropy_model.entropy_id)
+    return TokenChooser(engine, Analysis((latent,), (Fraction(1),)), stream)
 
 
 STATIC = StaticModel([quantise_frequencies(np.arange(size) ** 2 + 1) for size in SIZES])
@@ -64,7 +80,7 @@ KINDS = [
 def test_without_weight_they_are_those_of_the_nearest_codes(fields: dict[str, object]) -> None:
     made = chooser(STATIC, **fields)
     expected = made._engine.tiled.network.choose_tokens(made._analysis, 3)
-    for grid, tokens in zip(made.at(OperatingPoint(3)).levels, expected, strict=True):
+    for grid, tokens in zip(made.at(OperatingPoint(3)).tokens.levels, expected, strict=True):
         assert np.array_equal(grid.indices, tokens[0].numpy())
     level, vectors = made._engine.tiled.network.each_level()[0], torch.randn(20, 6)
     distances = level.distances(vectors)
@@ -76,7 +92,7 @@ def test_without_weight_they_are_those_of_the_nearest_codes(fields: dict[str, ob
 def test_more_weight_is_fewer_bytes_and_more_distance(fields: dict[str, object]) -> None:
     made = chooser(STATIC, **fields)
     weights = (0.0, 0.02, 0.1, 0.4, 3.0)
-    sizes = [made.payload_bytes(OperatingPoint(1, weight)) for weight in weights]
+    sizes = [made.stream_bytes(OperatingPoint(1, weight)) for weight in weights]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < sizes[0]
     level, (latent,) = made._engine.tiled.network.each_level()[0], made._analysis.tensors
@@ -85,7 +101,7 @@ def test_more_weight_is_fewer_bytes_and_more_distance(fields: dict[str, object])
     )  # fmt: skip
     by_position = level.distances(vectors[0].permute(1, 2, 0).reshape(-1, 6)).detach().numpy()
     far = [
-        by_position[np.arange(len(by_position)), made.at(OperatingPoint(1, w)).levels[0].indices.ravel()].sum()
+        by_position[np.arange(len(by_position)), made.at(OperatingPoint(1, w)).tokens.levels[0].indices.ravel()].sum()
         for w in weights
     ]
     assert far == sorted(far)
@@ -94,23 +110,54 @@ def test_more_weight_is_fewer_bytes_and_more_distance(fields: dict[str, object])
 @pytest.mark.parametrize("entropy_model", [UniformModel(), STATIC, priors()[1]], ids=lambda model: model.name)
 def test_what_is_chosen_takes_what_was_foretold(entropy_model: EntropyModel) -> None:
     made = chooser(entropy_model)
-    for point in (OperatingPoint(1), OperatingPoint(3), OperatingPoint(1, 0.3), OperatingPoint(3, 0.1)):
-        levels = made.at(point).levels
-        assert len(levels) == point.levels
-        total = 0
-        for number, grid in enumerate(levels):
-            payload = encode_level(grid, entropy_model, level=number, coarser=levels[:number])
-            read = decode_level(
-                payload,
-                entropy_model,
-                level=number,
-                shape=grid.shape,
-                codebook_size=SIZES[number],
-                coarser=levels[:number],
-            )
-            assert read == grid
-            total += len(payload) + 1
-        assert total == made.payload_bytes(point)
+    stream = made._stream
+    points = [OperatingPoint(1), OperatingPoint(3), OperatingPoint(1, 0.3), OperatingPoint(3, 0.1)]
+    for point in (*points, OperatingPoint(3, share=0.5), OperatingPoint(2, 0.1, share=0.9)):
+        chosen = made.at(point)
+        assert len(chosen.tokens) == point.levels
+        written = write_stream(
+            chosen.tokens,
+            model=stream.model,
+            width=SIZE[0],
+            height=SIZE[1],
+            entropy_id=stream.entropy_id,
+            partial=chosen.partial,
+        )
+        assert len(written) == made.stream_bytes(point)
+        read = read_stream(written, lambda model_id: stream.model)
+        assert (read.tokens, read.partial) == (chosen.tokens, chosen.partial)
+
+
+def test_a_larger_share_has_more_blocks_of_those_that_count() -> None:
+    made = chooser(STATIC)
+    whole = made.at(OperatingPoint(3)).tokens.levels[-1].indices
+    level = made._engine.tiled.network.each_level()[2]
+    energy = level.reconstruct(torch.tensor(whole.astype(np.int64)).flatten()).square().sum(dim=1).view(7, 9).numpy()
+    before = np.zeros((2, 3), bool)
+    for blocks in (1, 2, 3):
+        chosen = made.at(OperatingPoint(3, share=blocks / 6))
+        assert chosen.partial is not None
+        coded = chosen.partial.coded
+        assert coded.sum() == blocks
+        assert coded[before].all()
+        mask = chosen.partial.tokens(16, (7, 9)).mask
+        assert np.array_equal(chosen.tokens.levels[-1].indices[mask], whole[mask])
+        by_block = [energy[4 * row : 4 * row + 4, 4 * col : 4 * col + 4].sum() for row in range(2) for col in range(3)]
+        assert min(np.array(by_block)[coded.ravel()]) >= max(np.array(by_block)[~coded.ravel()])
+        before = coded
+    assert made.at(OperatingPoint(3, share=0.99)).partial is None
+    assert made.at(OperatingPoint(1, share=0.5)).partial is None
+
+
+def test_a_share_that_takes_no_less_is_the_whole_level() -> None:
+    """With certain tokens nothing is saved, and a map has its bytes."""
+    sure = [np.full(size, 1) for size in SIZES]
+    for table in sure:
+        table[0] = FREQUENCY_TOTAL - len(table) + 1
+    made = chooser(StaticModel(sure))
+    for level in made._engine.tiled.network.each_level():
+        level.choose = lambda latent: torch.zeros(len(latent), dtype=torch.int64)  # type: ignore[method-assign]
+    assert made.at(OperatingPoint(3, share=0.5)) == made.at(OperatingPoint(3))
 
 
 def test_equal_costs_leave_the_nearest(codec: Codec) -> None:
@@ -147,6 +194,18 @@ def test_quality_is_the_smaller_the_lower(codec: Codec) -> None:
     assert sizes == sorted(sizes)
     assert codec.encode(PICTURE, quality=100) == codec.encode(PICTURE)
     assert codec.encode(PICTURE, quality=50) == codec.encode(PICTURE, levels=1)
+    between = codec.read(codec.encode(PICTURE, quality=70, entropy="uniform"))
+    assert between.partial is not None
+    assert 0 < between.partial.coded.mean() < 1
+
+
+def test_regions_may_have_a_part_of_a_level(codec: Codec) -> None:
+    whole, cut = (codec.encode(PICTURE, quality=70, region_side=side, entropy="uniform") for side in (0, 64))
+    assert codec.read(cut).tokens == codec.read(whole).tokens
+    picture = codec.decode(cut)
+    assert np.array_equal(np.asarray(picture), np.asarray(codec.decode(whole)))
+    part = codec.decode(cut, crop=(70, 30, 40, 50))
+    assert np.array_equal(np.asarray(part), np.asarray(picture)[30:80, 70:110])
 
 
 def test_a_picture_in_tiles_has_the_latent_of_the_whole(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
-"""Which pictures a model takes, by its card. Imports no torch."""
+"""Which pictures and streams a model takes, by its card. Imports no torch."""
 
 from __future__ import annotations
 
+from vqcodec.bitstream import CorruptStreamError, Stream
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.model_card import ModelCard
 
@@ -28,4 +29,18 @@ def check_size(card: ModelCard, width: int, height: int) -> None:
         raise ModelError(
             f"model {card.name} takes pictures of {side} x {side} pixels only, and this one has {width} x {height}; "
             "crop or resize it, or use another --model"
+        )
+
+
+def takes_parts(card: ModelCard) -> bool:
+    """Whether the finest of several levels may have tokens in some places only: not where codes are interpolated."""
+    return not card.autoencoder.quantizer.level_grids
+
+
+def check_partial(card: ModelCard, stream: Stream) -> None:
+    """Raises CorruptStreamError for a stream with a part of a level that the model cannot decode."""
+    if stream.partial is not None and not takes_parts(card):
+        raise CorruptStreamError(
+            f"the finest level has tokens in a part of the picture only, which model {card.name} cannot have; the file "
+            "is damaged"
         )

@@ -85,8 +85,11 @@ class Autoencoder(nn.Module, ABC):
         """
 
     @abstractmethod
-    def decode(self, latents: Sequence[Tensor], levels: int) -> Tensor:
-        """Quantised latents, see `quantised`, of so many levels -> images as `detokenize` gives them."""
+    def decode(self, latents: Sequence[Tensor], levels: int, present: Tensor | None = None) -> Tensor:
+        """Quantised latents, see `quantised`, of so many levels -> images as `detokenize` gives them.
+
+        present: (B, rows, cols) bool, where the finest level has tokens, if not everywhere.
+        """
 
     @abstractmethod
     def forward(self, images: Tensor, levels: Tensor) -> AutoencoderOutput:
@@ -122,9 +125,10 @@ class Autoencoder(nn.Module, ABC):
         """Tokens (B, ceil(h / s), ceil(w / s)) of the first levels -> images (B, 3, H, W), about in [-1, 1].
 
         The images are not clamped, and of the Decoder's type. h, w are those of the finest level that is there, times
-        its stride.
+        its stride. Of the finest level, -1 stands where there is no token.
         """
-        return self.decode(self.quantised(tokens), len(tokens))
+        present = tokens[-1] >= 0
+        return self.decode(self.quantised(tokens), len(tokens), None if bool(present.all()) else present)
 
     def quantised(self, tokens: Sequence[Tensor]) -> list[Tensor]:
         """Tokens of the first levels -> (B, C, h, w) float32 of each latent in use."""
@@ -141,6 +145,15 @@ class Autoencoder(nn.Module, ABC):
             counts.append(min(levels, len(quantizer.each())))
             levels -= counts[-1]
         return [count for count in counts if count]
+
+    @staticmethod
+    def told(embedding: Tensor, levels: int, present: Tensor | None) -> Tensor:
+        """What of an embedding (L, C) tells the Decoder how many levels there are, one less where the finest one is not
+        present, (B, rows, cols): (1, C, 1, 1), or (B, C, rows, cols)."""
+        level = embedding[levels - 1][None, :, None, None]
+        if present is None:
+            return level
+        return torch.where(present[:, None], level, embedding[max(0, levels - 2)][None, :, None, None])
 
     def each_level(self) -> list[Level]:
         """All levels, coarse to fine."""

@@ -211,6 +211,10 @@ class _CoreInput:
             total += float(each[np.arange(len(each)), tokens.reshape(-1)[part]].astype(np.float64).sum())
         return total / len(flat)
 
+    def energies(self) -> Floats:
+        made: Floats = np.square(self.level.table).sum(axis=1)
+        return made
+
 
 def _cut_floats(image: Floats) -> _Cut:
     """Of (3, H, W)."""

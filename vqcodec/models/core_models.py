@@ -1,7 +1,7 @@
 """Models on the core: one tile's pixels to tokens and back. Imports no torch.
 
 A tile is (rows, cols) of the latent; `pixels` are float32 (f rows, f cols, 3) in [-1, 1]. Tokens are (rows, cols)
-int32.
+int32, of the finest level -1 where there is none.
 """
 
 from __future__ import annotations
@@ -139,7 +139,8 @@ class CompactModel(CoreModel):
 
     def decode(self, tokens: Sequence[Tokens], rows: int, cols: int) -> Floats:
         latent = self._quantizer.latent(tokens, rows, cols)
-        latent += self._embedding[len(tokens) - 1]
+        present = enlarged(tokens[-1] >= 0, self._quantizer.strides[len(tokens) - 1], rows, cols)
+        latent += told(self._embedding, len(tokens), present)
         return self._decoder.run({0: (latent, self._channels)}, [1])[0]
 
 
@@ -167,6 +168,9 @@ class HierarchicalModel(CoreModel):
         self.networks = [self._analysis, self._fine_analysis, self._raising, *self._painting]
         self._coarse_embedding = embedding_of(weights, "coarse_embedding", coarse, self._channels[0])
         self._embedding = embedding_of(weights, "level_embedding", config.levels, self._width)
+        #: what `from_fine` gives of nothing
+        self._bias = np.zeros(stride_of(self._width), np.float32)
+        self._bias[: self._width] = weights["decoder.from_fine.bias"]
 
     def analyse(self, pixels: Floats) -> list[Floats]:
         rows, cols = pixels.shape[0] // self._factor, pixels.shape[1] // self._factor
@@ -194,26 +198,40 @@ class HierarchicalModel(CoreModel):
     def _raise(self, tokens: Sequence[Tokens], rows: int, cols: int) -> list[Floats]:
         """Features and picture of coarse tokens (rows, cols)."""
         latent = self._coarse.latent(tokens, rows, cols)
-        told = self._coarse_embedding[len(tokens) - 1]
-        return self._raising.run({0: (latent, self._channels[0]), 1: (told, self._channels[0])}, [2, 3])
+        level = told(self._coarse_embedding, len(tokens), tokens[-1] >= 0)
+        return self._raising.run({0: (latent, self._channels[0]), 1: (level, self._channels[0])}, [2, 3])
 
     def decode(self, tokens: Sequence[Tokens], rows: int, cols: int) -> Floats:
         coarse = tokens[: self._coarse_levels]
         raised, picture = self._raise(coarse, *coarse[0].shape)
         has_fine = len(tokens) > len(coarse)
-        told = self._embedding[len(tokens) - 1]
-        inputs = {0: (raised, self._width), 1: (picture, 3), 2: (told, self._width)}
+        present = tokens[-1] >= 0 if has_fine else enlarged(tokens[-1] >= 0, 2, *raised.shape[:2])
+        level = told(self._embedding, len(tokens), present)
+        if len(tokens) == len(coarse) + 1:
+            level[~present] -= self._bias
+        inputs = {0: (raised, self._width), 1: (picture, 3), 2: (level, self._width)}
         if has_fine:
             inputs[3] = (self._fine.latent(tokens[len(coarse) :], rows, cols), self._channels[1])
         return self._painting[has_fine].run(inputs, [4])[0]
 
 
+def told(embedding: Floats, levels: int, present: NDArray[np.bool_]) -> Floats:
+    """(rows, cols, stride): that there are so many levels, or one less where the finest one is not present."""
+    level: Floats = np.where(present[:, :, None], embedding[levels - 1], embedding[max(0, levels - 2)])
+    return level
+
+
+def enlarged(grid: NDArray[np.bool_], factor: int, rows: int, cols: int) -> NDArray[np.bool_]:
+    """Each position factor x factor times, as far as (rows, cols) goes."""
+    return grid.repeat(factor, axis=0).repeat(factor, axis=1)[:rows, :cols]
+
+
 def embedding_of(weights: Weights, name: str, levels: int, channels: int) -> Floats:
-    """The rows that tell how many levels there are, as grids of one position: (levels, 1, 1, stride)."""
+    """The rows that tell how many levels there are, (levels, stride)."""
     array = weights.get(name)
     if array is None or array.shape != (levels, channels):
         raise WeightsError(f"{name}: expected ({levels}, {channels})")
-    return np.pad(array.astype(np.float32), ((0, 0), (0, stride_of(channels) - channels)))[:, None, None]
+    return np.pad(array.astype(np.float32), ((0, 0), (0, stride_of(channels) - channels)))
 
 
 def core_model(library: Library, weights: Weights, config: AutoencoderConfig) -> CoreModel:

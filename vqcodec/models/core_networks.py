@@ -12,7 +12,7 @@ import numpy as np
 
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, HierarchicalConfig, NetworksConfig, QuantizerConfig
 from vqcodec.native.library import Library
-from vqcodec.native.networks import DIFFERENCE, SHIFT, SUM, Floats, Network, NetworkBuilder, WeightsError
+from vqcodec.native.networks import DIFFERENCE, SUM, Floats, Network, NetworkBuilder, WeightsError
 
 
 def core_computes(config: AutoencoderConfig) -> bool:
@@ -120,13 +120,13 @@ def hierarchical_fine_analysis(library: Library, weights: Mapping[str, Floats], 
 
 
 def hierarchical_raising(library: Library, weights: Mapping[str, Floats], config: HierarchicalConfig) -> Network:
-    """The latent of coarse levels in register 0, how many there are in 1 (a row of the embedding) -> features of the
-    fine stride in 2, a picture in 3."""
+    """The latent of coarse levels in register 0, how many there are in 1 (rows of the embedding, position by position)
+    -> features of the fine stride in 2, a picture in 3."""
     build = NetworkBuilder(library, weights)
     raised, picture, told, at, hidden = 2, 3, 4, 5, 6
     depth = config.decoder_depths[2]
     build.lapped("decoder.coarse_linear", 0, picture, factor=2 * config.downsampling_factor, lap=config.laps[0])
-    build.combine(SHIFT, 0, 1, told, channels=config.latent_channels[0])
+    build.combine(SUM, 0, 1, told, channels=config.latent_channels[0])
     build.convolve("decoder.raising.0", told, at)
     _blocks(build, "decoder.raising", 1, depth, at, hidden)
     build.point(f"decoder.raising.{1 + depth}", at, raised, factor=2)
@@ -136,8 +136,8 @@ def hierarchical_raising(library: Library, weights: Mapping[str, Floats], config
 def hierarchical_painting(
     library: Library, weights: Mapping[str, Floats], config: HierarchicalConfig, *, has_fine: bool
 ) -> Network:
-    """What the coarse tokens decode to in registers 0 and 1, how many levels there are in 2 (a row of the embedding),
-    the latent of the fine levels in 3 where there are any -> pixels in 4."""
+    """What the coarse tokens decode to in registers 0 and 1, how many levels there are in 2 (rows of the embedding,
+    position by position), the latent of the fine levels in 3 where there are any -> pixels in 4."""
     build = NetworkBuilder(library, weights)
     pixels, at, other, hidden, linear, source = 4, 5, 6, 7, 1, 0
     near_depths, fine_depth, _ = config.decoder_depths
@@ -148,7 +148,7 @@ def hierarchical_painting(
         build.lapped("decoder.fine_linear", 3, other, factor=config.downsampling_factor, lap=config.laps[1])
         build.combine(SUM, 1, other, pixels, channels=3)
         source, linear = at, pixels
-    build.combine(SHIFT, source, 2, at, channels=fine)
+    build.combine(SUM, source, 2, at, channels=fine)
     _blocks(build, "decoder.fine", 0, fine_depth, at, hidden)
     build.point(f"decoder.fine.{fine_depth}", at, other, factor=2)
     _blocks(build, "decoder.fine", fine_depth + 2, near_depths[0], other, at)

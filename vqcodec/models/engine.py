@@ -39,6 +39,9 @@ class LevelInput(Protocol):
     def mean_distance(self) -> float:
         """That of the nearest codes, over all positions."""
 
+    def energies(self) -> Floats:
+        """(K,): squared length of what each code adds to the latent."""
+
 
 #: owner and name of a function, its step, and the step that it is a part of, from which its time is taken off
 TimedStep: TypeAlias = tuple[Any, str, str, str | None]
@@ -66,12 +69,14 @@ class Engine(Protocol):
     def detokenize(self, tokens: Sequence[Tokens]) -> Floats:
         """Tokens (B, ceil(h / s), ceil(w / s)) of the first levels to what the Decoder gives, (B, C, f h, f w).
 
-        h and w are those of the finest level given, times its stride. Raises ValueError for shapes that do not go
-        together."""
+        Of the finest of two levels or more, -1 stands where there is no token. h and w are those of the finest level
+        given, times its stride. Raises ValueError for shapes that do not go together.
+        """
 
     def bands(self, tokens: Sequence[Tokens], area: Area) -> Iterator[Pixels]:
         """Tokens (ceil(h / s), ceil(w / s)) of the first levels to the pixels of an area of the picture, a few rows
-        (n, area.width, 3) at a time, from the top. What lies far from the area is not computed."""
+        (n, area.width, 3) at a time, from the top. Of the finest of two levels or more, -1 stands where there is no
+        token. What lies far from the area is not computed."""
 
     def analyse(self, pixels: Pixels) -> Any:
         """What `choose_tokens` chooses from, of pixels (H, W, 3)."""

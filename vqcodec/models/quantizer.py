@@ -213,7 +213,7 @@ class ResidualQuantizer(nn.Module):
 
     def enlarged(self, made: Tensor, number: int, rows: int, cols: int) -> Tensor:
         """What level `number`, from 0, gives of latents in its grid to all, (B, C, rows, cols)."""
-        return _enlarged(made, self.config.strides[number], rows, cols)
+        return enlarged(made, self.config.strides[number], rows, cols)
 
     def sides(self, tokens: Sequence[Tensor]) -> tuple[int, int]:
         """Rows and columns of the latent of token tensors (B, h / s, w / s) of the first levels."""
@@ -242,12 +242,14 @@ class ResidualQuantizer(nn.Module):
     def latent(self, tokens: Sequence[Tensor]) -> Tensor:
         """Token tensors (B, h / s, w / s) of the first levels -> latent (B, C, h, w).
 
-        h, w are those of the finest level that is there, in units of its stride.
+        h, w are those of the finest level that is there, in units of its stride. Tokens below 0 give nothing.
         """
         rows, cols = self.sides(tokens)
         parts = []
         for number, (level, indices) in enumerate(zip(self.each(), tokens, strict=False)):
-            grid = level.reconstruct(indices.flatten()).view(*indices.shape, -1).permute(0, 3, 1, 2)
+            grid = level.reconstruct(indices.flatten().clamp_min(0)).view(*indices.shape, -1).permute(0, 3, 1, 2)
+            if bool((indices < 0).any()):
+                grid = grid * (indices >= 0)[:, None]
             parts.append(self.enlarged(grid, number, rows, cols))
         return functools.reduce(torch.add, parts)
 
@@ -319,8 +321,8 @@ def _reduced(latent: Tensor, stride: int) -> Tensor:
     return latent if stride == 1 else F.avg_pool2d(latent, stride, ceil_mode=True, count_include_pad=False)
 
 
-def _enlarged(latent: Tensor, stride: int, rows: int, cols: int) -> Tensor:
-    """Each position repeated stride x stride times, cut to so many rows and columns."""
+def enlarged(grid: Tensor, stride: int, rows: int, cols: int) -> Tensor:
+    """(..., h, w): each position repeated stride x stride times, cut to so many rows and columns."""
     if stride == 1:
-        return latent
-    return latent.repeat_interleave(stride, 2).repeat_interleave(stride, 3)[:, :, :rows, :cols]
+        return grid
+    return grid.repeat_interleave(stride, -2).repeat_interleave(stride, -1)[..., :rows, :cols]

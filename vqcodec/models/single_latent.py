@@ -22,7 +22,7 @@ from vqcodec.models.maskgit import MaskgitDecoder, MaskgitEncoder
 from vqcodec.models.maskgit_config import MaskgitConfig
 from vqcodec.models.movq import MovqDecoder
 from vqcodec.models.multi_scale import MultiScaleQuantizer
-from vqcodec.models.quantizer import Choice, ResidualQuantizer, nearest
+from vqcodec.models.quantizer import Choice, ResidualQuantizer, enlarged, nearest
 from vqcodec.models.taming import TamingDecoder, TamingEncoder, taming_config, taming_state
 from vqcodec.models.taming_config import TamingConfig
 
@@ -79,8 +79,11 @@ class VQAutoencoder(Autoencoder):
     def latents(self, images: Tensor, tokens: Sequence[Tensor]) -> list[Tensor]:
         return [self.encoder(images).float()]
 
-    def decode(self, latents: Sequence[Tensor], levels: int) -> Tensor:
-        latent = latents[0] + self.level_embedding[levels - 1][:, None, None]
+    def decode(self, latents: Sequence[Tensor], levels: int, present: Tensor | None = None) -> Tensor:
+        if present is not None:
+            rows, cols = latents[0].shape[2:]
+            present = enlarged(present, self.config.quantizer.strides[levels - 1], rows, cols)
+        latent = latents[0] + self.told(self.level_embedding, levels, present)
         like = next(self.decoder.parameters())
         ready = latent.to(like.device, like.dtype).contiguous(memory_format=torch.channels_last)
         image: Tensor = self.decoder(ready)

@@ -107,6 +107,11 @@ class _TorchInput:
         parts = as_vectors(self.seen).split(1024)
         return float(torch.cat([self.level.distances(part).amin(dim=1) for part in parts]).mean())
 
+    def energies(self) -> Floats:
+        codes = torch.arange(len(self.level.codebook.codes()), device=self.seen.device)
+        made: Floats = self.level.reconstruct(codes).square().sum(dim=1).cpu().numpy()
+        return made
+
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array.astype(np.int64) if array.dtype.kind in "iu" else array))

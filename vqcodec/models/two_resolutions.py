@@ -26,7 +26,7 @@ from vqcodec.models.hierarchical import (
     start_linear,
 )
 from vqcodec.models.level import Level
-from vqcodec.models.quantizer import Choice, QuantizeResult, ResidualQuantizer, nearest
+from vqcodec.models.quantizer import Choice, QuantizeResult, ResidualQuantizer, enlarged, nearest
 
 #: tensors in an `Analysis` by the Encoder: images, features and the coarse latent
 _SEEN: Final = 3
@@ -107,23 +107,31 @@ class HierarchicalAutoencoder(Autoencoder):
         raised, picture = _cut(raised, features), _cut(picture, images)
         return self.encoder.fine_latent(features, raised, images - picture).float()
 
-    def _decode_coarse(self, latent: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+    def _decode_coarse(self, latent: Tensor, levels: int, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Of `levels` coarse levels: features (B, C, h, w) for the rest of the Decoder, and the linear picture."""
-        told = self._ready(latent + self.coarse_embedding[levels - 1][:, None, None])
+        told = self._ready(latent + self.told(self.coarse_embedding, levels, present))
         return self.decoder.raising(told), self.decoder.coarse_linear(self._ready(latent))
 
     def _ready(self, latent: Tensor) -> Tensor:
         like = next(self.decoder.parameters())
         return latent.to(like.device, like.dtype).contiguous(memory_format=torch.channels_last)
 
-    def decode(self, latents: Sequence[Tensor], levels: int) -> Tensor:
-        raised, picture = self._decode_coarse(latents[0], min(levels, self.config.coarse_levels))
-        if len(latents) > 1:
+    def decode(self, latents: Sequence[Tensor], levels: int, present: Tensor | None = None) -> Tensor:
+        coarse = self.config.coarse_levels
+        is_coarse = len(latents) == 1
+        raised, picture = self._decode_coarse(latents[0], min(levels, coarse), present if is_coarse else None)
+        if present is not None and is_coarse:
+            present = enlarged(present, 2, *raised.shape[2:])
+        if not is_coarse:
             fine = self._ready(latents[1])
             from_fine, fine_picture = self.decoder.from_fine(fine), self.decoder.fine_linear(fine)
             raised, picture = _cut(raised, from_fine) + from_fine, _cut(picture, fine_picture) + fine_picture
-        level = self._ready(self.level_embedding[levels - 1][None, :, None, None])
-        image: Tensor = self.decoder(raised, picture, level)
+        level = self.told(self.level_embedding, levels, present)
+        if present is not None and levels == coarse + 1:  # where there is nothing fine, `from_fine` shall give nothing
+            bias = self.decoder.from_fine.bias
+            assert bias is not None
+            level = torch.where(present[:, None], level, level - bias.float()[:, None, None])
+        image: Tensor = self.decoder(raised, picture, self._ready(level))
         return image
 
     def forward(self, images: Tensor, levels: Tensor) -> AutoencoderOutput:

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from vqcodec.native.integers import (
     BLOCK,
     INPUTS,
+    Coded,
     CoreMemory,
     Int32,
     Linear,
     Signatures,
+    coding_a_part,
     declare,
     padded,
     reading,
@@ -90,6 +92,9 @@ class _Grid(ctypes.Structure):
         ("tokens", c_void_p),
         ("payload", c_void_p),
         ("payload_bytes", c_int64),
+        ("coded", c_void_p),
+        ("filler", c_int32),
+        ("unused", c_int32),
     )
 
 
@@ -113,24 +118,34 @@ class NativeContext:
         self._network = self._made()
 
     def decode(
-        self, shapes: Sequence[tuple[int, int]], known: Sequence[Int32], payloads: Sequence[bytes], threads: int
+        self,
+        shapes: Sequence[tuple[int, int]],
+        known: Sequence[Int32],
+        payloads: Sequence[bytes],
+        threads: int,
+        coded: Coded | None = None,
     ) -> list[Int32] | None:
-        """Tokens (rows, cols) of the levels after those that are known, or None for what no encoder writes."""
+        """Tokens (rows, cols) of the levels after those that are known, or None for what no encoder writes.
+
+        coded: of the last one.
+        """
         levels = [*known, *(np.full(shape, -1, np.int32) for shape in shapes[len(known) :])]
         grids, first = self._grids(levels), len(known)
         workspace = self._workspace(grids, first, threads)
         place = workspace.ctypes.data
-        with reading(grids[first:], payloads):
+        with reading(grids[first:], payloads), coding_a_part(grids[len(grids) - 1], coded):
             failed = self._library.vq_context_decode(self._network, grids, first, len(grids), place, threads)
         return None if failed else levels[first:]
 
-    def encode(self, levels: Sequence[Int32], first: int, threads: int) -> list[bytes]:
-        """The payloads of the levels from `first` on, of tokens (rows, cols)."""
+    def encode(self, levels: Sequence[Int32], first: int, threads: int, coded: Coded | None = None) -> list[bytes]:
+        """The payloads of the levels from `first` on, of tokens (rows, cols). coded: of the last one."""
         grids = self._grids(levels)
         buffers = room_for_payloads(grids[first:], levels[first:])
         workspace = self._workspace(grids, first, threads)
         place = workspace.ctypes.data
-        if self._library.vq_context_encode(self._network, grids, first, len(grids), place, threads):
+        with coding_a_part(grids[len(grids) - 1], coded):
+            failed = self._library.vq_context_encode(self._network, grids, first, len(grids), place, threads)
+        if failed:
             raise ContextError("tokens outside the codebook")
         return written_payloads(grids[first:], buffers)
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from vqcodec.native.library import Library
 
 Int32: TypeAlias = NDArray[np.int32]
+#: (rows, cols) bool, where tokens are coded, and the token elsewhere
+Coded: TypeAlias = tuple[NDArray[np.bool_], int]
 Signatures: TypeAlias = Mapping[str, tuple[Any, list[Any]]]
 
 #: outputs are padded to a multiple of the first, inputs of the second
@@ -89,6 +91,20 @@ def reading(grids: Any, payloads: Sequence[bytes]) -> Iterator[None]:
     """While it is open, grids read payloads."""
     buffers = [np.frombuffer(payload, np.uint8) for payload in payloads]
     _point_to(grids, buffers)
+    yield
+
+
+@contextmanager
+def coding_a_part(grid: Any, coded: Coded | None) -> Iterator[None]:
+    """While it is open, a grid codes tokens at some places only; everywhere for None."""
+    if coded is None:
+        yield
+        return
+    mask, filler = coded
+    held = np.ascontiguousarray(mask, np.uint8)
+    if held.shape != (grid.rows, grid.cols):
+        raise ValueError(f"places {held.shape} of a grid of {(grid.rows, grid.cols)}")
+    grid.coded, grid.filler = held.ctypes.data, filler
     yield
 
 

@@ -19,7 +19,7 @@ from vqcodec.native.library import Grid, Layer, Library, thread_count
 
 Floats: TypeAlias = NDArray[np.float32]
 
-CONVOLVE3, CONVOLVE1, PATCHES, GATHER, SPREAD, LAPPED, JOIN, SUM, DIFFERENCE, SHIFT = range(1, 11)
+CONVOLVE3, CONVOLVE1, PATCHES, GATHER, SPREAD, LAPPED, JOIN, SUM, DIFFERENCE = range(1, 10)
 NORMALISED, SILU, ADDED, ZEROS = 1, 2, 4, 8
 _REGISTERS: Final = 16
 _ALIGNMENT: Final = 64
@@ -199,7 +199,7 @@ class NetworkBuilder:
         self._layers.append(layer)
 
     def combine(self, kind: int, source: int, second: int, to: int, *, channels: int) -> None:
-        """SUM or DIFFERENCE of what both have, or SHIFT: the first position of `second` added everywhere."""
+        """SUM or DIFFERENCE of what both have."""
         layer = self._layer(kind, source, to, channels, channels)
         layer.second = second
         self._layers.append(layer)

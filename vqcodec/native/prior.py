@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from vqcodec.native.integers import (
     BLOCK,
     INPUTS,
+    Coded,
     CoreMemory,
     Int32,
     Linear,
+    coding_a_part,
     declare,
     padded,
     reading,
@@ -133,6 +135,9 @@ class _Grid(ctypes.Structure):
         ("tokens", c_void_p),
         ("payload", c_void_p),
         ("payload_bytes", c_int64),
+        ("coded", c_void_p),
+        ("filler", c_int32),
+        ("unused", c_int32),
     )
 
 
@@ -179,25 +184,42 @@ class NativePrior:
         self._prior = self._made()
 
     def decode(
-        self, orders: Sequence[GridOrder], known: Sequence[Int32], payloads: Sequence[bytes], threads: int
+        self,
+        orders: Sequence[GridOrder],
+        known: Sequence[Int32],
+        payloads: Sequence[bytes],
+        threads: int,
+        coded: Coded | None = None,
     ) -> list[Int32] | None:
-        """Tokens (rows, cols) of the levels after those that are known, or None for what no encoder writes."""
+        """Tokens (rows, cols) of the levels after those that are known, or None for what no encoder writes.
+
+        coded: of the last one.
+        """
         rows, cols = orders[0].shape
         levels = [*known, *(np.full((rows, cols), -1, np.int32) for _ in payloads)]
         grids, first = self._grids(orders, levels), len(known)
         workspace = self._workspace(grids, first, threads)
         place = workspace.ctypes.data
-        with reading(grids[first:], payloads):
+        with reading(grids[first:], payloads), coding_a_part(grids[len(grids) - 1], coded):
             failed = self._library.vq_prior_decode(self._prior, grids, first, len(grids), place, threads)
         return None if failed else levels[first:]
 
-    def encode(self, orders: Sequence[GridOrder], levels: Sequence[Int32], first: int, threads: int) -> list[bytes]:
-        """The payloads of the levels from `first` on, of tokens (rows, cols)."""
+    def encode(
+        self,
+        orders: Sequence[GridOrder],
+        levels: Sequence[Int32],
+        first: int,
+        threads: int,
+        coded: Coded | None = None,
+    ) -> list[bytes]:
+        """The payloads of the levels from `first` on, of tokens (rows, cols). coded: of the last one."""
         grids = self._grids(orders, levels)
         buffers = room_for_payloads(grids[first:], levels[first:])
         workspace = self._workspace(grids, first, threads)
         place = workspace.ctypes.data
-        if self._library.vq_prior_encode(self._prior, grids, first, len(grids), place, threads):
+        with coding_a_part(grids[len(grids) - 1], coded):
+            failed = self._library.vq_prior_encode(self._prior, grids, first, len(grids), place, threads)
+        if failed:
             raise PriorError("tokens outside the codebook")
         return written_payloads(grids[first:], buffers)
 

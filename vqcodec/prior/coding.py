@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqcodec.bitstream import TokenGrid
-from vqcodec.bitstream.entropy_models import PRIOR_ID, CodingContext, LevelModel, entropy_name
+from vqcodec.bitstream.entropy_models import PRIOR_ID, CodedTokens, CodingContext, LevelModel, entropy_name
 from vqcodec.bitstream.frequencies import IntegerArray
 from vqcodec.native.integers import Int32
 from vqcodec.native.library import Library, core, thread_count
@@ -72,14 +72,17 @@ class CoreLevels:
     def __init__(self, native: NativePrior, groups: Sequence[GridOrder], joined: Sequence[GridOrder]) -> None:
         self._native, self._groups, self._joined = native, groups, joined
 
-    def encode(self, levels: Sequence[TokenGrid], first: int) -> Sequence[bytes]:
+    def encode(self, levels: Sequence[TokenGrid], first: int, coded: CodedTokens | None = None) -> Sequence[bytes]:
         """The payloads of the levels from `first` on."""
-        return self._native.encode(self._joined[: len(levels)], _tokens(levels), first, _threads(self._groups[0]))
+        orders, threads = self._joined[: len(levels)], _threads(self._groups[0])
+        return self._native.encode(orders, _tokens(levels), first, threads, coded)
 
-    def decode(self, payloads: Sequence[bytes], coarser: Sequence[TokenGrid]) -> Sequence[Int32] | None:
+    def decode(
+        self, payloads: Sequence[bytes], coarser: Sequence[TokenGrid], coded: CodedTokens | None = None
+    ) -> Sequence[Int32] | None:
         """The tokens of the levels after those in `coarser`; None for payloads that no encoder writes."""
-        count = len(coarser) + len(payloads)
-        return self._native.decode(self._groups[:count], _tokens(coarser), payloads, _threads(self._groups[0]))
+        orders, threads = self._groups[: len(coarser) + len(payloads)], _threads(self._groups[0])
+        return self._native.decode(orders, _tokens(coarser), payloads, threads, coded)
 
 
 class _CoreLevel:

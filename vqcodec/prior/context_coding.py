@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqcodec.bitstream import TokenGrid
-from vqcodec.bitstream.entropy_models import PRIOR_ID, CodingContext, LevelModel, entropy_name
+from vqcodec.bitstream.entropy_models import PRIOR_ID, CodedTokens, CodingContext, LevelModel, entropy_name
 from vqcodec.bitstream.frequencies import IntegerArray
 from vqcodec.native.context import ContextShape, NativeContext
 from vqcodec.native.integers import Int32
@@ -69,14 +69,16 @@ class CoreContextLevels:
         tokens = max(rows * cols for rows, cols in shapes)
         self._threads = thread_count() if tokens >= _LEAST_TOKENS else 1
 
-    def encode(self, levels: Sequence[TokenGrid], first: int) -> Sequence[bytes]:
+    def encode(self, levels: Sequence[TokenGrid], first: int, coded: CodedTokens | None = None) -> Sequence[bytes]:
         """The payloads of the levels from `first` on."""
-        return self._native.encode(_tokens(levels), first, self._threads)
+        return self._native.encode(_tokens(levels), first, self._threads, coded)
 
-    def decode(self, payloads: Sequence[bytes], coarser: Sequence[TokenGrid]) -> Sequence[Int32] | None:
+    def decode(
+        self, payloads: Sequence[bytes], coarser: Sequence[TokenGrid], coded: CodedTokens | None = None
+    ) -> Sequence[Int32] | None:
         """The tokens of the levels after those in `coarser`; None for payloads that no encoder writes."""
         shapes = self._shapes[: len(coarser) + len(payloads)]
-        return self._native.decode(shapes, _tokens(coarser), payloads, self._threads)
+        return self._native.decode(shapes, _tokens(coarser), payloads, self._threads, coded)
 
 
 class _CoreContextLevel:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vqcodec.bitstream import TokenGrid
 from vqcodec.bitstream.entropy_models import (
     PRIOR_ID,
+    CodedTokens,
     CodesWholeLevels,
     CodingContext,
     EntropyModel,
@@ -55,20 +56,26 @@ class JointLevels:
     def __init__(self, coarse: WholeLevels, fine: WholeLevels, coarse_sizes: Sequence[int]) -> None:
         self._coarse, self._fine, self._sizes, self._first_fine = coarse, fine, coarse_sizes, len(coarse_sizes)
 
-    def encode(self, levels: Sequence[TokenGrid], first: int) -> Sequence[bytes]:
+    def encode(self, levels: Sequence[TokenGrid], first: int, coded: CodedTokens | None = None) -> Sequence[bytes]:
         """The payloads of the levels from `first` on."""
         between = self._first_fine
+        if len(levels) <= between:
+            return self._coarse.encode(levels, first, coded)
         coarse = self._coarse.encode(levels[:between], first) if first < between else []
-        return [*coarse, *(self._fine.encode(levels, max(first, between)) if len(levels) > between else [])]
+        return [*coarse, *self._fine.encode(levels, max(first, between), coded)]
 
-    def decode(self, payloads: Sequence[bytes], coarser: Sequence[TokenGrid]) -> Sequence[NDArray[Any]] | None:
+    def decode(
+        self, payloads: Sequence[bytes], coarser: Sequence[TokenGrid], coded: CodedTokens | None = None
+    ) -> Sequence[NDArray[Any]] | None:
         """The tokens of the levels after those in `coarser`; None for payloads that no encoder writes."""
         of_coarse = max(0, self._first_fine - len(coarser))
+        if len(payloads) <= of_coarse:
+            return self._coarse.decode(payloads, coarser, coded)
         made = self._coarse.decode(payloads[:of_coarse], coarser) if of_coarse else []
-        if made is None or len(payloads) <= of_coarse:
-            return made
+        if made is None:
+            return None
         known = (*coarser, *(TokenGrid(tokens, self._sizes[len(coarser) + n]) for n, tokens in enumerate(made)))
-        rest = self._fine.decode(payloads[of_coarse:], known)
+        rest = self._fine.decode(payloads[of_coarse:], known, coded)
         return None if rest is None else [*made, *rest]
 
 

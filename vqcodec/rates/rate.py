@@ -1,23 +1,20 @@
-"""Rates: how many levels, and what a bit weighs, for a quality or a limit in bytes. Imports no torch.
+"""Rates: how many levels, where, and what a bit weighs, for a quality or a limit in bytes. Imports no torch.
 
-An *operating point* is a number of levels and the weight of a bit, see `vqcodec.rates.token_choice`.
+An *operating point* is a number of levels, the share of the picture that has the finest of them, and the weight of a
+bit, see `vqcodec.rates.token_choice`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 #: beyond it there is little left of a picture
 LARGEST_WEIGHT: Final = 0.4
-#: of two levels and more: beyond it a level less is smaller and better
-LARGEST_WEIGHT_OF_MORE_LEVELS: Final = 0.15
-#: the same of models whose levels have several resolutions: their fine codes are all of about the same length
-LARGEST_WEIGHT_OF_RESOLUTIONS: Final = 0.05
-#: how often weights are halved in the search for a limit: 3 % of the largest, a percent of the bytes or so
-_HALVINGS: Final = 5
+#: how often weights and shares are halved in the search for a limit: 2 % of the largest weight, or of a level's bytes
+_HALVINGS: Final = 6
 
 
 class RateError(ValueError):
@@ -30,10 +27,12 @@ class RateError(ValueError):
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """levels: 1 or more. weight: of a bit, 0 or more."""
+    """levels: 1 or more. weight: of a bit, 0 or more. share: of the picture's blocks that have the finest level, 0 to 1
+    without 0; where there is one level alone all have it."""
 
     levels: int
     weight: float = 0.0
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -70,17 +69,19 @@ class Rate:
         """Whether it is that of the nearest codes."""
         return self == Rate(self.levels)
 
-    def point(self, pixels: int, level_factors: Sequence[int], size: Callable[[OperatingPoint], int]) -> OperatingPoint:
-        """For a picture of so many pixels, by a model whose levels have tokens of so many pixels a side.
+    def point(
+        self, pixels: int, levels: int, size: Callable[[OperatingPoint], int], *, parts: bool = True
+    ) -> OperatingPoint:
+        """For a picture of so many pixels, by a model of so many levels.
 
-        size: as in `within`. Raises RateError.
+        size: as in `within`. parts: whether the finest level may be that of a part of the picture. Raises RateError.
         """
-        levels, most = self.levels or len(level_factors), largest_weights(level_factors)
+        levels = min(levels, self.levels or levels)
         if self.quality is not None:
-            return point_of_quality(self.quality, most[:levels])
+            return point_of_quality(self.quality, levels, parts=parts)
         if self.bits_per_pixel is not None:
             try:
-                return within(self.bits_per_pixel * pixels / 8, most[:levels], size)
+                return within(self.bits_per_pixel * pixels / 8, levels, size, parts=parts)
             except RateError as error:
                 least = f"{8 * error.smallest / pixels:.4f} ({error.smallest} bytes)"
                 raise RateError(
@@ -89,56 +90,59 @@ class Rate:
                     error.smallest,
                 ) from None
         if self.max_bytes is not None:
-            return within(self.max_bytes, most[:levels], size)
+            return within(self.max_bytes, levels, size, parts=parts)
         return OperatingPoint(levels, self.weight)
 
 
-def largest_weights(level_factors: Sequence[int]) -> tuple[float, ...]:
-    """The largest weight of a bit with which a point of 1, 2, ... levels is worth having.
+def point_of_quality(quality: float, levels: int, *, parts: bool = True) -> OperatingPoint:
+    """The point of a quality of 0 (smallest) to 100 (all levels).
 
-    level_factors: pixels a side of the tokens of each level.
+    Each level has an equal share of the qualities. In that of the first the weight of a bit falls to 0; in those of the
+    others ever more of the picture has the level, or, without `parts`, all of it.
     """
-    more = LARGEST_WEIGHT_OF_MORE_LEVELS if len(set(level_factors)) == 1 else LARGEST_WEIGHT_OF_RESOLUTIONS
-    return (LARGEST_WEIGHT, *[more] * (len(level_factors) - 1))
-
-
-def point_of_quality(quality: float, largest: Sequence[float]) -> OperatingPoint:
-    """The point of a quality of 0 (smallest) to 100 (all levels). largest: weights of 1, 2, ... levels.
-
-    Each level has an equal share of the qualities, in which the weight falls to 0.
-    """
-    place = quality / 100 * len(largest)
+    place = quality / 100 * levels
     number = max(1, math.ceil(place))
-    return OperatingPoint(number, largest[number - 1] * (number - place))
+    done = place - (number - 1)
+    if number == 1:
+        return OperatingPoint(1, LARGEST_WEIGHT * (1 - done))
+    return OperatingPoint(number, share=done if parts else 1.0)
 
 
-def within(limit_bytes: float, largest: Sequence[float], size: Callable[[OperatingPoint], int]) -> OperatingPoint:
-    """The best operating point of at most `limit_bytes`: a level more than fits by itself with the least weight that
-    makes it fit, or else the levels that fit.
+def within(
+    limit_bytes: float, levels: int, size: Callable[[OperatingPoint], int], *, parts: bool = True
+) -> OperatingPoint:
+    """The best operating point of at most `limit_bytes`: the whole levels that fit, and one more for as much of the
+    picture as fits; where not even one does, the first with the least weight that makes it fit.
 
-    largest: weights of 1, 2, ... levels. size: bytes of a point, about falling with the weight. Raises RateError when
-    the smallest is larger.
+    levels: of the model. size: bytes of a point, about falling with the weight and rising with the share. Raises
+    RateError when the smallest is larger.
     """
     fitting = 0
-    while fitting < len(largest) and size(OperatingPoint(fitting + 1)) <= limit_bytes:
+    while fitting < levels and size(OperatingPoint(fitting + 1)) <= limit_bytes:
         fitting += 1
-    if fitting == len(largest):
+    if not fitting:
+        smallest = size(OperatingPoint(1, LARGEST_WEIGHT))
+        if smallest > limit_bytes:
+            raise RateError(
+                f"{limit_bytes} bytes are too few: the smallest stream of this picture has {smallest}; ask for more, "
+                "or make the picture smaller first",
+                smallest,
+            )
+        weight = _last_fitting(LARGEST_WEIGHT, 0.0, lambda weight: size(OperatingPoint(1, weight)) <= limit_bytes)
+        return OperatingPoint(1, weight)
+    if fitting == levels or not parts:
         return OperatingPoint(fitting)
-    most = largest[fitting]
-    smallest = size(OperatingPoint(fitting + 1, most))
-    if smallest > limit_bytes:
-        if fitting:
-            return OperatingPoint(fitting)
-        raise RateError(
-            f"{limit_bytes} bytes are too few: the smallest stream of this picture has {smallest}; ask for more, or "
-            "make the picture smaller first",
-            smallest,
-        )
-    too_large, fits = 0.0, most
+    more = fitting + 1
+    share = _last_fitting(0.0, 1.0, lambda share: size(OperatingPoint(more, share=share)) <= limit_bytes)
+    return OperatingPoint(more, share=share) if share else OperatingPoint(fitting)
+
+
+def _last_fitting(fits: float, does_not: float, fit: Callable[[float], bool]) -> float:
+    """A value that fits, close to one that does not, between one of each."""
     for _ in range(_HALVINGS):
-        middle = (too_large + fits) / 2
-        if size(OperatingPoint(fitting + 1, middle)) <= limit_bytes:
+        middle = (fits + does_not) / 2
+        if fit(middle):
             fits = middle
         else:
-            too_large = middle
-    return OperatingPoint(fitting + 1, fits)
+            does_not = middle
+    return fits

@@ -7,6 +7,8 @@ leave (rate-distortion optimised quantisation). In the finer levels there are co
 
 Weights are in units of the mean distance of the nearest codes from what the level is given, so that the same weight
 does about the same at every level and in every model.
+
+Rates between those of whole levels are had by a finest level for a share of the picture only: `vqcodec.rates.parts`.
 """
 
 from __future__ import annotations
@@ -17,45 +19,86 @@ from typing import Any, Final
 
 import numpy as np
 
-from vqcodec.bitstream import EntropyModel, TokenGrid, TokenPyramid
+from vqcodec.bitstream import Boxes, PartialLevel, StreamModel, TokenGrid, TokenPyramid, stream_overhead
 from vqcodec.bitstream.coder import Distortions, choose_level, encode_level
 from vqcodec.bitstream.wire import encode_varint
-from vqcodec.models.engine import Engine, LevelInput, Tokens
+from vqcodec.models.engine import Engine, Floats, LevelInput, Tokens
+from vqcodec.rates.parts import part_of
 from vqcodec.rates.rate import OperatingPoint
 
 #: distances that are computed at once and kept while a level is chosen: 64 MB
 _KEPT_DISTANCES: Final = 2**24
 
 
-class TokenChooser:
-    """The tokens of one picture at any point, and what they take.
+@dataclass(frozen=True)
+class ChosenTokens:
+    """Tokens of a stream, and where its finest level has some, if not everywhere."""
 
-    analysis: what the engine's `analyse` gave. codebook_sizes: of the levels. nearest_levels: so many of the first take
-    the nearest codes whatever bits weigh, as the finer latent of the analysis was found for these.
+    tokens: TokenPyramid
+    partial: PartialLevel | None = None
+
+
+@dataclass(frozen=True)
+class PictureStream:
+    """What of a stream is known before its tokens are. size: width and height of the picture."""
+
+    model: StreamModel
+    size: tuple[int, int]
+    entropy_id: int
+    boxes: Boxes | None = None
+
+    def bytes_around(self, partial: PartialLevel | None) -> int:
+        """Bytes before the first level."""
+        return stream_overhead(self.model, *self.size, self.entropy_id, self.boxes, partial)
+
+
+class TokenChooser:
+    """The tokens of one picture at any point, and what their stream takes.
+
+    analysis: what the engine's `analyse` gave. nearest_levels: so many of the first take the nearest codes, whatever
+    bits weigh, as the finer latent of the analysis was found for these.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        analysis: Any,
-        codebook_sizes: Sequence[int],
-        entropy_model: EntropyModel,
-        nearest_levels: int = 0,
-    ) -> None:
-        self._engine, self._analysis, self._entropy_model = engine, analysis, entropy_model
-        self._sizes, self._nearest_levels = codebook_sizes, nearest_levels
+    def __init__(self, engine: Engine, analysis: Any, stream: PictureStream, nearest_levels: int = 0) -> None:
+        self._engine, self._analysis, self._stream = engine, analysis, stream
+        self._entropy_model = stream.model.entropy_models[stream.entropy_id]
+        self._nearest_levels = nearest_levels
         self._levels: dict[float, list[_Chosen]] = {}
 
-    def at(self, point: OperatingPoint) -> TokenPyramid:
+    def at(self, point: OperatingPoint) -> ChosenTokens:
         """The tokens of an operating point: a grid for each of its levels."""
-        return TokenPyramid(tuple(level.grid for level in self._chosen(point)))
+        levels, partial = self._chosen(point)
+        return ChosenTokens(TokenPyramid(tuple(level.grid for level in levels)), partial)
 
-    def payload_bytes(self, point: OperatingPoint) -> int:
-        """What the payloads of an operating point and their lengths take in a stream, in bytes."""
-        return sum(len(level.payload) + len(encode_varint(len(level.payload))) for level in self._chosen(point))
+    def stream_bytes(self, point: OperatingPoint) -> int:
+        """What the stream of an operating point takes."""
+        levels, partial = self._chosen(point)
+        return self._stream.bytes_around(partial) + _payload_bytes(levels)
 
-    def _chosen(self, point: OperatingPoint) -> list[_Chosen]:
-        """The levels of a point. Those of a weight are kept: fewer levels are the first ones of more."""
+    def _chosen(self, point: OperatingPoint) -> tuple[list[_Chosen], PartialLevel | None]:
+        """The levels of a point, and where the finest one has tokens. All of it, if a share took no less."""
+        whole = self._whole(point)
+        if point.share >= 1 or point.levels == 1:
+            return whole, None
+        *coarser, finest = whole
+        grid = self._stream.model.grids[point.levels - 1]
+        filler = int(finest.energies.argmin())
+        energy = finest.energies[finest.grid.indices]
+        partial = part_of(point.share, energy, grid.downsampling_factor, self._stream.size, filler)
+        if partial is None:
+            return whole, None
+        coded = partial.tokens(grid.downsampling_factor, finest.grid.shape)
+        tokens = TokenGrid(np.where(coded.mask, finest.grid.indices, filler), grid.codebook_size)
+        before = tuple(level.grid for level in coarser)
+        payload = encode_level(tokens, self._entropy_model, level=len(before), coarser=before, coded=coded)
+        part = [*coarser, _Chosen(tokens, payload, finest.energies)]
+        around = self._stream.bytes_around
+        if around(partial) + _payload_bytes(part) >= around(None) + _payload_bytes(whole):
+            return whole, None
+        return part, partial
+
+    def _whole(self, point: OperatingPoint) -> list[_Chosen]:
+        """The levels of a point, everywhere. Those of a weight are kept: fewer levels are the first ones of more."""
         levels = self._levels.setdefault(point.weight, [])
 
         def choose(number: int, given: LevelInput) -> Tokens:
@@ -68,10 +111,11 @@ class TokenChooser:
         return levels[: point.levels]
 
     def _choose(self, number: int, given: LevelInput, coarser: tuple[TokenGrid, ...], weight: float) -> _Chosen:
-        size = self._sizes[number]
+        size, energies = self._stream.model.grids[number].codebook_size, given.energies()
         if not weight or number < self._nearest_levels:
             grid = TokenGrid(given.nearest(), size)
-            return _Chosen(grid, encode_level(grid, self._entropy_model, level=number, coarser=coarser))
+            payload = encode_level(grid, self._entropy_model, level=number, coarser=coarser)
+            return _Chosen(grid, payload, energies)
         grid, payload = choose_level(
             _distances(given, size),
             self._entropy_model,
@@ -81,15 +125,21 @@ class TokenChooser:
             codebook_size=size,
             coarser=coarser,
         )
-        return _Chosen(grid, payload)
+        return _Chosen(grid, payload, energies)
 
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The tokens of a level, and their payload."""
+    """The tokens of a level, their payload, and (K,) how much each code adds."""
 
     grid: TokenGrid
     payload: bytes
+    energies: Floats
+
+
+def _payload_bytes(levels: Sequence[_Chosen]) -> int:
+    """Of the payloads and their lengths."""
+    return sum(len(level.payload) + len(encode_varint(len(level.payload))) for level in levels)
 
 
 def _distances(given: LevelInput, codes: int) -> Distortions:
