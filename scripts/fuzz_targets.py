@@ -34,7 +34,8 @@ from vqcodec.bitstream import (
     write_stream,
 )
 from vqcodec.bitstream.boxes import Boxes
-from vqcodec.bitstream.container import _parse
+from vqcodec.bitstream.layout import parse_stream
+from vqcodec.bitstream.partial import PartialLevel, block_shape
 from vqcodec.bitstream.wire import encode_varint
 
 #: which packed alpha goes without
@@ -126,6 +127,7 @@ class Streams(Target):
                     height, width = self.rng.integers(1, 60, 2)
                     pixels = self.rng.integers(0, 256, (height, width, channels), dtype=np.uint8)
                     made.append(self.codec.encode(pixels, levels=levels, entropy=entropy, region_side=32))
+                    made.append(self.codec.encode(pixels, quality=100 - 9 * levels, entropy=entropy))
         return made
 
     def mutant(self) -> bytes:
@@ -318,7 +320,7 @@ def toy_model() -> StreamModel:
 
 
 def toy_streams(rng: np.random.Generator) -> list[bytes]:
-    """Of the toy model: all numbers of levels, whole and in regions, with and without boxes."""
+    """Of the toy model: all numbers of levels, whole and in regions, with and without boxes and parts of levels."""
     model, made = toy_model(), []
     for number in range(24):
         levels, side, entropy_id = 1 + number % 3, (0, 16, 32)[number // 3 % 3], number % 2
@@ -328,6 +330,11 @@ def toy_streams(rng: np.random.Generator) -> list[bytes]:
             for level, grid in enumerate(model.grids[:levels])
         ]
         boxes = Boxes(icc=b"profile" * 9, exif=b"Exif", alpha=b"\0\1") if number % 4 == 0 else None
+        coded = rng.random(block_shape(16, width, height)) < 0.5
+        partial = PartialLevel(16, coded, 0) if levels > 1 and number % 2 and 0 < coded.mean() < 1 else None
+        if partial is not None:
+            mask = partial.tokens(model.grids[levels - 1].downsampling_factor, grids[-1].shape).mask
+            grids[-1] = TokenGrid(np.where(mask, grids[-1].indices, 0), grids[-1].codebook_size)
         made.append(
             write_stream(
                 TokenPyramid(tuple(grids)),
@@ -337,6 +344,7 @@ def toy_streams(rng: np.random.Generator) -> list[bytes]:
                 entropy_id=entropy_id,
                 boxes=boxes,
                 region_side=side,
+                partial=partial,
             )
         )
     return made
@@ -347,7 +355,7 @@ def mutated_stream(seeds: list[bytes], generator: random.Random) -> bytes:
     stream = generator.choice(seeds)
     if generator.randrange(3) == 0:
         return changed(stream, seeds, generator)
-    parsed = _parse(stream, allow_partial=False)
+    parsed = parse_stream(stream, allow_partial=False)
     payloads = [bytes(payload) for payload in parsed.payloads]
     for _ in range(generator.randint(1, 2)):
         number = generator.randrange(len(payloads))
