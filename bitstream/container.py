@@ -92,7 +92,7 @@ def write_stream(
     `ValueError` for other tokens, sides and blocks, `LimitExceededError` if a size is over a limit of the format.
 
     Examples:
-        >>> from vqcodec.bitstream import GridSpec, UniformModel
+        >>> from vqcodec.bitstream import GridSpec, TokenGrid, UniformModel
         >>> model = StreamModel(bytes.fromhex("601DE251"), "toy", (GridSpec(16, 2),), {0: UniformModel()})
         >>> tokens = TokenPyramid((TokenGrid([[1]], 2),))
         >>> write_stream(tokens, model=model, width=1, height=1, entropy_id=0).hex()  # the example of docs/format.md

@@ -46,7 +46,7 @@ def truncated_stream(
     off, with ``allow_partial``, cannot be checked. Raises as `read_stream` does, and `ValueError` for no levels.
 
     Examples:
-        >>> from vqcodec.bitstream import GridSpec, UniformModel
+        >>> from vqcodec.bitstream import GridSpec, TokenGrid, TokenPyramid, UniformModel, read_header, write_stream
         >>> model = StreamModel(bytes(4), "toy", (GridSpec(32, 4), GridSpec(16, 4)), {0: UniformModel()})
         >>> tokens = TokenPyramid((TokenGrid([[1]], 4), TokenGrid([[0, 2], [3, 1]], 4)))
         >>> data = write_stream(tokens, model=model, width=32, height=32, entropy_id=0)
