@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 from typing import TypeAlias
 
@@ -33,6 +34,8 @@ CodingPrior: TypeAlias = CorePrior | IntegerPrior
 _LONGEST_SIDE = 9
 #: pixels along a side of a picture, at most
 _LONGEST_PICTURE = 900
+#: that pictures are coded with, one after the other
+_QUALITIES = (100.0, 90.0, 58.0, 42.0, 25.0)
 
 
 def write(folder: str, case: int, cases: int, streams: int, models: int, seed: int, at_once: int) -> None:
@@ -70,8 +73,8 @@ def code(
 ) -> None:
     """The hashes of the streams and pixels of pictures, in tiles of so many tokens, into a file.
 
-    pictures: files, which are coded with the best entropy model, or how many random ones, with none. other_core: file
-    of a core to use.
+    Their qualities differ: all levels, or the finest one of a part of the picture. pictures: files, which are coded
+    with the best entropy model, or how many random ones, with none. other_core: file of a core to use.
     """
     from vqcodec.codec import Codec
 
@@ -84,12 +87,18 @@ def code(
     setattr(vqcodec.pictures.tiling, "TILE_TOKENS", tile)  # noqa: B010 - a constant elsewhere
     codec, hashes, tokens = Codec.load(model, device="cpu"), [], 0
     is_random = isinstance(pictures, int)
-    for picture in (_picture(number, seed) for number in range(pictures)) if isinstance(pictures, int) else pictures:
-        stream = codec.encode(picture, entropy="uniform" if is_random else None)
+    coded: Iterable[str | NDArray[np.uint8]] = pictures if isinstance(pictures, list) else _pictures(pictures, seed)
+    for picture, quality in zip(coded, cycle(_QUALITIES), strict=False):
+        stream = codec.encode(picture, quality=quality, entropy="uniform" if is_random else None)
         decoded = codec.decode_stream(stream)
         tokens += decoded.stream.tokens.token_count
         hashes.append(hashlib.sha256(stream + decoded.image.rgb.tobytes()).hexdigest())
     (Path(folder) / f"pixels {case}.json").write_text(json.dumps({"hashes": hashes, "tokens": tokens}))
+
+
+def _pictures(count: int, seed: int) -> Iterator[NDArray[np.uint8]]:
+    for number in range(count):
+        yield _picture(number, seed)
 
 
 def _picture(number: int, seed: int) -> NDArray[np.uint8]:

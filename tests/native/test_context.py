@@ -183,6 +183,13 @@ def test_webassembly_gives_the_same(tmp_path_factory: pytest.TempPathFactory) ->
     read = other.decode([each.shape for each in tokens], tokens[:1], payloads[1:], 1)
     assert read is not None
     assert all(map(np.array_equal, read, tokens[1:]))
+    coded = np.random.default_rng(0).random(tokens[-1].shape) < 0.5, 3
+    some = [*tokens[:-1], np.where(coded[0], tokens[-1], 3).astype(np.int32)]
+    payloads = other.encode(some, 0, 1, coded)
+    assert payloads == native._native.encode(some, 0, 1, coded)
+    read = other.decode([each.shape for each in some], some[:1], payloads[1:], 1, coded)
+    assert read is not None
+    assert np.array_equal(read[-1], some[-1])
 
 
 def native_of() -> NativeContext:

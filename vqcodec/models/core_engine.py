@@ -211,9 +211,8 @@ class _CoreInput:
             total += float(each[np.arange(len(each)), tokens.reshape(-1)[part]].astype(np.float64).sum())
         return total / len(flat)
 
-    def energies(self) -> Floats:
-        made: Floats = np.square(self.level.table).sum(axis=1)
-        return made
+    def energies(self) -> NDArray[np.float64]:
+        return self.level.energies
 
 
 def _cut_floats(image: Floats) -> _Cut:

@@ -39,7 +39,7 @@ class LevelInput(Protocol):
     def mean_distance(self) -> float:
         """That of the nearest codes, over all positions."""
 
-    def energies(self) -> Floats:
+    def energies(self) -> NDArray[np.float64]:
         """(K,): squared length of what each code adds to the latent."""
 
 

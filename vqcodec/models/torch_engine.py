@@ -107,9 +107,9 @@ class _TorchInput:
         parts = as_vectors(self.seen).split(1024)
         return float(torch.cat([self.level.distances(part).amin(dim=1) for part in parts]).mean())
 
-    def energies(self) -> Floats:
+    def energies(self) -> NDArray[np.float64]:
         codes = torch.arange(len(self.level.codebook.codes()), device=self.seen.device)
-        made: Floats = self.level.reconstruct(codes).square().sum(dim=1).cpu().numpy()
+        made: NDArray[np.float64] = self.level.reconstruct(codes).double().square().sum(dim=1).cpu().numpy()
         return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -70,6 +71,15 @@ class CoreLevel:
             code_vectors=codes.ctypes.data,
             table=self.table.ctypes.data,
         )
+
+    @cached_property
+    def energies(self) -> NDArray[np.float64]:
+        """(K,): squared length of what each code gives back; summed over the channels in ascending order, so that it is
+        the same everywhere."""
+        summed = np.zeros(self.codes)
+        for column in self.table.T.astype(np.float64):
+            summed += column * column
+        return summed
 
     def tokens(self, latent: Floats) -> NDArray[np.int32]:
         """Tokens (rows, cols) of a latent (rows, cols, stride): those of the nearest codes."""

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vqcodec.bitstream import Boxes, PartialLevel, StreamModel, TokenGrid, TokenPyramid, stream_overhead
 from vqcodec.bitstream.coder import Distortions, choose_level, encode_level
 from vqcodec.bitstream.wire import encode_varint
-from vqcodec.models.engine import Engine, Floats, LevelInput, Tokens
+from vqcodec.models.engine import Engine, LevelInput, Tokens
 from vqcodec.rates.parts import part_of
 from vqcodec.rates.rate import OperatingPoint
 
@@ -134,7 +135,7 @@ class _Chosen:
 
     grid: TokenGrid
     payload: bytes
-    energies: Floats
+    energies: NDArray[np.float64]
 
 
 def _payload_bytes(levels: Sequence[_Chosen]) -> int:
