@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from vqcodec.bitstream.entropy_models import CodedTokens
 from vqcodec.bitstream.errors import CorruptStreamError, StreamError
-from vqcodec.bitstream.limits import MAX_SIDE_PIXELS
+from vqcodec.bitstream.limits import MAX_SIDE_PIXELS, MAX_TOKENS
 from vqcodec.bitstream.wire import Reader, encode_varint
 
 
@@ -77,6 +77,8 @@ def read_partial(content: memoryview, width: int, height: int) -> PartialLevel:
             raise CorruptStreamError(f"blocks of {side} pixels")
         shape = block_shape(side, width, height)
         count = shape[0] * shape[1]
+        if count > MAX_TOKENS:  # before any of them is read: a block has a token at least
+            raise CorruptStreamError(f"{count} blocks, more than a picture has tokens")
         bits = np.frombuffer(reader.take(-(-count // 8), "blocks"), np.uint8)
     except StreamError as error:
         raise CorruptStreamError(f"the PARTIAL_LEVEL box is damaged: {error}") from error

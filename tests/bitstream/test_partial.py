@@ -199,6 +199,11 @@ def test_the_box_refuses(content: bytes, message: str) -> None:
         read_partial(memoryview(content), WIDTH, HEIGHT)
 
 
+def test_more_blocks_than_tokens_are_not_read() -> None:
+    with pytest.raises(CorruptStreamError, match="16781312 blocks, more than a picture has tokens"):
+        read_partial(memoryview(b"\x01\x00" + bytes(1 << 22)), 4097, 4096)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"\x0c\x07", "do not hold whole tokens"), (b"\x20\xac\x02", "has token 300")],
