@@ -65,11 +65,8 @@ class Boxes:
         return any(self.content(kind) is not None for kind in _SIDE_DATA)
 
 
-def encode_boxes(boxes: Boxes, coding: Mapping[int, bytes] | None = None) -> bytes:
-    """The box section: its length as varint, then the boxes. Empty if there are none. Raises `LimitExceededError`.
-
-    ``coding``: the content of those that are no side data.
-    """
+def stored_boxes(boxes: Boxes) -> dict[int, bytes]:
+    """The boxes by type, with their content as it is stored. Raises `LimitExceededError`."""
     stored: dict[int, bytes] = {}
     for kind in _SIDE_DATA:
         content = boxes.content(kind)
@@ -81,12 +78,14 @@ def encode_boxes(boxes: Boxes, coding: Mapping[int, bytes] | None = None) -> byt
             content = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(content)
         if content is not None:
             stored[kind] = content
-    stored.update(coding or {})
-    return box_section(stored)
+    return stored
 
 
 def box_section(stored: Mapping[int, bytes | memoryview]) -> bytes:
-    """The section of boxes by type, with their content as it is stored. Empty for none. Raises `LimitExceededError`."""
+    """The box section: its length as varint, then the boxes. Empty if there are none. Raises `LimitExceededError`.
+
+    ``stored``: boxes by type, with their content as it is stored.
+    """
     size = sum(len(content) for content in stored.values())  # at once: what is too large is not put together first
     if size > MAX_BOX_SECTION_BYTES:
         raise _section_too_large(size)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from vqcodec.bitstream.boxes import Boxes, BoxType, decode_boxes, encode_boxes
+import numpy as np
+
+from vqcodec.bitstream.boxes import Boxes, BoxType, box_section, decode_boxes, stored_boxes
 from vqcodec.bitstream.coder import decode_levels, encode_levels
 from vqcodec.bitstream.entropy_models import CodedTokens
 from vqcodec.bitstream.errors import (
@@ -25,7 +27,7 @@ from vqcodec.bitstream.regions import (
     decode_regions,
     encode_regions,
 )
-from vqcodec.bitstream.tokens import TokenPyramid
+from vqcodec.bitstream.tokens import TokenArray, TokenPyramid
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class StreamInfo:
 
     ``box_bytes``: stored size by box type. ``payload_bytes``: of each whole level. ``total_bytes``: of all bytes given.
     ``complete``: False if the stream is cut off after the levels listed. ``region_side``: in pixels, of the regions
-    that are coded by themselves; 0 if the picture is coded as a whole. ``partial``: where the finest level has tokens,
+    that are coded by themselves; 0 if the picture is coded as a whole. ``blocks``: where the finest level has tokens,
     if not everywhere.
     """
 
@@ -44,14 +46,14 @@ class StreamInfo:
     total_bytes: int
     complete: bool
     region_side: int = 0
-    partial: PartialLevel | None = None
+    blocks: PartialLevel | None = None
 
 
 @dataclass(frozen=True)
 class Stream:
     """A decoded stream. ``complete`` is False if it was cut off; its checksum could then not be checked.
 
-    ``partial``: where the finest level has tokens, if not everywhere; elsewhere its filler stands. ``coded``: the same,
+    ``blocks``: where the finest level has tokens, if not everywhere; elsewhere its filler stands. ``coded``: the same,
     token by token.
     """
 
@@ -60,8 +62,18 @@ class Stream:
     tokens: TokenPyramid
     payload_bytes: tuple[int, ...]
     complete: bool
-    partial: PartialLevel | None = None
+    blocks: PartialLevel | None = None
     coded: CodedTokens | None = None
+
+    def grids(self, levels: int) -> list[TokenArray]:
+        """The grids (rows, cols) of the first ``levels`` levels, or of all that there are, as networks take them.
+
+        Of the stream's finest level, -1 stands where it has no token.
+        """
+        grids: list[TokenArray] = [grid.indices for grid in self.tokens.levels[:levels]]
+        if self.coded is not None and len(grids) == len(self.tokens):
+            grids[-1] = np.where(self.coded.mask, grids[-1].astype(np.int32), -1)
+        return grids
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -82,13 +94,13 @@ def write_stream(
     entropy_id: int,
     boxes: Boxes | None = None,
     region_side: int = 0,
-    partial: PartialLevel | None = None,
+    blocks: PartialLevel | None = None,
 ) -> bytes:
     """The stream of a picture of ``width`` x ``height`` pixels.
 
     ``tokens`` holds the first levels of ``model``, each of the shape and codebook size that the model gives it.
     ``region_side``: code squares of so many pixels by themselves, where the picture is larger; 0 for a picture coded as
-    a whole. ``partial``: where the finest level has tokens, if not everywhere; the others are its filler. Raises
+    a whole. ``blocks``: where the finest level has tokens, if not everywhere; the others are its filler. Raises
     `ValueError` for other tokens, sides and blocks, `LimitExceededError` if a size is over a limit of the format.
 
     Examples:
@@ -99,7 +111,7 @@ def write_stream(
         'f55601601de251000000fe4ebab90180'
     """
     has_regions = 0 < region_side < max(width, height)
-    has_boxes = bool(boxes) or has_regions or partial is not None
+    has_boxes = bool(boxes) or has_regions or blocks is not None
     header = Header(model.model_id, width, height, len(tokens), entropy_id, has_boxes=has_boxes)
     check_picture_size(width, height)
     if len(tokens) > len(model.grids):
@@ -118,45 +130,42 @@ def write_stream(
     if entropy_model is None:
         raise ValueError(f"model {model.name} has no entropy model {entropy_id}")
     coded = None
-    coding: dict[int, bytes] = {}
-    if partial is not None:
-        coded = _checked_partial(partial, tokens, factors[-1], width, height)
-        coding[BoxType.PARTIAL_LEVEL] = partial.to_bytes()
+    stored = stored_boxes(boxes or Boxes())
+    if blocks is not None:
+        coded = _checked_blocks(blocks, tokens, factors[-1], width, height)
+        stored[BoxType.PARTIAL_LEVEL] = blocks.to_bytes()
     if has_regions:
         index, payloads = encode_regions(tokens.levels, factors, width, height, region_side, entropy_model, coded)
-        coding[BoxType.TILE_INDEX] = index.to_bytes()
+        stored[BoxType.TILE_INDEX] = index.to_bytes()
     else:
         payloads = encode_levels(tokens.levels, entropy_model, coded)
-    return joined_stream(header, encode_boxes(boxes or Boxes(), coding), tokens.levels, payloads)
+    return joined_stream(header, box_section(stored), tokens.levels, payloads)
 
 
-def _checked_partial(partial: PartialLevel, tokens: TokenPyramid, factor: int, width: int, height: int) -> CodedTokens:
+def _checked_blocks(blocks: PartialLevel, tokens: TokenPyramid, factor: int, width: int, height: int) -> CodedTokens:
     """Where the finest level has tokens. Raises `ValueError` for blocks and tokens that do not go together."""
     finest = tokens.levels[-1]
     if len(tokens) == 1:
         raise ValueError("the only level has tokens everywhere")
-    if partial.side % factor or partial.coded.shape != block_shape(partial.side, width, height):
+    if blocks.side % factor or blocks.coded.shape != block_shape(blocks.side, width, height):
         raise ValueError(
-            f"{partial.coded.shape} blocks of {partial.side} pixels do not go with a picture of {width} x {height} "
+            f"{blocks.coded.shape} blocks of {blocks.side} pixels do not go with a picture of {width} x {height} "
             f"pixels and tokens of {factor}"
         )
-    coded = partial.tokens(factor, finest.shape)
-    if (finest.indices[~coded.mask] != partial.filler).any():
-        raise ValueError(f"tokens outside the coded blocks are {partial.filler}, others were given")
+    coded = blocks.tokens(factor, finest.shape)
+    if (finest.indices[~coded.mask] != blocks.filler).any():
+        raise ValueError(f"tokens outside the coded blocks are {blocks.filler}, others were given")
     return coded
 
 
 def stream_overhead(
-    model: StreamModel,
-    width: int,
-    height: int,
-    entropy_id: int,
-    boxes: Boxes | None = None,
-    partial: PartialLevel | None = None,
+    model: StreamModel, width: int, height: int, entropy_id: int, stored: Mapping[int, bytes] | None = None
 ) -> int:
-    """Bytes of a stream of such a picture before its first level: header and boxes."""
-    coding: dict[int, bytes] = {} if partial is None else {BoxType.PARTIAL_LEVEL: partial.to_bytes()}
-    section = encode_boxes(boxes or Boxes(), coding)
+    """Bytes of a stream of such a picture before its first level: header and boxes.
+
+    ``stored``: the boxes by type, as `stored_boxes` and `PartialLevel.to_bytes` give them.
+    """
+    section = box_section(stored or {})
     return Header(model.model_id, width, height, 1, entropy_id, has_boxes=bool(section)).size_bytes + len(section)
 
 
@@ -179,7 +188,7 @@ def read_header(data: StreamBytes, *, allow_partial: bool = True) -> StreamInfo:
         total_bytes=memoryview(data).nbytes,
         complete=parsed.complete,
         region_side=parsed.index.side if parsed.index else 0,
-        partial=parsed.partial,
+        blocks=parsed.blocks if parsed.complete else None,
     )
 
 
@@ -240,12 +249,14 @@ def read_stream(
     grids = model.grids[: len(parsed.payloads)]
     shapes = [model.grid_shape(level, header.width, header.height) for level in range(len(grids))]
     codebook_sizes = [grid.codebook_size for grid in grids]
-    partial = parsed.partial if len(grids) == header.level_count else None
-    if partial is not None and (partial.filler >= codebook_sizes[-1] or len(grids) == 1):
+    blocks = parsed.blocks if len(grids) == header.level_count else None
+    if blocks is not None and len(grids) == 1:
+        raise CorruptStreamError("the PARTIAL_LEVEL box is of a stream with one level; the file is damaged")
+    if blocks is not None and blocks.filler >= codebook_sizes[-1]:
         raise CorruptStreamError(
-            f"the PARTIAL_LEVEL box has token {partial.filler} of level {len(grids) - 1}; the file is damaged"
+            f"the PARTIAL_LEVEL box has token {blocks.filler} of {codebook_sizes[-1]}; the file is damaged"
         )
-    coded = None if partial is None else partial.tokens(grids[-1].downsampling_factor, shapes[-1])
+    coded = None if blocks is None else blocks.tokens(grids[-1].downsampling_factor, shapes[-1])
     if parsed.index is None:
         levels = decode_levels(
             parsed.payloads, entropy_model, shapes=shapes, codebook_sizes=codebook_sizes, coded=coded
@@ -273,7 +284,7 @@ def read_stream(
         tokens=TokenPyramid(levels),
         payload_bytes=tuple(len(payload) for payload in parsed.payloads),
         complete=parsed.complete,
-        partial=partial,
+        blocks=blocks,
         coded=coded,
     )
 

@@ -29,7 +29,7 @@ class ParsedStream:
     payloads: tuple[memoryview, ...]
     complete: bool
     index: RegionIndex | None
-    partial: PartialLevel | None
+    blocks: PartialLevel | None
 
 
 def parse_stream(data: StreamBytes, *, allow_partial: bool, max_pixels: int = MAX_PIXELS) -> ParsedStream:
@@ -55,10 +55,10 @@ def parse_stream(data: StreamBytes, *, allow_partial: bool, max_pixels: int = MA
         raise TrailingDataError(
             f"{reader.remaining} bytes follow the end of the stream at byte {reader.position}: cut them off"
         )
-    index, blocks = stored_boxes.get(BoxType.TILE_INDEX), stored_boxes.get(BoxType.PARTIAL_LEVEL)
+    index, part = stored_boxes.get(BoxType.TILE_INDEX), stored_boxes.get(BoxType.PARTIAL_LEVEL)
     regions = index and read_index(index, header.width, header.height, header.level_count)
-    partial = blocks and read_partial(blocks, header.width, header.height)
-    return ParsedStream(header, section, stored_boxes, tuple(payloads), complete, regions or None, partial or None)
+    blocks = part and read_partial(part, header.width, header.height)
+    return ParsedStream(header, section, stored_boxes, tuple(payloads), complete, regions or None, blocks or None)
 
 
 def joined_stream(

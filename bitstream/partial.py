@@ -22,7 +22,7 @@ class PartialLevel:
     """What a PARTIAL_LEVEL box says.
 
     ``side``: of the blocks, in pixels, a multiple of the finest level's f. ``coded``: (rows, cols) bool, the blocks
-    that have tokens, at least one and not all. ``filler``: the token elsewhere.
+    that have tokens, at least one and not all. ``filler``: the token elsewhere. Raises `ValueError` for others.
 
     Examples:
         >>> partial = PartialLevel(64, np.array([[True, False, True]]), filler=5)
@@ -37,8 +37,9 @@ class PartialLevel:
     filler: int
 
     def __post_init__(self) -> None:
-        if self.coded.ndim != 2 or self.coded.all() or not self.coded.any():
-            raise ValueError(f"of {self.coded.shape} blocks at least one has tokens, and not all")
+        object.__setattr__(self, "coded", np.asarray(self.coded, dtype=bool))
+        if self.side < 1 or self.coded.ndim != 2 or self.coded.all() or not self.coded.any():
+            raise ValueError(f"of {self.coded.shape} blocks of {self.side} pixels at least one has tokens, and not all")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PartialLevel) and (
@@ -58,9 +59,8 @@ class PartialLevel:
         blocks do not hold whole tokens."""
         if self.side % factor:
             raise CorruptStreamError(f"blocks of {self.side} pixels do not hold whole tokens; the file is damaged")
-        repeats = self.side // factor
-        mask = self.coded.repeat(repeats, axis=0).repeat(repeats, axis=1)[: shape[0], : shape[1]]
-        return CodedTokens(np.ascontiguousarray(mask), self.filler)
+        rows, cols = (np.arange(length) // (self.side // factor) for length in shape)
+        return CodedTokens(self.coded[rows[:, None], cols], self.filler)
 
 
 def block_shape(side: int, width: int, height: int) -> tuple[int, int]:

@@ -57,7 +57,7 @@ def describe_stream(data: bytes) -> dict[str, Any]:
         "model": model,
         "model_id": header.model_id.hex(),
         "region_side": stream.region_side,
-        "finest_level_share": 1.0 if stream.partial is None else round(float(stream.partial.coded.mean()), 3),
+        "finest_level_share": 1.0 if stream.blocks is None else round(float(stream.blocks.coded.mean()), 3),
         "boxes": {_box_name(kind): size for kind, size in stream.box_bytes.items()},
     }
 

@@ -154,9 +154,9 @@ static void code_chunk(Coding *coding, ContextGrid *grid, int32_t codes, int32_t
     for (int32_t n = 0; n < count; n++, frequencies += whole_blocks(codes)) {
         const int32_t position = coding->work.positions[n];
         int32_t *token = grid->tokens + position;
-        if (grid->coded && !grid->coded[position])
-            *token = grid->filler;
-        else if (coding->encode)
+        if (grid->coded && !grid->coded[position]) {
+            if (!coding->encode) *token = grid->filler;
+        } else if (coding->encode)
             encode_token(&coding->encoder, frequencies, *token);
         else if ((*token = decode_token(&coding->decoder, frequencies, codes)) < 0) {
             coding->failed = 1;

@@ -14,7 +14,7 @@
 #endif
 
 /* Changes whenever the meaning of an exported function does. */
-#define VQ_CORE_VERSION 3
+#define VQ_CORE_VERSION 4
 int32_t vq_core_version(void);
 
 /* The unit of the processor that computes, of those that vq_unit_name lists from 0 on (null beyond the last): the best

@@ -64,7 +64,7 @@ def test_a_level_for_a_part_of_the_picture_lies_between_levels(codec: Codec) -> 
         assert len(low) < len(between) < len(high)
         assert error(codec, low) > error(codec, between) > error(codec, high)
         read = codec.read(between)
-        assert read.partial is not None
+        assert read.blocks is not None
         assert read.header.level_count == levels + 1
         assert error(codec, between, levels) == error(codec, low)
 

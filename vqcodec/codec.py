@@ -29,7 +29,7 @@ from vqcodec.cards.engines import load_core_engine, load_torch_engine
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import DEFAULT_MODEL, check_model_id, find_model
 from vqcodec.cards.model_card import ModelCard, ModelFolder
-from vqcodec.cards.taken_pictures import check_partial, check_pictures, check_size, takes_parts
+from vqcodec.cards.taken_pictures import check_blocks, check_pictures, check_size, takes_parts
 from vqcodec.decoding import Crop, DecodedStream, PictureBands, area_of, bands_of
 from vqcodec.encoding import tokens_at
 from vqcodec.models.core_engine import CoreEngine
@@ -167,7 +167,7 @@ class Codec(SharedOnHub, OnTorch):
         else:
             again = None if refine is None else partial(refine, self)
             chosen = tokens_at(rate, pixels, self.model, self._engine, entropy_id, boxes, again)
-        return self._write(chosen.tokens, loaded.width, loaded.height, entropy_id, boxes, region_side, chosen.partial)
+        return self._write(chosen.tokens, loaded.width, loaded.height, entropy_id, boxes, region_side, chosen.blocks)
 
     def check_pictures(self) -> None:
         """Raises ModelError for a model of label maps."""
@@ -182,17 +182,19 @@ class Codec(SharedOnHub, OnTorch):
         entropy: str | None = None,
         boxes: Boxes | None = None,
         region_side: int = 0,
+        blocks: PartialLevel | None = None,
     ) -> bytes:
         """The stream of the tokens of one picture of width x height pixels: (1, h, w) of each of the first levels.
 
-        entropy, region_side: as in `encode`. boxes: what goes with the picture. Raises ValueError for grids of other
-        shapes than `tokenize` gives for such a picture, and for tokens that the codebooks do not have.
+        entropy, region_side: as in `encode`. boxes: what goes with the picture. blocks: where the finest level has
+        tokens, if not everywhere, as a `Stream` has it. Raises ValueError for grids of other shapes than `tokenize`
+        gives for such a picture, for tokens that the codebooks do not have, and for others than the filler elsewhere.
         """
         self._check_levels(len(tokens))
         if any(grid.ndim != 3 or len(grid) != 1 for grid in tokens):
             raise ValueError(f"expected the tokens of one picture, (1, h, w), got {[tuple(g.shape) for g in tokens]}")
         pyramid = self._as_pyramid([np.asarray(grid[0]) for grid in tokens])
-        return self._write(pyramid, width, height, self._entropy_id(entropy), boxes, region_side)
+        return self._write(pyramid, width, height, self._entropy_id(entropy), boxes, region_side, blocks)
 
     def _write(
         self,
@@ -202,7 +204,7 @@ class Codec(SharedOnHub, OnTorch):
         entropy_id: int,
         boxes: Boxes | None,
         region_side: int = 0,
-        partial: PartialLevel | None = None,
+        blocks: PartialLevel | None = None,
     ) -> bytes:
         check_size(self.card, width, height)
         return write_stream(
@@ -213,7 +215,7 @@ class Codec(SharedOnHub, OnTorch):
             entropy_id=entropy_id,
             boxes=boxes,
             region_side=region_side,
-            partial=partial,
+            blocks=blocks,
         )
 
     def decode(
@@ -284,6 +286,7 @@ class Codec(SharedOnHub, OnTorch):
         """The tokens of a stream, as `decode` takes it, without running the networks.
 
         wanted: rows and columns of pixels; of a stream with regions, tokens of those that have none of them are 0.
+        `Stream.grids` gives them as `detokenize` takes them, where the finest level has tokens in some blocks only.
         Raises a StreamError or, for a size that the model does not take, ModelError.
         """
         read = read_stream(
@@ -294,7 +297,7 @@ class Codec(SharedOnHub, OnTorch):
             wanted=wanted,
         )
         check_size(self.card, read.header.width, read.header.height)
-        check_partial(self.card, read)
+        check_blocks(self.card, read)
         return read
 
     @overload

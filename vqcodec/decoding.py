@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from vqcodec.bitstream import Boxes, CorruptStreamError, Stream, read_header
-from vqcodec.models.engine import Engine, Tokens
+from vqcodec.models.engine import Engine
 from vqcodec.pictures.alpha import AlphaError, AlphaRows
 from vqcodec.pictures.arrays import Pixels
 from vqcodec.pictures.image import LoadedImage
@@ -130,7 +130,5 @@ def bands_of(read: Callable[..., Stream], engine: Engine, levels: int, area: Are
             alpha.check()
     except AlphaError as error:
         raise CorruptStreamError(str(error)) from error
-    tokens: list[Tokens] = [grid.indices for grid in stream.tokens.levels[:levels]]
-    if stream.coded is not None and len(tokens) == len(stream.tokens):
-        tokens[-1] = np.where(stream.coded.mask, tokens[-1].astype(np.int32), -1)
+    tokens = stream.grids(levels)
     return PictureBands(stream, len(tokens), area, engine.bands(tokens, area), alpha)

@@ -47,6 +47,6 @@ def tokens_at(
     except RateError as error:
         if not boxes:
             raise
-        more = stream.bytes_around(None) - replace(stream, boxes=None).bytes_around(None)
+        more = stream.bytes_around(None) - replace(stream, boxes=Boxes()).bytes_around(None)
         raise RateError(f"{error}; {more} bytes are alpha, profile and metadata", error.smallest) from None
     return chooser.at(point)

@@ -15,7 +15,7 @@ from vqcodec.bitstream import (
     UnsupportedVersionError,
 )
 from vqcodec.bitstream import limits as limits_module
-from vqcodec.bitstream.boxes import decode_boxes, encode_boxes, split_boxes
+from vqcodec.bitstream.boxes import box_section, decode_boxes, split_boxes, stored_boxes
 from vqcodec.bitstream.wire import Reader, encode_varint
 
 
@@ -26,7 +26,7 @@ def read_boxes(data: bytes) -> Boxes:
 @given(*[st.none() | st.binary(min_size=1, max_size=50)] * 4)
 def test_boxes_round_trip(icc: bytes | None, exif: bytes | None, xmp: bytes | None, alpha: bytes | None) -> None:
     boxes = Boxes(icc, exif, xmp, alpha)
-    data = encode_boxes(boxes)
+    data = box_section(stored_boxes(boxes))
     assert bool(data) == bool(boxes)
     if data:
         assert read_boxes(data) == boxes
@@ -80,8 +80,8 @@ def test_boxes_writer_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="empty EXIF"):
         Boxes(exif=b"")
     with pytest.raises(LimitExceededError, match="XMP"):
-        encode_boxes(Boxes(xmp=bytes(limits_module.MAX_METADATA_BYTES + 1)))
+        stored_boxes(Boxes(xmp=bytes(limits_module.MAX_METADATA_BYTES + 1)))
     monkeypatch.setattr("vqcodec.bitstream.boxes.MAX_BOX_SECTION_BYTES", 10)
     with pytest.raises(LimitExceededError, match="boxes have"):
-        encode_boxes(Boxes(alpha=bytes(9)))
-    assert len(encode_boxes(Boxes(alpha=bytes(8)))) == 11
+        box_section(stored_boxes(Boxes(alpha=bytes(9))))
+    assert len(box_section(stored_boxes(Boxes(alpha=bytes(8))))) == 11

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -30,8 +31,8 @@ from vqcodec.bitstream import (
     truncated_stream,
     write_stream,
 )
-from vqcodec.bitstream.boxes import box_section, split_boxes
 from vqcodec.bitstream.partial import block_shape, read_partial
+from vqcodec.bitstream.boxes import box_section, split_boxes
 from vqcodec.bitstream.wire import Reader
 
 GRIDS = [(16, 30), (8, 12), (8, 300)]
@@ -65,7 +66,7 @@ def made(
         entropy_id=entropy_id,
         boxes=Boxes(icc=b"profile"),
         region_side=region_side,
-        partial=partial,
+        blocks=partial,
     )
     return model, tokens, stream
 
@@ -77,9 +78,9 @@ def test_round_trip(entropy_id: int, region_side: int, levels: int) -> None:
     partial = blocks()
     model, tokens, stream = made(partial, entropy_id, levels=levels, region_side=region_side)
     read = read_stream(stream, finder(model))
-    assert (read.tokens, read.partial, read.boxes) == (tokens, partial, Boxes(icc=b"profile"))
+    assert (read.tokens, read.blocks, read.boxes) == (tokens, partial, Boxes(icc=b"profile"))
     info = read_header(stream)
-    assert info.partial == partial
+    assert info.blocks == partial
     assert info.box_bytes[BoxType.PARTIAL_LEVEL] == len(partial.to_bytes())
 
 
@@ -147,7 +148,7 @@ def test_without_other_boxes_fewer_levels_have_none() -> None:
     model, partial = make_model(GRIDS), blocks()
     tokens = with_filler(random_tokens(model, WIDTH, HEIGHT, 3, seed=3), partial, 8)
     plain = {"model": model, "width": WIDTH, "height": HEIGHT, "entropy_id": STATIC_ID}
-    stream = write_stream(tokens, partial=partial, **plain)
+    stream = write_stream(tokens, blocks=partial, **plain)
     shorter = truncated_stream(stream, finder(model), 1)
     assert shorter == write_stream(TokenPyramid(tokens.levels[:1]), **plain)
     assert len(shorter) == truncated_sizes(stream)[0]
@@ -158,13 +159,17 @@ def test_levels_of_a_stream_that_is_cut_off() -> None:
     for cut in (len(stream) - 1, len(stream) - read_header(stream).payload_bytes[-1] - 1):
         read = read_stream(stream[:cut], finder(model), allow_partial=True)
         assert read.tokens.levels == tokens.levels[:2]
-        assert read.partial is None
+        assert read_header(stream[:cut]).blocks is None
+        assert read.blocks is None
 
 
 @pytest.mark.parametrize("coded", [np.ones((2, 2), bool), np.zeros((2, 2), bool), np.ones(3, bool)])
 def test_all_blocks_or_none_is_no_part(coded: np.ndarray) -> None:
     with pytest.raises(ValueError, match="at least one has tokens, and not all"):
         PartialLevel(32, coded, 0)
+    with pytest.raises(ValueError, match="blocks of 0 pixels"):
+        PartialLevel(0, np.array([[True, False]]), 0)
+    assert PartialLevel(32, np.array([[1, 0]]), 0).coded.dtype == bool
 
 
 @pytest.mark.parametrize(
@@ -179,7 +184,7 @@ def test_the_writer_refuses(partial: PartialLevel, message: str) -> None:
     model = make_model(GRIDS)
     tokens = with_filler(random_tokens(model, WIDTH, HEIGHT, 3, seed=3), blocks(), 8)
     with pytest.raises(ValueError, match=message):
-        write_stream(tokens, model=model, width=WIDTH, height=HEIGHT, entropy_id=STATIC_ID, partial=partial)
+        write_stream(tokens, model=model, width=WIDTH, height=HEIGHT, entropy_id=STATIC_ID, blocks=partial)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +211,7 @@ def test_more_blocks_than_tokens_are_not_read() -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"\x0c\x07", "do not hold whole tokens"), (b"\x20\xac\x02", "has token 300")],
+    [(b"\x0c\x07", "do not hold whole tokens"), (b"\x20\xac\x02", "has token 300 of 300")],
 )
 def test_the_reader_refuses_what_the_model_does_not_have(content: bytes, message: str) -> None:
     model, _, stream = made(blocks())
@@ -221,15 +226,44 @@ def test_the_only_level_has_tokens_everywhere() -> None:
         made(blocks(), levels=1)
     model, _, stream = made(blocks())
     alone = truncated_stream(stream, finder(model), 1)
-    with pytest.raises(CorruptStreamError, match="token 7 of level 0"):
+    with pytest.raises(CorruptStreamError, match="of a stream with one level"):
         read_stream(with_box(alone, blocks().to_bytes()), finder(model))
 
 
-def test_other_blocks_do_not_pass() -> None:
-    """The box is part of what the checksum is of."""
-    model, _, stream = made(blocks())
-    with pytest.raises(CorruptStreamError):
-        read_stream(with_box(stream, replace(blocks(), filler=8).to_bytes()), finder(model))
+def test_the_checksum_is_of_the_box_too() -> None:
+    """With one code, other blocks leave all tokens as they are."""
+    model = make_model([(16, 30), (8, 1)])
+    tokens = TokenPyramid((random_tokens(model, 100, 40, 1, seed=3).levels[0], TokenGrid(np.zeros((5, 13), int), 1)))
+    first, second = (PartialLevel(64, np.array(coded), 0) for coded in ([[True, False]], [[False, True]]))
+    stream = write_stream(tokens, model=model, width=100, height=40, entropy_id=UNIFORM_ID, blocks=first)
+    assert read_stream(stream, finder(model)).blocks == first
+    with pytest.raises(CorruptStreamError, match="checksum"):
+        read_stream(with_box(stream, second.to_bytes()), finder(model))
+
+
+def test_large_blocks_take_no_more_than_the_picture() -> None:
+    """Of 2^19 pixels on a picture that is one pixel high."""
+    model = make_model([(16, 1), (8, 1)])
+    width, partial = 1 << 20, PartialLevel(1 << 19, np.array([[True, False]]), 0)
+    tokens = TokenPyramid((TokenGrid(np.zeros((1, width // 16), int), 1), TokenGrid(np.zeros((1, width // 8), int), 1)))
+    stream = write_stream(tokens, model=model, width=width, height=1, entropy_id=UNIFORM_ID, blocks=partial)
+    assert len(stream) < 40
+    tracemalloc.start()
+    read = read_stream(stream, finder(model))
+    assert tracemalloc.get_traced_memory()[1] < 100 * width
+    tracemalloc.stop()
+    assert read.grids(2)[1][0, width // 16 - 1 : width // 16 + 1].tolist() == [0, -1]
+
+
+def test_grids_as_networks_take_them() -> None:
+    partial = blocks()
+    model, tokens, stream = made(partial)
+    read = read_stream(stream, finder(model))
+    mask = partial.tokens(8, tokens.levels[-1].shape).mask
+    finest = read.grids(3)[-1]
+    assert np.array_equal(finest[mask], tokens.levels[-1].indices[mask])
+    assert (finest[~mask] == -1).all()
+    assert all(map(np.array_equal, read.grids(2), [grid.indices for grid in tokens.levels[:2]]))
 
 
 def test_a_reader_of_before_says_that_it_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def make(
         height=height,
         entropy_id=entropy_id,
         region_side=region_side,
-        partial=partial,
+        blocks=partial,
     )
     record = {
         "model_id": MODEL_ID.hex(),
@@ -96,7 +96,7 @@ def main() -> None:
             stream = codec.encode(
                 PIXELS / "picture.png", quality=100 * (count - 0.5) / codec.card.autoencoder.levels, entropy="uniform"
             )
-            assert codec.read(stream).partial is not None
+            assert codec.read(stream).blocks is not None
             (FOLDER / f"{name}-{count}.vq").write_bytes(stream)
             decoded = codec.decode_stream(stream).image.rgb
             golden[f"{name}-{count}"] = hashlib.sha256(np.ascontiguousarray(decoded).tobytes()).hexdigest()

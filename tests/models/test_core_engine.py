@@ -46,6 +46,7 @@ CONFIGS = {
     "cosine, gradient": AutoencoderConfig(_COMPACT, replace(_CODES, lookup="cosine", codebook="gradient")),
     "sim": AutoencoderConfig(_COMPACT, replace(_CODES, codebook="sim")),
     "strides": AutoencoderConfig(_COMPACT, replace(_CODES, level_strides=(2, 1))),
+    "strides of two levels": AutoencoderConfig(_COMPACT, replace(_CODES, level_strides=(4, 2))),
     "hierarchical": AutoencoderConfig(
         _HIERARCHICAL, QuantizerConfig((40, 33, 20), 6, lookup="euclidean", level_strides=(2, 1, 1))
     ),

@@ -55,5 +55,5 @@ def test_golden_streams_of_parts_have_their_pixels(name: str) -> None:
     codec = Codec.load(GOLDEN / name.split("-")[0], device="cpu")
     stream = (PARTIAL / f"{name}.vq").read_bytes()
     decoded = codec.decode_stream(stream)
-    assert decoded.stream.partial is not None
+    assert decoded.stream.blocks is not None
     assert sha256(decoded.image.rgb) == PIXELS_OF_PARTS[name]

@@ -23,6 +23,7 @@ from vqcodec.bitstream import (
     read_stream,
     write_stream,
 )
+from vqcodec.bitstream.boxes import stored_boxes
 from vqcodec.codec import Codec
 from vqcodec.models.autoencoder import Analysis
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
@@ -121,11 +122,11 @@ def test_what_is_chosen_takes_what_was_foretold(entropy_model: EntropyModel) -> 
             width=SIZE[0],
             height=SIZE[1],
             entropy_id=stream.entropy_id,
-            partial=chosen.partial,
+            blocks=chosen.blocks,
         )
         assert len(written) == made.stream_bytes(point)
         read = read_stream(written, lambda model_id: stream.model)
-        assert (read.tokens, read.partial) == (chosen.tokens, chosen.partial)
+        assert (read.tokens, read.blocks) == (chosen.tokens, chosen.blocks)
 
 
 def test_a_larger_share_has_more_blocks_of_those_that_count() -> None:
@@ -136,17 +137,17 @@ def test_a_larger_share_has_more_blocks_of_those_that_count() -> None:
     before = np.zeros((2, 3), bool)
     for blocks in (1, 2, 3):
         chosen = made.at(OperatingPoint(3, share=blocks / 6))
-        assert chosen.partial is not None
-        coded = chosen.partial.coded
+        assert chosen.blocks is not None
+        coded = chosen.blocks.coded
         assert coded.sum() == blocks
         assert coded[before].all()
-        mask = chosen.partial.tokens(16, (7, 9)).mask
+        mask = chosen.blocks.tokens(16, (7, 9)).mask
         assert np.array_equal(chosen.tokens.levels[-1].indices[mask], whole[mask])
         by_block = [energy[4 * row : 4 * row + 4, 4 * col : 4 * col + 4].sum() for row in range(2) for col in range(3)]
         assert min(np.array(by_block)[coded.ravel()]) >= max(np.array(by_block)[~coded.ravel()])
         before = coded
-    assert made.at(OperatingPoint(3, share=0.99)).partial is None
-    assert made.at(OperatingPoint(1, share=0.5)).partial is None
+    assert made.at(OperatingPoint(3, share=0.99)).blocks is None
+    assert made.at(OperatingPoint(1, share=0.5)).blocks is None
 
 
 def test_a_share_that_takes_no_less_is_the_whole_level() -> None:
@@ -183,6 +184,17 @@ def test_limits_are_kept_and_streams_come_back(codec: Codec, entropy: str) -> No
     assert read_header(alone).header.level_count == 1
 
 
+def test_what_goes_with_the_picture_is_compressed_once(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(
+        "vqcodec.rates.token_choice.stored_boxes", lambda boxes: asked.append(boxes) or stored_boxes(boxes)
+    )
+    picture = LoadedImage(PICTURE.rgb, icc=bytes(range(200)))
+    limit = len(codec.encode(picture, levels=1)) + 20
+    assert len(codec.encode(picture, max_bytes=limit)) <= limit
+    assert len(asked) == 1
+
+
 def test_boxes_count(codec: Codec) -> None:
     alpha = np.random.default_rng(0).integers(0, 256, (90, 130), dtype=np.uint8)
     with pytest.raises(RateError, match=r"2000 bytes are too few: .* has 11.* bytes are alpha"):
@@ -195,8 +207,8 @@ def test_quality_is_the_smaller_the_lower(codec: Codec) -> None:
     assert codec.encode(PICTURE, quality=100) == codec.encode(PICTURE)
     assert codec.encode(PICTURE, quality=50) == codec.encode(PICTURE, levels=1)
     between = codec.read(codec.encode(PICTURE, quality=70, entropy="uniform"))
-    assert between.partial is not None
-    assert 0 < between.partial.coded.mean() < 1
+    assert between.blocks is not None
+    assert 0 < between.blocks.coded.mean() < 1
 
 
 def test_regions_may_have_a_part_of_a_level(codec: Codec) -> None:

@@ -37,9 +37,9 @@ def takes_parts(card: ModelCard) -> bool:
     return not card.autoencoder.quantizer.level_grids
 
 
-def check_partial(card: ModelCard, stream: Stream) -> None:
+def check_blocks(card: ModelCard, stream: Stream) -> None:
     """Raises CorruptStreamError for a stream with a part of a level that the model cannot decode."""
-    if stream.partial is not None and not takes_parts(card):
+    if stream.blocks is not None and not takes_parts(card):
         raise CorruptStreamError(
             f"the finest level has tokens in a part of the picture only, which model {card.name} cannot have; the file "
             "is damaged"

@@ -97,6 +97,10 @@ class CoreEngine:
                 target[_places(row.inner, stride), _places(col.inner, stride)] = inside
         return whole
 
+    def energies(self, number: int) -> NDArray[np.float64]:
+        levels = [level for quantizer in self._model.quantizers for level in quantizer.levels]
+        return levels[number].energies
+
     def timed_steps(self) -> list[TimedStep]:
         return [
             (self, "_from_pixels", "tensor conversion", None),
@@ -210,9 +214,6 @@ class _CoreInput:
             each = self.level.distances(flat[part])[:, 0]
             total += float(each[np.arange(len(each)), tokens.reshape(-1)[part]].astype(np.float64).sum())
         return total / len(flat)
-
-    def energies(self) -> NDArray[np.float64]:
-        return self.level.energies
 
 
 def _cut_floats(image: Floats) -> _Cut:

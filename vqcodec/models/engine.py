@@ -39,9 +39,6 @@ class LevelInput(Protocol):
     def mean_distance(self) -> float:
         """That of the nearest codes, over all positions."""
 
-    def energies(self) -> NDArray[np.float64]:
-        """(K,): squared length of what each code adds to the latent."""
-
 
 #: owner and name of a function, its step, and the step that it is a part of, from which its time is taken off
 TimedStep: TypeAlias = tuple[Any, str, str, str | None]
@@ -84,6 +81,9 @@ class Engine(Protocol):
     def analysis_of(self, found: Any) -> Any:
         """The same of latents that were found in another way than by the Encoder, a
         `vqcodec.models.autoencoder.Analysis` of those of the levels in use."""
+
+    def energies(self, number: int) -> NDArray[np.float64]:
+        """(K,): squared length of what each code of level `number`, from 0, adds to the latent."""
 
     def timed_steps(self) -> list[TimedStep]:
         """What a measurement of speed times: "tensor conversion", "Encoder", "quantisation", "look-up", "Decoder" and

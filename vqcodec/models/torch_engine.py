@@ -61,6 +61,13 @@ class TorchEngine:
     def analyse(self, pixels: Pixels) -> Analysis:
         return self.tiled.analyse(self._picture(pixels))
 
+    @torch.inference_mode()
+    def energies(self, number: int) -> NDArray[np.float64]:
+        level = self.tiled.network.each_level()[number]
+        codes = torch.arange(len(level.codebook.codes()), device=self.tiled.device)
+        made: NDArray[np.float64] = level.reconstruct(codes).double().square().sum(dim=1).cpu().numpy()
+        return made
+
     def timed_steps(self) -> list[TimedStep]:
         network, here = self.tiled.network, sys.modules[__name__]
         return [
@@ -106,11 +113,6 @@ class _TorchInput:
     def mean_distance(self) -> float:
         parts = as_vectors(self.seen).split(1024)
         return float(torch.cat([self.level.distances(part).amin(dim=1) for part in parts]).mean())
-
-    def energies(self) -> NDArray[np.float64]:
-        codes = torch.arange(len(self.level.codebook.codes()), device=self.seen.device)
-        made: NDArray[np.float64] = self.level.reconstruct(codes).double().square().sum(dim=1).cpu().numpy()
-        return made
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 Library: TypeAlias = ctypes.CDLL
 
 #: VQ_CORE_VERSION of core/vqcore.h
-_VERSION: Final = 3
+_VERSION: Final = 4
 #: MOST_THREADS of core/team.h
 _MOST_THREADS: Final = 64
 _FILE: Final = Path(__file__).with_name("_core.so")

@@ -14,13 +14,14 @@ Rates between those of whole levels are had by a finest level for a share of the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vqcodec.bitstream import Boxes, PartialLevel, StreamModel, TokenGrid, TokenPyramid, stream_overhead
+from vqcodec.bitstream import Boxes, BoxType, PartialLevel, StreamModel, TokenGrid, TokenPyramid, stream_overhead
+from vqcodec.bitstream.boxes import stored_boxes
 from vqcodec.bitstream.coder import Distortions, choose_level, encode_level
 from vqcodec.bitstream.wire import encode_varint
 from vqcodec.models.engine import Engine, LevelInput, Tokens
@@ -33,10 +34,10 @@ _KEPT_DISTANCES: Final = 2**24
 
 @dataclass(frozen=True)
 class ChosenTokens:
-    """Tokens of a stream, and where its finest level has some, if not everywhere."""
+    """Tokens of a stream, and in which blocks its finest level has some, if not everywhere."""
 
     tokens: TokenPyramid
-    partial: PartialLevel | None = None
+    blocks: PartialLevel | None = None
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,16 @@ class PictureStream:
     model: StreamModel
     size: tuple[int, int]
     entropy_id: int
-    boxes: Boxes | None = None
+    boxes: Boxes = field(default_factory=Boxes)
 
-    def bytes_around(self, partial: PartialLevel | None) -> int:
+    @cached_property
+    def _stored(self) -> dict[int, bytes]:
+        return stored_boxes(self.boxes)
+
+    def bytes_around(self, blocks: PartialLevel | None) -> int:
         """Bytes before the first level."""
-        return stream_overhead(self.model, *self.size, self.entropy_id, self.boxes, partial)
+        more: dict[int, bytes] = {} if blocks is None else {BoxType.PARTIAL_LEVEL: blocks.to_bytes()}
+        return stream_overhead(self.model, *self.size, self.entropy_id, {**self._stored, **more})
 
 
 class TokenChooser:
@@ -65,38 +71,44 @@ class TokenChooser:
         self._entropy_model = stream.model.entropy_models[stream.entropy_id]
         self._nearest_levels = nearest_levels
         self._levels: dict[float, list[_Chosen]] = {}
+        self._parts: dict[OperatingPoint, tuple[list[_Chosen], PartialLevel | None]] = {}
 
     def at(self, point: OperatingPoint) -> ChosenTokens:
         """The tokens of an operating point: a grid for each of its levels."""
-        levels, partial = self._chosen(point)
-        return ChosenTokens(TokenPyramid(tuple(level.grid for level in levels)), partial)
+        levels, blocks = self._chosen(point)
+        return ChosenTokens(TokenPyramid(tuple(level.grid for level in levels)), blocks)
 
     def stream_bytes(self, point: OperatingPoint) -> int:
         """What the stream of an operating point takes."""
-        levels, partial = self._chosen(point)
-        return self._stream.bytes_around(partial) + _payload_bytes(levels)
+        return self._bytes(*self._chosen(point))
+
+    def _bytes(self, levels: Sequence[_Chosen], blocks: PartialLevel | None) -> int:
+        payloads = (level.payload for level in levels)
+        return self._stream.bytes_around(blocks) + sum(len(encode_varint(len(each))) + len(each) for each in payloads)
 
     def _chosen(self, point: OperatingPoint) -> tuple[list[_Chosen], PartialLevel | None]:
         """The levels of a point, and where the finest one has tokens. All of it, if a share took no less."""
-        whole = self._whole(point)
         if point.share >= 1 or point.levels == 1:
-            return whole, None
-        *coarser, finest = whole
-        grid = self._stream.model.grids[point.levels - 1]
-        filler = int(finest.energies.argmin())
-        energy = finest.energies[finest.grid.indices]
-        partial = part_of(point.share, energy, grid.downsampling_factor, self._stream.size, filler)
-        if partial is None:
-            return whole, None
-        coded = partial.tokens(grid.downsampling_factor, finest.grid.shape)
-        tokens = TokenGrid(np.where(coded.mask, finest.grid.indices, filler), grid.codebook_size)
+            return self._whole(point), None
+        if point not in self._parts:
+            whole, (part, blocks) = self._whole(point), self._part(point)
+            is_less = blocks is not None and self._bytes(part, blocks) < self._bytes(whole, None)
+            self._parts[point] = (part, blocks) if is_less else (whole, None)
+        return self._parts[point]
+
+    def _part(self, point: OperatingPoint) -> tuple[list[_Chosen], PartialLevel | None]:
+        *coarser, finest = self._whole(point)
+        number, factor = len(coarser), self._stream.model.grids[point.levels - 1].downsampling_factor
+        energies = self._engine.energies(number)
+        filler = int(energies.argmin())
+        blocks = part_of(point.share, energies[finest.grid.indices], factor, self._stream.size, filler)
+        if blocks is None:
+            return [*coarser, finest], None
+        coded = blocks.tokens(factor, finest.grid.shape)
+        tokens = TokenGrid(np.where(coded.mask, finest.grid.indices, filler), finest.grid.codebook_size)
         before = tuple(level.grid for level in coarser)
-        payload = encode_level(tokens, self._entropy_model, level=len(before), coarser=before, coded=coded)
-        part = [*coarser, _Chosen(tokens, payload, finest.energies)]
-        around = self._stream.bytes_around
-        if around(partial) + _payload_bytes(part) >= around(None) + _payload_bytes(whole):
-            return whole, None
-        return part, partial
+        payload = encode_level(tokens, self._entropy_model, level=number, coarser=before, coded=coded)
+        return [*coarser, _Chosen(tokens, payload)], blocks
 
     def _whole(self, point: OperatingPoint) -> list[_Chosen]:
         """The levels of a point, everywhere. Those of a weight are kept: fewer levels are the first ones of more."""
@@ -112,11 +124,10 @@ class TokenChooser:
         return levels[: point.levels]
 
     def _choose(self, number: int, given: LevelInput, coarser: tuple[TokenGrid, ...], weight: float) -> _Chosen:
-        size, energies = self._stream.model.grids[number].codebook_size, given.energies()
+        size = self._stream.model.grids[number].codebook_size
         if not weight or number < self._nearest_levels:
             grid = TokenGrid(given.nearest(), size)
-            payload = encode_level(grid, self._entropy_model, level=number, coarser=coarser)
-            return _Chosen(grid, payload, energies)
+            return _Chosen(grid, encode_level(grid, self._entropy_model, level=number, coarser=coarser))
         grid, payload = choose_level(
             _distances(given, size),
             self._entropy_model,
@@ -126,21 +137,15 @@ class TokenChooser:
             codebook_size=size,
             coarser=coarser,
         )
-        return _Chosen(grid, payload, energies)
+        return _Chosen(grid, payload)
 
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The tokens of a level, their payload, and (K,) how much each code adds."""
+    """The tokens of a level, and their payload."""
 
     grid: TokenGrid
     payload: bytes
-    energies: NDArray[np.float64]
-
-
-def _payload_bytes(levels: Sequence[_Chosen]) -> int:
-    """Of the payloads and their lengths."""
-    return sum(len(level.payload) + len(encode_varint(len(level.payload))) for level in levels)
 
 
 def _distances(given: LevelInput, codes: int) -> Distortions:

@@ -297,6 +297,10 @@ def test_codebooks_are_not_held_or_released_on_the_way(trainer: Trainers) -> Non
             "distortion_by_level has 3 factors for 2 levels",
         ),
         ({"crop": CropConfig(size=44)}, "crops of 44 pixels: take a multiple of 8"),
+        (
+            {"crop": CropConfig(size=16), "weights": LossWeights(border_jump=1).without_networks()},
+            "crops of 16 pixels: take a multiple of 8 from 32 on",
+        ),
         ({"crop": CropConfig(size=32)}, "crops of 32 pixels"),
         ({"held": ("decoder",)}, "a held Decoder learns nothing of a discriminator"),
     ],

@@ -23,6 +23,8 @@ COLOUR_BLOCK: Final = 8
 #: differences of neighbours to which those of the pictures are added: one of 255, or the gradient of a flat picture's
 #: jump would be without bounds
 _JUMP_FLOOR: Final = 2 / 255
+#: side in pixels of the blocks across whose borders pictures shall not jump
+JUMP_SIDE: Final = 16
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def chroma(rgb: Tensor) -> Tensor:
     return torch.einsum("ij,bjhw->bihw", matrix, rgb)
 
 
-def border_jump(pictures: Tensor, side: int = 16, floor: float = 1e-6) -> Tensor:
+def border_jump(pictures: Tensor, side: int = JUMP_SIDE, floor: float = 1e-6) -> Tensor:
     """(B,) of (B, C, H, W): mean difference of neighbours across borders of `side` pixels, over that of all others; 1
     without blocks.
 

@@ -40,6 +40,7 @@ from vqcodec.training.data.device_crops import DeviceCrops
 from vqcodec.training.data.types import Pictures
 from vqcodec.training.stage1.clipping import GradientClip
 from vqcodec.training.stage1.kept_discriminator import start_from_kept
+from vqcodec.training.stage1.losses import JUMP_SIDE
 from vqcodec.training.stage1.pixel_gradient import Part, PixelGradient
 from vqcodec.training.stage1.recipe import Stage1Recipe, model_config
 
@@ -328,6 +329,7 @@ def _check(recipe: Stage1Recipe) -> None:
     if "decoder" in config.held and config.adversary.weight:
         raise TrainingError("a held Decoder learns nothing of a discriminator: set training.adversary.weight to 0")
     smallest = max(factor, SMALLEST_LPIPS_CROP) if config.weights.lpips_alex else factor
+    smallest = max(smallest, 2 * JUMP_SIDE) if config.weights.border_jump else smallest
     for side in (config.crop.size, *(size for _, size in config.crop_sizes)):
         if side % factor or side < smallest:
             raise TrainingError(f"crops of {side} pixels: take a multiple of {factor} from {smallest} on")
