@@ -33,9 +33,9 @@ from vqcodec.bitstream import (
     truncated_sizes,
     write_stream,
 )
-from vqcodec.bitstream.partial import PartialLevel, block_shape
 from vqcodec.bitstream.boxes import Boxes
 from vqcodec.bitstream.layout import parse_stream
+from vqcodec.bitstream.partial import PartialLevel, block_shape
 from vqcodec.bitstream.wire import encode_varint
 
 #: which packed alpha goes without

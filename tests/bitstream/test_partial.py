@@ -31,8 +31,8 @@ from vqcodec.bitstream import (
     truncated_stream,
     write_stream,
 )
-from vqcodec.bitstream.partial import block_shape, read_partial
 from vqcodec.bitstream.boxes import box_section, split_boxes
+from vqcodec.bitstream.partial import block_shape, read_partial
 from vqcodec.bitstream.wire import Reader
 
 GRIDS = [(16, 30), (8, 12), (8, 300)]
