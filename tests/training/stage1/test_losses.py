@@ -18,6 +18,7 @@ from vqcodec.training.stage1.losses import (
     border_jump,
     by_level,
     chroma,
+    repetition,
 )
 from vqcodec.training.stage1.trainer import SMALLEST_LPIPS_CROP
 
@@ -152,6 +153,28 @@ def test_the_jump_of_the_loss_is_against_that_of_the_original() -> None:
     assert float(nearly.grad.abs().sum()) < 4 / floor
 
 
+def test_textures_that_repeat_themselves() -> None:
+    noise = torch.rand(2, 3, 128, 96, generator=seeded(0))
+    tile = torch.rand(2, 3, 16, 16, generator=seeded(1)).repeat(1, 1, 8, 6)
+    assert repetition(noise, 16).abs().max() < 0.05
+    torch.testing.assert_close(repetition(tile, 16), torch.ones(2), atol=0.05, rtol=0)
+    assert repetition(tile, 8).abs().max() < 0.3
+    bright = noise + torch.linspace(0, 5, 96)
+    torch.testing.assert_close(repetition(bright, 16), repetition(noise, 16), atol=0.05, rtol=0)
+    assert repetition(torch.zeros(1, 3, 40, 40), 16).tolist() == [0]
+
+
+def test_the_repetition_of_the_loss_is_against_that_of_the_original() -> None:
+    loss = ReconstructionLoss(None, LossWeights(l1=0, colour=0, repetition=1).without_networks())
+    noise = torch.rand(1, 3, 64, 64, generator=seeded(0)) - 0.5
+    tile = torch.rand(1, 3, 16, 16, generator=seeded(1)).repeat(1, 1, 4, 4) - 0.5
+    level = torch.tensor([1])
+    assert float(loss(tile, tile, level, seeded()).terms["repetition"]) == 0
+    expected = sum(abs(float(repetition(tile, lag) - repetition(noise, lag))) for lag in (8, 16)) / 2
+    assert float(loss(noise, tile, level, seeded()).terms["repetition"]) == pytest.approx(expected, rel=1e-4)
+    assert expected > 0.4
+
+
 def test_features_are_of_the_windows_of_both(perceptual_weights: Path) -> None:
     """For a discriminator, with no weight for LPIPS itself; levels are those of the pictures that windows are in."""
     weights = LossWeights(vgg_crops=2, vgg_crop_size=16).without_networks()
@@ -184,5 +207,5 @@ def test_the_loss_of_maps_is_the_cross_entropy_of_the_right_classes(scale: float
 def test_which_weights_are_of_pictures() -> None:
     none = LossWeights(l1=0, colour=0, cross_entropy=1).without_networks()
     assert not none.of_pictures
-    for name in ("l1", "l2", "colour", "chroma", "border_jump", "lpips_alex", "lpips_vgg"):
+    for name in ("l1", "l2", "colour", "chroma", "border_jump", "repetition", "lpips_alex", "lpips_vgg"):
         assert replace(none, **{name: 0.1}).of_pictures

@@ -21,7 +21,7 @@ from vqcodec.training.data.crops import CropConfig, random_crop
 from vqcodec.training.data.pictures import ArrayPictures, PictureSet
 from vqcodec.training.data.types import DataError
 from vqcodec.training.stage1.faults import chroma_error, flat_error
-from vqcodec.training.stage1.losses import border_jump
+from vqcodec.training.stage1.losses import border_jump, repetition
 from vqcodec.training.stage1.preview import GAP, make_sheet
 from vqcodec.training.stage1.validation import Validation, ValidationResult, suitable_crop_size
 
@@ -77,6 +77,7 @@ def test_the_figures_are_means_over_the_crops(
             f"lpips_{levels}": float(lpips(real, made).mean()),
             f"dists_{levels}": float(dists(real, made).mean()),
             f"border_jump_{levels}": float(border_jump(made).mean()),
+            f"repetition_{levels}": float((repetition(made, 16) - repetition(real, 16)).mean()),
             f"chroma_error_{levels}": float(chroma_error(made, real).mean()),
             f"flat_error_{levels}": float(flat_error(network, levels).mean()),
         }
@@ -87,7 +88,7 @@ def test_the_figures_are_means_over_the_crops(
 
 def test_without_weights_there_is_psnr_alone(network: VQAutoencoder, pictures: Path, tmp_path: Path) -> None:
     result = Validation.load(PictureSet([pictures]), tmp_path, None, CPU, crop_size=32).run(network, 1)
-    assert names_of(result) == {"psnr_db", "chroma_error", "border_jump", "flat_error"}
+    assert names_of(result) == {"psnr_db", "chroma_error", "border_jump", "repetition", "flat_error"}
 
 
 def test_pictures_of_the_training_are_measured_beside_the_others(

@@ -25,6 +25,12 @@ COLOUR_BLOCK: Final = 8
 _JUMP_FLOOR: Final = 2 / 255
 #: side in pixels of the blocks across whose borders pictures shall not jump
 JUMP_SIDE: Final = 16
+#: distances in pixels at which textures shall not repeat themselves more than their originals do
+REPEATED_AFTER: Final = (8, 16)
+#: what is coarser than so many pixels is no texture
+_TEXTURE_SIDE: Final = 7
+#: so that pictures without texture repeat nothing: a hundredth of a step of 255 in every pixel of 128 x 128, squared
+_LEAST_ENERGY: Final = 1e-4
 
 
 @dataclass(frozen=True)
@@ -33,12 +39,12 @@ class LossWeights:
 
     `colour` weighs L1 on the means of 8 x 8 pixels: LPIPS hardly minds a wrong colour; `chroma` weighs L1 on the Cb
     and Cr of these means; `border_jump` weighs how far the jump across borders of 16 pixels, as a share of that
-    elsewhere, is from the original's. VGG16 costs as much as the codec itself: its terms, and a discriminator on its
-    features, look at `vgg_crops` windows of `vgg_crop_size` pixels, each in a picture of its own, or at everything
-    where `vgg_crops` is 0. `distortion_by_level` multiplies L1 and L2 of pictures with 1, 2, ... levels, () for 1: at
-    low rates a picture that looks right is wanted, at high ones this very picture. `cross_entropy` is of label maps,
-    which take no other reconstruction term. `commitment` is beta of VQ-VAE's equation 3: it weighs what the Encoder
-    gets.
+    elsewhere, is from the original's, `repetition` how far textures repeat themselves more or less after 8 and 16
+    pixels. VGG16 costs as much as the codec itself: its terms, and a discriminator on its features, look at
+    `vgg_crops` windows of `vgg_crop_size` pixels, each in a picture of its own, or at everything where `vgg_crops` is
+    0. `distortion_by_level` multiplies L1 and L2 of pictures with 1, 2, ... levels, () for 1: at low rates a picture
+    that looks right is wanted, at high ones this very picture. `cross_entropy` is of label maps, which take no other
+    reconstruction term. `commitment` is beta of VQ-VAE's equation 3: it weighs what the Encoder gets.
     """
 
     l1: float = 0.5
@@ -46,6 +52,7 @@ class LossWeights:
     colour: float = 3.0
     chroma: float = 0.0
     border_jump: float = 0.0
+    repetition: float = 0.0
     lpips_alex: float = 2.0
     lpips_vgg: float = 1.5
     commitment: float = 0.1
@@ -62,7 +69,8 @@ class LossWeights:
     @property
     def of_pictures(self) -> bool:
         """Whether there is a term that looks at pixels."""
-        return any((self.l1, self.l2, self.colour, self.chroma, self.border_jump, self.lpips_alex, self.lpips_vgg))
+        faults = self.colour, self.chroma, self.border_jump, self.repetition
+        return any((self.l1, self.l2, *faults, self.lpips_alex, self.lpips_vgg))
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,9 @@ class ReconstructionLoss(nn.Module):
         if weights.border_jump:
             made, real = (border_jump(pictures, floor=_JUMP_FLOOR) for pictures in (reconstructions, images))
             terms["border_jump"] = (made / real).log().abs().mean()
+        if weights.repetition:
+            differences = [repetition(reconstructions, lag) - repetition(images, lag) for lag in REPEATED_AFTER]
+            terms["repetition"] = torch.stack(differences).abs().mean()
         real, made = to_unit_range(images), to_unit_range(reconstructions)
         top, left = torch.randint(4, (2,), generator=generator).tolist()
         if self.alex is not None:
@@ -165,6 +176,25 @@ def border_jump(pictures: Tensor, side: int = JUMP_SIDE, floor: float = 1e-6) ->
         at_border = torch.arange(steps.shape[1]) % side == side - 1
         ratios.append(steps[:, at_border].mean(dim=1) / steps[:, ~at_border].mean(dim=1))
     return torch.stack(ratios).mean(dim=0)
+
+
+def repetition(pictures: Tensor, lag: int) -> Tensor:
+    """(B,) of (B, C, H, W), H and W more than `lag`: how far textures repeat themselves after `lag` rows or columns, -1
+    to 1; the autocorrelation of the luma less its means over 7 x 7 pixels.
+
+    A Decoder that paints the same texture into every cell of its grid has no jump at their borders, and one sees the
+    grid all the same.
+    """
+    luma = pictures.mean(dim=1, keepdim=True)
+    padded = F.pad(luma, (_TEXTURE_SIDE // 2,) * 4, mode="reflect")
+    texture = luma - F.avg_pool2d(padded, _TEXTURE_SIDE, stride=1)
+    repeated = []
+    for dim in (2, 3):
+        length = texture.shape[dim] - lag
+        one, other = texture.narrow(dim, 0, length), texture.narrow(dim, lag, length)
+        energy = one.square().sum(dim=(1, 2, 3)) * other.square().sum(dim=(1, 2, 3))
+        repeated.append((one * other).sum(dim=(1, 2, 3)) / (energy + _LEAST_ENERGY).sqrt())
+    return torch.stack(repeated).mean(dim=0)
 
 
 class MapLoss(nn.Module):

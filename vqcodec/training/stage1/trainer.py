@@ -329,7 +329,8 @@ def _check(recipe: Stage1Recipe) -> None:
     if "decoder" in config.held and config.adversary.weight:
         raise TrainingError("a held Decoder learns nothing of a discriminator: set training.adversary.weight to 0")
     smallest = max(factor, SMALLEST_LPIPS_CROP) if config.weights.lpips_alex else factor
-    smallest = max(smallest, 2 * JUMP_SIDE) if config.weights.border_jump else smallest
+    weighs_blocks = config.weights.border_jump or config.weights.repetition
+    smallest = max(smallest, 2 * JUMP_SIDE) if weighs_blocks else smallest
     for side in (config.crop.size, *(size for _, size in config.crop_sizes)):
         if side % factor or side < smallest:
             raise TrainingError(f"crops of {side} pixels: take a multiple of {factor} from {smallest} on")

@@ -20,7 +20,7 @@ from vqcodec.pictures.image import scale_pixels, to_unit_range
 from vqcodec.training.common.json_lines import append_line
 from vqcodec.training.data.types import DataError, Pictures
 from vqcodec.training.stage1.faults import chroma_error, flat_error
-from vqcodec.training.stage1.losses import border_jump
+from vqcodec.training.stage1.losses import JUMP_SIDE, border_jump, repetition
 from vqcodec.training.stage1.preview import make_sheet
 from vqcodec.whole_files import replacing
 
@@ -158,6 +158,7 @@ class Validation:
             figures[f"psnr_db_{levels}"].append(-10 * errors.log10())
             figures[f"chroma_error_{levels}"].append(chroma_error(made, real))
             figures[f"border_jump_{levels}"].append(border_jump(made))
+            figures[f"repetition_{levels}"].append(repetition(made, JUMP_SIDE) - repetition(real, JUMP_SIDE))
             for name, network in self.distances.items():
                 figures[f"{name}_{levels}"].append(network.distance(network.describe(made), described[name]))
             columns.append(made.cpu())
