@@ -29,7 +29,7 @@ JUMP_SIDE: Final = 16
 REPEATED_AFTER: Final = (8, 16)
 #: what is coarser than so many pixels is no texture
 _TEXTURE_SIDE: Final = 7
-#: so that pictures without texture repeat nothing: a hundredth of a step of 255 in every pixel of 128 x 128, squared
+#: so that pictures without texture repeat nothing: a tenth of a step of 255 in each of 128 x 128 pixels
 _LEAST_ENERGY: Final = 1e-4
 
 
