@@ -191,6 +191,7 @@ class DISTS(nn.Module):
         """(B,) of two descriptions."""
         texture, structure = [], []
         for a, b in zip(first, second, strict=True):
+            a, b = a.float(), b.float()  # the means of bfloat16 would be too coarse to compare
             mean_a, mean_b = a.mean(dim=(2, 3)), b.mean(dim=(2, 3))
             centred_a, centred_b = a - mean_a[:, :, None, None], b - mean_b[:, :, None, None]
             variances = centred_a.square().mean(dim=(2, 3)) + centred_b.square().mean(dim=(2, 3))

@@ -133,6 +133,8 @@ def test_there_is_a_bar_on_a_terminal_only(
     [
         ("l1", "loss/l1"),
         ("lpips_vgg", "loss/lpips_vgg"),
+        ("repetition", "loss/repetition"),
+        ("dists", "loss/dists"),
         ("usage_1", "codebook/usage_1"),
         ("perplexity_12", "codebook/perplexity_12"),
         ("dead_4", "codebook/dead_4"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vqcodec.perceptual.networks import LPIPS, PerceptualWeightsError
+from vqcodec.perceptual.networks import DISTS, LPIPS, PerceptualWeightsError
 from vqcodec.training.stage1.losses import (
     Compared,
     LossWeights,
@@ -44,6 +44,8 @@ def terms_of(loss: nn.Module, real: Tensor, made: Tensor, generator: torch.Gener
         (LossWeights(lpips_vgg=0, colour=0), {"l1", "lpips_alex"}),
         (LossWeights(l2=1).without_networks(), {"l1", "l2", "colour"}),
         (LossWeights(chroma=1).without_networks(), {"l1", "colour", "chroma"}),
+        (LossWeights(dists=1), {"l1", "colour", "lpips_alex", "lpips_vgg", "dists"}),
+        (replace(LossWeights().without_networks(), dists=1), {"l1", "colour", "dists"}),
     ],
 )
 def test_terms_that_weigh_nothing_are_not_computed(
@@ -74,6 +76,18 @@ def test_terms_are_what_they_say(perceptual_weights: Path) -> None:
     torch.testing.assert_close(terms["colour"], difference.abs().mean())
 
 
+def test_dists_is_that_of_random_pictures(perceptual_weights: Path) -> None:
+    real, made = images(0), images(1)
+    expected = DISTS(perceptual_weights)((made + 1) / 2, (real + 1) / 2)
+    for count in (0, 1, len(real), len(real) + 1):
+        weights = replace(LossWeights().without_networks(), dists=1, dists_pictures=count)
+        term = terms_of(ReconstructionLoss(perceptual_weights, weights), real, made, seeded(3))["dists"]
+        if count == 1:
+            assert min(abs(float(term) - float(one)) for one in expected) < 1e-5
+        else:
+            torch.testing.assert_close(term, expected.mean())
+
+
 def test_the_generator_decides_alone(perceptual_weights: Path) -> None:
     loss = ReconstructionLoss(perceptual_weights, LossWeights(vgg_crops=1, vgg_crop_size=16))
     runs = [terms_of(loss, images(0), images(1), seeded(seed)) for seed in (1, 1, 2)]
@@ -82,9 +96,9 @@ def test_the_generator_decides_alone(perceptual_weights: Path) -> None:
 
 
 def test_the_gradient_reaches_the_reconstruction_and_no_weights(perceptual_weights: Path) -> None:
-    loss = ReconstructionLoss(perceptual_weights, LossWeights())
+    loss = ReconstructionLoss(perceptual_weights, LossWeights(dists=1))
     assert list(loss.parameters()) == []
-    for name in ("l1", "colour", "lpips_alex", "lpips_vgg"):
+    for name in ("l1", "colour", "lpips_alex", "lpips_vgg", "dists"):
         made = images(1).requires_grad_()
         terms_of(loss, images(0), made, seeded())[name].backward()
         assert made.grad is not None
@@ -207,5 +221,5 @@ def test_the_loss_of_maps_is_the_cross_entropy_of_the_right_classes(scale: float
 def test_which_weights_are_of_pictures() -> None:
     none = LossWeights(l1=0, colour=0, cross_entropy=1).without_networks()
     assert not none.of_pictures
-    for name in ("l1", "l2", "colour", "chroma", "border_jump", "repetition", "lpips_alex", "lpips_vgg"):
+    for name in ("l1", "l2", "colour", "chroma", "border_jump", "repetition", "lpips_alex", "lpips_vgg", "dists"):
         assert replace(none, **{name: 0.1}).of_pictures

@@ -1,6 +1,6 @@
 """The stage-1 reconstruction losses (Esser et al., 2021, equation 4 and §3.1).
 
-Of pictures: L1, squared error, colours and LPIPS. Of label maps: cross-entropy.
+Of pictures: L1, squared error, colours, repeated textures, LPIPS and DISTS. Of label maps: cross-entropy.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcodec.perceptual.networks import LPIPS
+from vqcodec.perceptual.networks import DISTS, LPIPS
 from vqcodec.pictures.image import to_unit_range
 from vqcodec.training.stage1.windows import cut_windows, random_windows
 
@@ -42,8 +42,9 @@ class LossWeights:
     elsewhere, is from the original's, `repetition` how far textures repeat themselves more or less after 8 and 16
     pixels. VGG16 costs as much as the codec itself: its terms, and a discriminator on its features, look at
     `vgg_crops` windows of `vgg_crop_size` pixels, each in a picture of its own, or at everything where `vgg_crops` is
-    0. `distortion_by_level` multiplies L1 and L2 of pictures with 1, 2, ... levels, () for 1: at low rates a picture
-    that looks right is wanted, at high ones this very picture. `cross_entropy` is of label maps, which take no other
+    0. DISTS compares means over a picture, so it looks at whole ones, `dists_pictures` of a batch or, for 0, all.
+    `distortion_by_level` multiplies L1 and L2 of pictures with 1, 2, ... levels, () for 1: at low rates a picture that
+    looks right is wanted, at high ones this very picture. `cross_entropy` is of label maps, which take no other
     reconstruction term. `commitment` is beta of VQ-VAE's equation 3: it weighs what the Encoder gets.
     """
 
@@ -55,22 +56,24 @@ class LossWeights:
     repetition: float = 0.0
     lpips_alex: float = 2.0
     lpips_vgg: float = 1.5
+    dists: float = 0.0
     commitment: float = 0.1
     codebook: float = 0.1
     cross_entropy: float = 0.0
     vgg_crops: int = 2
     vgg_crop_size: int = 64
+    dists_pictures: int = 1
     distortion_by_level: tuple[float, ...] = ()
 
     def without_networks(self) -> LossWeights:
         """The same, with no perceptual term."""
-        return replace(self, lpips_alex=0.0, lpips_vgg=0.0)
+        return replace(self, lpips_alex=0.0, lpips_vgg=0.0, dists=0.0)
 
     @property
     def of_pictures(self) -> bool:
         """Whether there is a term that looks at pixels."""
         faults = self.colour, self.chroma, self.border_jump, self.repetition
-        return any((self.l1, self.l2, *faults, self.lpips_alex, self.lpips_vgg))
+        return any((self.l1, self.l2, *faults, self.lpips_alex, self.lpips_vgg, self.dists))
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,9 @@ class ReconstructionLoss(nn.Module):
         self.weights = weights
         self.alex: LPIPS | None = None
         self.vgg: LPIPS | None = None
+        self.dists: DISTS | None = None
         needs_vgg = bool(weights.lpips_vgg) or needs_features
-        if not (weights.lpips_alex or needs_vgg):
+        if not (weights.lpips_alex or weights.dists or needs_vgg):
             return
         if weights_folder is None:
             raise ValueError(
@@ -114,6 +118,8 @@ class ReconstructionLoss(nn.Module):
             self.alex = LPIPS(weights_folder, "alex")
         if needs_vgg:
             self.vgg = LPIPS(weights_folder, "vgg")
+        if weights.dists:
+            self.dists = DISTS(weights_folder)
 
     def forward(self, images: Tensor, reconstructions: Tensor, levels: Tensor, generator: torch.Generator) -> Compared:
         weights, error = self.weights, images - reconstructions
@@ -138,6 +144,8 @@ class ReconstructionLoss(nn.Module):
             with torch.no_grad():
                 expected = self.alex.describe(real[:, :, top:, left:])
             terms["lpips_alex"] = self.alex.distance(self.alex.describe(made[:, :, top:, left:]), expected).mean()
+        if self.dists is not None:
+            terms["dists"] = self._dists(real, made, generator)
         if self.vgg is None:
             return Compared(terms, levels)
         if weights.vgg_crops:
@@ -149,6 +157,14 @@ class ReconstructionLoss(nn.Module):
         seen_made = self.vgg.describe(made)
         terms["lpips_vgg"] = self.vgg.distance(seen_made, seen_real).mean()
         return Compared(terms, levels, seen_real, seen_made)
+
+    def _dists(self, real: Tensor, made: Tensor, generator: torch.Generator) -> Tensor:
+        """The mean over random ones of the pictures."""
+        assert self.dists is not None
+        chosen = torch.randperm(len(real), generator=generator)[: self.weights.dists_pictures or len(real)]
+        with torch.no_grad():
+            expected = self.dists.describe(real[chosen])
+        return self.dists.distance(self.dists.describe(made[chosen]), expected).mean()
 
 
 def by_level(factors: Sequence[float], levels: Tensor) -> Tensor:
