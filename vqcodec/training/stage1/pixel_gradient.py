@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vqcodec.compute.distributed import sum_over_processes
+from vqcodec.perceptual.networks import FrozenConvolutions
 from vqcodec.training.stage1.discriminator import Adversary, adaptive_weight
 from vqcodec.training.stage1.losses import Compared, MapLoss, ReconstructionLoss
 from vqcodec.training.stage1.recipe import Stage1Recipe
@@ -42,7 +43,14 @@ class PixelGradient:
     Raises ValueError for losses that need `perceptual_weights` where these are None, PerceptualWeightsError.
     """
 
-    def __init__(self, recipe: Stage1Recipe, perceptual_weights: Path | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        recipe: Stage1Recipe,
+        perceptual_weights: Path | None,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """dtype: that of autocast, in which frozen networks are kept: converting them takes 4 % of a step."""
         self.config = recipe.training
         adversary = self.config.adversary
         needs_features = bool(adversary.weight) and adversary.kind == "features"
@@ -56,6 +64,9 @@ class PixelGradient:
                 seen = self.loss.vgg.describe(torch.zeros(1, 3, 32, 32))
                 channels = [each.shape[1] for each in seen[:4]]
         self.loss.to(device)
+        for network in self.loss.modules():
+            if isinstance(network, FrozenConvolutions):
+                network.to(dtype)
         self.adversary = Adversary(adversary, device, channels=channels) if adversary.weight else None
         #: lambda of equation 7, smoothed where it is not computed at every step; None before the first
         self._adaptive_weight: float | None = None

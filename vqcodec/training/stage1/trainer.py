@@ -101,7 +101,7 @@ class Stage1Trainer(Trainer[Pixels | Tensor, Autoencoder]):
             self.model.encoder.compile()
             self.model.decoder.compile()
         try:
-            self.losses = PixelGradient(recipe, perceptual_weights, self.device)
+            self.losses = PixelGradient(recipe, perceptual_weights, self.device, self.dtype)
         except ValueError as error:
             raise TrainingError(str(error)) from error
         self.clip = GradientClip(config.gradient_clip, config.clip_quantile)
