@@ -63,12 +63,12 @@ def test_other_results_give_other_figures(script: ModuleType, monkeypatch: pytes
     path: Path = script.RESULTS / "kodak" / "summary.json"
     summary = json.loads(path.read_text())
     first = next(row for row in summary["means"] if row["codec"].startswith("vq:") and row["setting"] == 1)
-    first |= {"bytes": 123456.4, "lpips": 0.98765}
+    first |= {"bytes": 123456.4, "bits_per_pixel": 0.0123, "psnr_db": 12.34, "lpips": 0.98765}
     wins = next(row for row in summary["win_rates"] if (row["anchor"], row["metric"]) == ("all", script.BOTH))
     wins |= {"images": 21, "wins": 17}
     path.write_text(json.dumps(summary))
     assert run(script, monkeypatch) == 0
     readme, benchmarks = ((script.ROOT / name).read_text() for name in script.DOCUMENTS)
-    assert "| 123456 | .020 | 21.2 | .988 |" in readme  # worse than AVIF: not in bold
+    assert "| 123456 | .012 | 12.3 | .988 |" in readme  # worse than AVIF: not in bold
     assert benchmarks.count("123456") == 2  # among all means, and by quality
     assert "| 17 of 21 |" in benchmarks
