@@ -50,7 +50,7 @@ class PixelGradient:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """dtype: that of autocast, in which frozen networks are kept: converting them takes 4 % of a step."""
+        """dtype: that of autocast, in which frozen networks are kept, so that they are not converted at every step."""
         self.config = recipe.training
         adversary = self.config.adversary
         needs_features = bool(adversary.weight) and adversary.kind == "features"
