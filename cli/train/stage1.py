@@ -152,9 +152,11 @@ def _trainer(run: RunOptions, options: Stage1Options, settings: SettingOptions) 
         check_empty(run.out)
         recipe = _read_recipe(options.recipe) if options.recipe else named_preset(options.preset)
         if init:
-            recipe = replace(recipe, model=init.card.autoencoder)
+            # a model that has learned colours needs no rise of the perceptual losses
+            training = replace(recipe.training, perceptual_rise_steps=0)
+            recipe = replace(recipe, model=init.card.autoencoder, training=training)
         recipe = options.changed(recipe, settings)
-    if recipe.training.held and not init and not run.resume:
+    if recipe.training.held and not (init or run.resume or options.decay_from):
         raise click.UsageError("parts can be held of a model only (--hold, --decoder-only): give --init")
     trainer = Stage1Trainer(
         recipe,

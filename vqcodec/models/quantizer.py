@@ -35,7 +35,8 @@ class QuantizeResult:
     codebook_loss, commitment_loss: scalars. The gradient of the former moves the codes and the way back from them, that
     of the latter the Encoder. For lifted codes both are the mean squared distance between the latents and their
     quantised selves, as a share of what level 1 spans at the start; for others the mean squared distance between the
-    vectors that are looked up and their codes, averaged over the levels in use (VQ-VAE, equation 3).
+    vectors that are looked up and their codes (VQ-VAE, equation 3), in the units of these vectors, of each level over
+    the pictures that use it, averaged over the levels; those of two latents are summed.
     """
 
     quantized: Tensor

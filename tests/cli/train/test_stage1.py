@@ -146,6 +146,17 @@ def test_a_branch_has_a_falling_rate_and_the_settings_of_its_trunk(train: Any, t
         assert said in refused.stderr
 
 
+def test_a_branch_of_a_run_that_holds_a_part_goes_on_holding_it(train: Any, tmp_path: Path, tiny_model: Path) -> None:
+    start = (*FIRST, "--init", tiny_model, "--hold", "codebooks")
+    assert train(*start, "--steps", 9, "--until", 1).exit_code == 0
+    assert settings(tmp_path).perceptual_rise_steps == 0
+    branch = tmp_path / "branch"
+    result = train("--decay-from", checkpoints(tmp_path)[-1], "--steps", 1, "--out", branch)
+    assert result.exit_code == 0, result.output
+    assert settings(branch).held == ("codebooks",)
+    assert load_checkpoint(checkpoints(branch)[-1])["origin"]["reads"]
+
+
 def test_a_run_by_time_ends_in_time_with_its_rate_down(train: Any, tmp_path: Path) -> None:
     result = train("--minutes", 0.05, "--batch-size", 2, "--crop-size", 48, "--set", "training.weights.lpips_vgg=0")
     assert result.exit_code == 0, result.output

@@ -26,7 +26,7 @@ _JUMP_FLOOR: Final = 2 / 255
 #: side in pixels of the blocks across whose borders pictures shall not jump
 JUMP_SIDE: Final = 16
 #: distances in pixels at which textures shall not repeat themselves more than their originals do
-REPEATED_AFTER: Final = (8, 16)
+REPEATED_AFTER: Final = (8, 16, 32)
 #: what is coarser than so many pixels is no texture
 _TEXTURE_SIDE: Final = 7
 #: so that pictures without texture repeat nothing: a tenth of a step of 255 in each of 128 x 128 pixels
@@ -39,10 +39,11 @@ class LossWeights:
 
     `colour` weighs L1 on the means of 8 x 8 pixels: LPIPS hardly minds a wrong colour; `chroma` weighs L1 on the Cb
     and Cr of these means; `border_jump` weighs how far the jump across borders of 16 pixels, as a share of that
-    elsewhere, is from the original's, `repetition` how far textures repeat themselves more or less after 8 and 16
-    pixels. VGG16 costs as much as the codec itself: its terms, and a discriminator on its features, look at
+    elsewhere, is from the original's, `repetition` how far textures repeat themselves more or less after 8, 16 and
+    32 pixels. VGG16 costs as much as the codec itself: its terms, and a discriminator on its features, look at
     `vgg_crops` windows of `vgg_crop_size` pixels, each in a picture of its own, or at everything where `vgg_crops` is
-    0. DISTS compares means over a picture, so it looks at whole ones, `dists_pictures` of a batch or, for 0, all.
+    0. DISTS compares means over a picture, so it looks at whole ones, `dists_pictures` of them or, for 0, all. Both are
+    counted in what one process sees at a time: its share of a batch, or of that the accumulated part.
     `distortion_by_level` multiplies L1 and L2 of pictures with 1, 2, ... levels, () for 1: at low rates a picture that
     looks right is wanted, at high ones this very picture. `cross_entropy` is of label maps, which take no other
     reconstruction term. `commitment` is beta of VQ-VAE's equation 3: it weighs what the Encoder gets.
@@ -136,7 +137,8 @@ class ReconstructionLoss(nn.Module):
             made, real = (border_jump(pictures, floor=_JUMP_FLOOR) for pictures in (reconstructions, images))
             terms["border_jump"] = (made / real).log().abs().mean()
         if weights.repetition:
-            differences = [repetition(reconstructions, lag) - repetition(images, lag) for lag in REPEATED_AFTER]
+            lags = [lag for lag in REPEATED_AFTER if lag < min(images.shape[2:])]
+            differences = [repetition(reconstructions, lag) - repetition(images, lag) for lag in lags]
             terms["repetition"] = torch.stack(differences).abs().mean()
         real, made = to_unit_range(images), to_unit_range(reconstructions)
         top, left = torch.randint(4, (2,), generator=generator).tolist()

@@ -109,8 +109,8 @@ class PixelGradient:
 
     def _weight(self, term: str, step: int) -> float:
         weight = self.weight(term)
-        if term.startswith(("lpips", "dists")):
-            weight *= min(1.0, 0.1 + 0.9 * step / max(1, self.config.perceptual_rise_steps))
+        if term.startswith(("lpips", "dists")) and self.config.perceptual_rise_steps:
+            weight *= min(1.0, 0.1 + 0.9 * step / self.config.perceptual_rise_steps)
         return weight
 
     def _weight_now(self) -> float:

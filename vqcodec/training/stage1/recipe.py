@@ -67,7 +67,8 @@ class Stage1Config:
     held: tuple[str, ...] = ()
     seed: int = 0
     weights: LossWeights = field(default_factory=LossWeights)
-    #: the perceptual weights rise from a tenth to their full value over these steps: colours first, then texture
+    #: the perceptual weights rise from a tenth to their full value over these steps: colours first, then texture; not
+    #: in runs that go on from a model (`--init`)
     perceptual_rise_steps: int = 150
     adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
 
