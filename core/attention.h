@@ -5,14 +5,14 @@
 
 typedef struct {
     int32_t width, columns; /* heads head_width; window_cols + MIRRORED */
-    int64_t key_row, value_row, keys, values; /* what one row takes, and one block */
+    int64_t row, block; /* what one row of keys or values takes, and all of one block of the network */
 } Window;
 
 INLINE Window window_of(const LevelAtWork *at) {
     const PriorGrid *grid = at->grids + at->level;
     Window window = {.width = at->prior->heads * head_width(at->prior), .columns = grid->window_cols + MIRRORED};
-    window.key_row = window.value_row = (int64_t)window.columns * window.width;
-    window.keys = window.values = window.key_row * grid->window_rows;
+    window.row = (int64_t)window.columns * window.width;
+    window.block = window.row * grid->window_rows;
     return window;
 }
 
@@ -34,8 +34,8 @@ static int32_t look_around(const PriorGrid *grid, const Window *window, int32_t 
             const int32_t window_col = x % grid->window_cols, window_row = y % grid->window_rows;
             const uint32_t bits = known & ((1u << LANES) - 1);
             strips[count++] = (Strip){
-                .keys = window_row * window->key_row + 4 * (int64_t)window_col,
-                .values = window_row * window->value_row + (int64_t)(window_col & ~1) * window->width,
+                .keys = window_row * window->row + 4 * (int64_t)window_col,
+                .values = window_row * window->row + (int64_t)(window_col & ~1) * window->width,
                 .relative = (y - row + radius) * side + x - col + radius,
                 .bits = LANES == 1 ? 1u | (uint32_t)(window_col & 1) << 1 : bits,
             };
@@ -50,11 +50,11 @@ static void keep(const PriorGrid *grid, const Window *window, int32_t position, 
     const int32_t row = position / grid->cols % grid->window_rows;
     int32_t col = position % grid->cols % grid->window_cols;
     for (;;) {
-        uint8_t *to = keys + row * window->key_row + 4 * (int64_t)col;
+        uint8_t *to = keys + row * window->row + 4 * (int64_t)col;
         for (int32_t c = 0; c < window->width; c += 4, to += 4 * (int64_t)window->columns) {
             for (int each = 0; each < 4; each++) to[each] = (uint8_t)(key[c + each] + 128);
         }
-        int16_t *pairs = values + row * window->value_row + (int64_t)(col / 2 * 2) * window->width + col % 2;
+        int16_t *pairs = values + row * window->row + (int64_t)(col / 2 * 2) * window->width + col % 2;
         for (int32_t c = 0; c < window->width; c++) pairs[2 * c] = value[c];
         if (col >= MIRRORED) return;
         col += grid->window_cols;

@@ -295,6 +295,7 @@ EXPORTED(int32_t, vq_context_frequencies)(const ContextNetwork *network, const C
     while (vq_context_groups[at->group].row != positions[0] / grid->cols % 2 ||
            vq_context_groups[at->group].col != positions[0] % grid->cols % 2)
         at->group++;
+    const uint64_t before = plain_arithmetic();
     for (int32_t first = 0; first < n; first += TILE) {
         const int32_t left = n - first, together = left < TILE ? left : TILE;
         make_tile(at, told_of(network, &work), positions + first, together, work.frequencies);
@@ -302,5 +303,6 @@ EXPORTED(int32_t, vq_context_frequencies)(const ContextNetwork *network, const C
             for (int32_t code = 0; code < codes; code++)
                 frequencies[(int64_t)(first + each) * codes + code] = work.frequencies[each * whole_blocks(codes) + code];
     }
+    restore_arithmetic(before);
     return 0;
 }

@@ -57,9 +57,8 @@ typedef struct {
 /* The one in use. */
 const Kernels *vq_kernels(void);
 
-static inline int32_t padded(int32_t channels) { return (channels + 15) / 16 * 16; }
 static inline int64_t winograd_floats(int32_t inputs, int32_t count) {
-    return 16 * (int64_t)count * (padded(inputs) + 16);
+    return 16 * (int64_t)count * (whole_blocks(inputs) + 16);
 }
 
 #endif

@@ -80,6 +80,7 @@ EXPORTED(int32_t, vq_distances)(const Level *level, const Grid *grid, float *dis
 }
 
 EXPORTED(void, vq_add_codes)(const Level *level, const int32_t *tokens, int32_t stride, Grid *grid, int32_t first) {
+    const uint64_t before = plain_arithmetic();
     const int32_t token_cols = (grid->cols + stride - 1) / stride;
     for (int32_t row = 0; row < grid->rows; row++) {
         for (int32_t col = 0; col < grid->cols; col++) {
@@ -92,4 +93,5 @@ EXPORTED(void, vq_add_codes)(const Level *level, const int32_t *tokens, int32_t 
                 for (int32_t c = 0; c < grid->stride; c++) to[c] = first ? code[c] : to[c] + code[c];
         }
     }
+    restore_arithmetic(before);
 }

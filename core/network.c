@@ -25,7 +25,7 @@ static int64_t pieces(int64_t whole, int64_t part) { return (whole + part - 1) /
 
 /* Tiles in one piece of a 3 x 3 convolution. */
 static int32_t tiles_at_once(int32_t inputs) {
-    const int32_t count = (int32_t)(TILES_FLOATS / (16 * padded(inputs)) / 12 * 12);
+    const int32_t count = (int32_t)(TILES_FLOATS / (16 * whole_blocks(inputs)) / 12 * 12);
     return count < 12 ? 12 : count > 96 ? 96 : count;
 }
 
@@ -72,7 +72,7 @@ static void run_convolve3(Run *run, Team *team, const Layer *layer, float *own) 
 /* f x f groups of outputs, of which each goes to a position of its own. */
 static void run_convolve1(Run *run, Team *team, const Layer *layer, float *own) {
     const Grid x = run->registers[layer->from], y = run->registers[layer->to];
-    const int32_t f = layer->factor, blocks = padded(layer->outputs) / 16;
+    const int32_t f = layer->factor, blocks = whole_blocks(layer->outputs) / 16;
     const int64_t all = area(&x), block_floats = (int64_t)layer->inputs * 16;
     for (int64_t piece = team_next(team); piece * POSITIONS_AT_ONCE < all; piece = team_next(team)) {
         const int64_t first = piece * POSITIONS_AT_ONCE;
@@ -282,7 +282,7 @@ static Grid shape_after(const Layer *layer, const Grid *registers) {
     const int32_t f = layer->factor, with_factor = layer->kind >= VQ_CONVOLVE1 && layer->kind <= VQ_LAPPED;
     if ((layer->from | layer->second | layer->to) & ~(REGISTERS - 1) || (with_factor && f < 1)) return (Grid){0};
     const Grid x = registers[layer->from], other = registers[layer->second];
-    Grid y = {x.rows, x.cols, layer->outputs, padded(layer->outputs), 0};
+    Grid y = {x.rows, x.cols, layer->outputs, whole_blocks(layer->outputs), 0};
     switch (layer->kind) {
     case VQ_CONVOLVE3: break;
     case VQ_CONVOLVE1: y.rows *= f, y.cols *= f; break;

@@ -79,7 +79,7 @@ static void project_states(const LevelAtWork *at, const Window *window, int32_t 
     for (int32_t n = 0; n < count; n++, projected += block->into.outputs) {
         __builtin_memcpy(queries + (int64_t)n * window->width, projected, window->width * sizeof(Small));
         keep(grid, window, grid->positions[slot + n], projected + window->width, projected + 2 * window->width,
-             at->work.keys + number * window->keys, at->work.values + number * window->values);
+             at->work.keys + number * window->block, at->work.values + number * window->block);
     }
 }
 
@@ -92,7 +92,7 @@ static void finish_block(const LevelAtWork *at, const Window *window, int32_t nu
     const Ended to = {.ending = ADDED_TO_FLOATS, .floats = state, .stride = width};
     Small *inputs = at->work.inputs, *hidden = at->work.projected;
     for (int32_t n = 0; n < count; n++)
-        attend(at, window, block, at->work.keys + number * window->keys, at->work.values + number * window->values,
+        attend(at, window, block, at->work.keys + number * window->block, at->work.values + number * window->block,
                queries + (int64_t)n * window->width, at->work.strips + n * MOST_STRIPS, at->work.strip_counts[n],
                inputs + (int64_t)n * window->width);
     linear(&block->out, inputs, window->width, count, to);

@@ -1,4 +1,5 @@
 /* 8-bit pixels <-> numbers in [-1, 1]. */
+#include "team.h"
 #include "vqcore.h"
 
 /* The row or column that stands for x, beyond the last one up to a multiple: reflected there, or the last one again where
@@ -11,6 +12,7 @@ static int32_t within(int32_t x, int32_t length, int32_t multiple) {
 
 EXPORTED(void, vq_from_pixels)(const uint8_t *picture, int32_t height, int32_t width, int32_t multiple, int32_t top,
                                     int32_t left, Grid *grid) {
+    const uint64_t before = plain_arithmetic();
     float scaled[256];
     for (int value = 0; value < 256; value++) scaled[value] = (float)value / 127.5f - 1.0f;
     for (int32_t row = 0; row < grid->rows; row++) {
@@ -21,6 +23,7 @@ EXPORTED(void, vq_from_pixels)(const uint8_t *picture, int32_t height, int32_t w
             for (int c = 0; c < 3; c++) *to++ = scaled[pixel[c]];
         }
     }
+    restore_arithmetic(before);
 }
 
 /* What is no number is mid-gray. */
@@ -33,9 +36,11 @@ static uint8_t level_of(float x) {
 
 EXPORTED(void, vq_to_pixels)(const Grid *grid, int32_t top, int32_t left, int32_t rows, int32_t cols, uint8_t *part,
                              int32_t width) {
+    const uint64_t before = plain_arithmetic();
     for (int32_t row = 0; row < rows; row++) {
         const float *from = grid->values + ((int64_t)(top + row) * grid->cols + left) * 3;
         uint8_t *to = part + (int64_t)row * width * 3;
         for (int64_t number = 0; number < (int64_t)cols * 3; number++) to[number] = level_of(from[number]);
     }
+    restore_arithmetic(before);
 }

@@ -235,11 +235,13 @@ EXPORTED(int32_t, vq_prior_frequencies)(const Prior *prior, const PriorGrid *gri
     const int32_t first = grids[level].starts[piece], count = grids[level].starts[piece + 1] - first;
     const int32_t codes = prior->levels[level].codes;
     work_of(prior, grids + level, level, workspace, &at.work);
+    const uint64_t before = plain_arithmetic();
     vq_kernels()->run_blocks(&at, first, count);
     for (int32_t n = 0; n < count; n++, frequencies += codes) {
         make_logits(&at, n, count);
         token_frequencies(&at, n);
         for (int32_t code = 0; code < codes; code++) frequencies[code] = at.work.frequencies[code];
     }
+    restore_arithmetic(before);
     return 0;
 }

@@ -57,7 +57,9 @@ static inline int32_t around_width(int32_t token_width) { return (token_width + 
 /* Of all that goes into a linear map in one level. */
 static inline int32_t most_inputs(const Prior *prior, int32_t level) {
     int32_t most = prior->blocks[0].widen.outputs;
-    const int32_t below = 3 * level * around_width(prior->token_width), projected = 3 * prior->heads * head_width(prior);
+    const int32_t around = around_width(prior->token_width), below = 3 * level * around;
+    const int32_t projected = 3 * prior->heads * head_width(prior);
+    most = around > most ? around : most; /* of level 0, which has none below */
     most = below > most ? below : most;
     return projected > most ? projected : most;
 }

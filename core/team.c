@@ -11,8 +11,7 @@ static void grow(Progress *progress, int32_t value) {
     while (now < value && !atomic_compare_exchange_weak(&progress->reached, &now, value)) {}
 }
 
-/* Rounding to the nearest and no flushing of the smallest numbers, whatever the process has set; returns what it was. */
-static uint64_t plain_arithmetic(void) {
+uint64_t plain_arithmetic(void) {
     uint64_t before = 0;
 #if defined(__x86_64__)
     before = __builtin_ia32_stmxcsr();
@@ -24,7 +23,7 @@ static uint64_t plain_arithmetic(void) {
     return before;
 }
 
-static void restore_arithmetic(uint64_t before) {
+void restore_arithmetic(uint64_t before) {
 #if defined(__x86_64__)
     __builtin_ia32_ldmxcsr((uint32_t)before);
 #elif defined(__aarch64__)

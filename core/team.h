@@ -11,6 +11,11 @@
 typedef struct Team Team;
 typedef void (*Work)(Team *team, int member, void *context);
 
+/* Rounding to the nearest and no flushing of the smallest numbers, whatever the process has set; returns what it was.
+   Teams compute so; what computes without one asks for it. */
+uint64_t plain_arithmetic(void);
+void restore_arithmetic(uint64_t before);
+
 /* Runs work on so many threads, the caller's among them, and returns when all are done. With fewer if the system gives
    fewer. */
 void team_run(int threads, Work work, void *context);

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
+import platform
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from native_builds import installed
@@ -64,3 +69,28 @@ def test_numbers_are_rounded_and_limited_and_written_where_they_belong(core: Lib
     picture = np.full((4, 5, 3), 9, np.uint8)
     picture[2, 3:], picture[:2, :2] = expected[1], expected
     assert (program.outputs["made"][1] == picture).all()
+
+
+@pytest.fixture
+def rounding_up() -> Iterator[None]:
+    """The thread's arithmetic, as `fesetround` sets it."""
+    upwards = {"x86_64": 0x800, "aarch64": 0x400000}.get(platform.machine())
+    mathematics = ctypes.util.find_library("m")
+    if upwards is None or mathematics is None:
+        pytest.skip("how to set rounding is not known here")
+    library = ctypes.CDLL(mathematics)
+    assert library.fesetround(upwards) == 0
+    yield
+    assert library.fesetround(0) == 0
+
+
+def test_pixels_do_not_depend_on_how_the_process_rounds(core: Library, rounding_up: None) -> None:
+    numbers = np.linspace(-1, 1, 48 * 48 * 3, dtype=np.float32).reshape(48, 48, 3)
+    program = Program(core)
+    grid, _ = program.grid(numbers)
+    back = program.place(np.zeros((48, 48, 3), np.uint8), "back")
+    program.call("vq_to_pixels", grid, 0, 0, 48, 48, back, 48)
+    program.run(core)
+    made = program.outputs["back"][1]
+    assert np.abs(made - (numbers.astype(np.float64) + 1) * 127.5).max() <= 0.5001
+    assert 1.0 + np.float64(2) ** -60 > 1.0  # it does round up here

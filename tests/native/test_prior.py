@@ -32,6 +32,7 @@ SHAPES = {
     "heads of 20": {"width": 40, "heads": 2, "token_width": 12, "radius": 8},
     "one of all": {"width": 7, "heads": 1, "depth": 1, "token_width": 1, "radius": 2},
     "heads of 48": {"width": 48, "heads": 1, "depth": 3, "radius": 5},
+    "tokens wider than all else": {"width": 7, "heads": 1, "depth": 1, "token_width": 200, "radius": 2},
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from threading import Lock
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -58,18 +58,22 @@ class Network:
         self._library, self._parts, self._size = library, parts, size
         self._layers = (Layer * len(layers))(*layers)
         self._spare: list[_Memory] = []
+        self._packed: Floats | None = None
+        self._packing = Lock()
 
-    @cached_property
     def _weights(self) -> Floats:
-        weights = aligned(self._size)
-        for part in self._parts:
-            array = np.ascontiguousarray(part.array, np.float32)
-            if part.layer is None:
-                weights[part.first : part.first + len(array)] = array
-            else:
-                self._library.vq_pack(part.layer, array.ctypes.data, weights[part.first :].ctypes.data)
-        self._parts = ()
-        return weights
+        """Packed, once, by the first thread that runs the network."""
+        with self._packing:
+            if self._packed is None:
+                weights = aligned(self._size)
+                for part in self._parts:
+                    array = np.ascontiguousarray(part.array, np.float32)
+                    if part.layer is None:
+                        weights[part.first : part.first + len(array)] = array
+                    else:
+                        self._library.vq_pack(part.layer, array.ctypes.data, weights[part.first :].ctypes.data)
+                self._packed, self._parts = weights, ()
+            return self._packed
 
     def run(self, inputs: Mapping[int, tuple[Floats, int]], outputs: Sequence[int]) -> list[Floats]:
         """inputs: by register, (rows, cols, stride) contiguous and their channels; outputs: copies of what registers
@@ -85,12 +89,15 @@ class Network:
         need = self._library.vq_plan(self._layers, len(self._layers), planned, floats, threads)
         if need < 0:
             raise ValueError(f"grids {[array.shape for array, _ in inputs.values()]} do not go through this network")
-        memory = self._spare.pop() if self._spare else _Memory({}, np.empty(0, np.float32))
+        try:
+            memory = self._spare.pop()
+        except IndexError:
+            memory = _Memory({}, np.empty(0, np.float32))
         memory.reserve({number: count for number, count in enumerate(floats) if count and number not in inputs}, need)
         for number, array in memory.registers.items():
             registers[number].values = array.ctypes.data
         wrong = self._library.vq_run(
-            self._layers, len(self._layers), self._weights.ctypes.data, registers, memory.workspace.ctypes.data, threads
+            self._layers, len(self._layers), self._weights().ctypes.data, registers, memory.workspace.ctypes.data, threads
         )
         assert not wrong
         made = [self._copied(registers[number], memory.registers[number]) for number in outputs]
