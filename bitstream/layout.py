@@ -36,7 +36,7 @@ def parse_stream(data: StreamBytes, *, allow_partial: bool, max_pixels: int = MA
     """Cut a stream into its parts. Allocates nothing that grows with what the stream claims."""
     reader = Reader(data)
     header = read_header_fields(reader)
-    _check_stream_size(reader.remaining)
+    _check_stream_size(memoryview(data).nbytes)
     check_picture_size(header.width, header.height, max_pixels)
     start = reader.position
     stored_boxes = split_boxes(reader) if header.has_boxes else {}

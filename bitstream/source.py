@@ -27,7 +27,16 @@ def stream_bytes(stream: StreamLike, *, mapped: bool = False) -> bytes | bytearr
             if 0 < size <= MAX_STREAM_BYTES:
                 return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
             return stream_bytes(file)
-    data = stream.read(MAX_STREAM_BYTES + 1)
+    data = read_up_to(stream, MAX_STREAM_BYTES + 1)
     if len(data) > MAX_STREAM_BYTES:
         raise LimitExceededError(f"the stream has more than {MAX_STREAM_BYTES} bytes, the most there can be")
     return data
+
+
+def read_up_to(stream: BinaryIO, most: int) -> bytes:
+    """The next `most` bytes, or all that are left: a pipe that is read without a buffer gives some at a time."""
+    parts = []
+    while most > 0 and (part := stream.read(most)):
+        parts.append(part)
+        most -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

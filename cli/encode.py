@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -183,7 +184,7 @@ def encode(
     coding.check()
 
     from vqcodec.bitstream import StreamError, read_header
-    from vqcodec.pictures.image import load_image
+    from vqcodec.pictures.image import UnreadableImageError, load_image
     from vqcodec.pictures.reading import largest_file
     from vqcodec.pictures.row_sources import open_rows
 
@@ -210,10 +211,12 @@ def encode(
         check_target(task, force=overwrite)
         codec = codecs.get(model_folder)
         entropy = coding.entropy or codec.default_entropy
+        made = None
         rows = open_rows(Path(task.source), _LARGE, batch.max_pixels) if by_rows and task.source != STANDARD else None
         if rows is not None:
-            made = _encoded_rows(codec, task, rows, coding, entropy)
-        else:
+            with suppress(UnreadableImageError):  # `load_image` may read it all the same, or says what is wrong
+                made = _encoded_rows(codec, task, rows, coding, entropy)
+        if made is None:
             limit = largest_file(batch.max_pixels)
             source = BytesIO(read_standard(limit + 1)) if task.source == STANDARD else task.source
             image = load_image(source, **asdict(picture), max_pixels=batch.max_pixels)

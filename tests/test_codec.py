@@ -139,6 +139,23 @@ def test_alpha_profile_and_metadata_come_back(codec: Codec) -> None:
     assert (made.icc, made.exif, made.xmp, made.alpha) == (b"profile" * 50, exif, xmp, None)
 
 
+def test_alpha_that_says_nothing_is_left_out_and_of_another_size_is_refused(codec: Codec) -> None:
+    rgb = picture(21, 34)
+    assert codec.encode(LoadedImage(rgb, alpha=np.full((34, 21), 255, np.uint8))) == codec.encode(rgb)
+    with pytest.raises(ValueError, match="one number a pixel"):
+        LoadedImage(rgb, alpha=np.zeros((10, 10), np.uint8))
+
+
+def test_bands_are_painted_anew_each_time(codec: Codec) -> None:
+    rgba = picture(40, 90, 4)
+    bands = codec.decode_in_bands(codec.encode(rgba))
+    next(iter(bands))
+    assert sum(len(band) for band in bands) == 90
+    whole = bands.whole().image
+    assert np.array_equal(whole.alpha, rgba[..., 3])
+    assert np.array_equal(whole.rgb, codec.decode_stream(codec.encode(rgba)).image.rgb)
+
+
 def test_pictures_that_cannot_be_read(codec: Codec, tmp_path: Path) -> None:
     with pytest.raises(UnreadableImageError, match="no such file"):
         codec.encode(tmp_path / "none.png")

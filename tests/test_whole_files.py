@@ -75,3 +75,26 @@ def test_several_files_come_together_or_not_at_all(tmp_path: Path) -> None:
             (draft / "card").write_bytes(text)
         assert contents(folder) == {"weights": text, "card": text}
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["model"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of POSIX")
+def test_a_group_that_the_user_is_not_in_loses_its_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise PermissionError
+
+    path = tmp_path / "a"
+    path.write_text("old")
+    path.chmod(0o664)
+    monkeypatch.setattr(os, "chown", refuse)
+    write_whole(path, "new")
+    assert path.stat().st_mode & 0o777 == 0o604
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_file_that_may_not_be_written_is_replaced(tmp_path: Path, durable: bool) -> None:
+    path = tmp_path / "a"
+    path.write_text("old")
+    path.chmod(0o444)
+    write_whole(path, "new", durable=durable)
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o444

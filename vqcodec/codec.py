@@ -155,12 +155,13 @@ class Codec(SharedOnHub, OnTorch):
         check_side(region_side, [grid.downsampling_factor for grid in self.model.stream_model.grids])
         if region_side and (max_bytes is not None or bits_per_pixel is not None):
             raise ValueError("a stream with regions cannot be made of a wanted size: give levels, quality or weight")
-        pixels = fill_hidden(checked_pixels(loaded.rgb), loaded.alpha)
+        alpha = None if loaded.alpha is None or loaded.alpha.min() == 255 else loaded.alpha
+        pixels = fill_hidden(checked_pixels(loaded.rgb), alpha)
         boxes = Boxes(
             icc=loaded.icc,
             exif=loaded.exif,
             xmp=loaded.xmp,
-            alpha=None if loaded.alpha is None else pack_alpha(loaded.alpha),
+            alpha=None if alpha is None else pack_alpha(alpha),
         )
         if rate.is_plain and refine is None:
             chosen = ChosenTokens(self._as_pyramid(self.tokenize_pixels(pixels, levels=levels)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -39,7 +40,7 @@ class DecodedStream:
 
 @dataclass(frozen=True)
 class PictureBands:
-    """A picture, or an area of one, painted while it is iterated over: never whole in memory.
+    """A picture, or an area of one, painted while it is iterated over, each time anew: never whole in memory.
 
     stream, levels: as in `DecodedStream`.
 
@@ -53,7 +54,7 @@ class PictureBands:
     stream: Stream
     levels: int
     area: Area
-    rgb: Iterator[Pixels]
+    rgb: Callable[[], Iterator[Pixels]]
     alpha_rows: AlphaRows | None
 
     @property
@@ -64,11 +65,11 @@ class PictureBands:
     def __iter__(self) -> Iterator[Pixels]:
         """Rows (n, area.width, 3 or 4) uint8 from the top, the fourth channel being alpha."""
         if self.alpha_rows is None:
-            yield from self.rgb
+            yield from self.rgb()
             return
         alpha = _Rows(self.alpha_rows)
         alpha.skip(self.area.top)
-        for band in self.rgb:
+        for band in self.rgb():
             yield np.dstack([band, alpha.take(len(band))[:, self.area.columns]])
 
     def whole(self) -> DecodedStream:
@@ -131,4 +132,4 @@ def bands_of(read: Callable[..., Stream], engine: Engine, levels: int, area: Are
     except AlphaError as error:
         raise CorruptStreamError(str(error)) from error
     tokens = stream.grids(levels)
-    return PictureBands(stream, len(tokens), area, engine.bands(tokens, area), alpha)
+    return PictureBands(stream, len(tokens), area, partial(engine.bands, tokens, area), alpha)

@@ -26,7 +26,8 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
     durable: wait until the disk has it, so that a power cut, too, leaves the old or the new file; costs some
     milliseconds, on a busy disk a hundred. Where `path` is a link, what it leads to is replaced. Who may read and write
-    a file that is replaced stays as it was; a new one is as open as the umask says. Raises OSError.
+    a file that is replaced stays as it was, but for its owner, and for a group that the user is not in, which loses its
+    rights; a new file is as open as the umask says. Raises OSError.
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name[:_NAME_CHARACTERS]}-{secrets.token_hex(8)}{_SUFFIX}")
@@ -35,16 +36,25 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         # created here, and not by tempfile, which would make it private to the user whatever the umask says
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if before else 0o666))
         yield temporary
-        if before is not None:
-            if os.name == "posix" and os.geteuid() == 0:
-                os.chown(temporary, before.st_uid, before.st_gid)
-            temporary.chmod(stat.S_IMODE(before.st_mode))
-        if durable:
+        if durable:  # before the rights, which may forbid to open it
             _wait_for_disk(temporary)
+        if before is not None:
+            _take_rights(temporary, before)
         temporary.replace(target)
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _take_rights(path: Path, before: os.stat_result) -> None:
+    """Those of the file that `path` replaces."""
+    mode = stat.S_IMODE(before.st_mode)
+    if os.name == "posix":
+        try:
+            os.chown(path, before.st_uid if os.geteuid() == 0 else -1, before.st_gid)
+        except PermissionError:  # and no other group gets what that one had
+            mode &= ~stat.S_IRWXG
+    path.chmod(mode)
 
 
 def write_whole(path: Path, content: bytes | str, *, durable: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import subprocess
 import sys
@@ -43,6 +44,7 @@ from vqcodec.bitstream import (
     read_stream,
     write_stream,
 )
+from vqcodec.bitstream.source import stream_bytes
 
 BOXES = Boxes(icc=b"profile", exif=b"Exif", alpha=b"\1\2\3")
 
@@ -292,6 +294,10 @@ def test_stream_size_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vqcodec.bitstream.layout.MAX_STREAM_BYTES", 40)
     with pytest.raises(LimitExceededError, match="at most 40"):
         read_header(data)
+    monkeypatch.setattr("vqcodec.bitstream.layout.MAX_STREAM_BYTES", len(data) - 1)  # the header counts, too
+    with pytest.raises(LimitExceededError, match="at most"):
+        read_header(data)
+    monkeypatch.setattr("vqcodec.bitstream.layout.MAX_STREAM_BYTES", 40)
     with pytest.raises(LimitExceededError, match="at most 40"):
         write(tokens, model, 100, 80)
 
@@ -361,3 +367,21 @@ def test_grid_shape_rounds_up() -> None:
     assert model.grid_shape(0, 17, 16) == (1, 2)
     assert model.grid_shape(1, 26, 1) == (1, 6)
     assert pickle.loads(pickle.dumps(model)).grids == model.grids
+
+
+def test_a_stream_that_comes_in_pieces_is_read_to_its_end() -> None:
+    class Pipe(io.RawIOBase):
+        """Gives as much as a pipe has, not as much as it is asked for."""
+
+        def __init__(self) -> None:
+            self.left = [b"one ", b"stream", b""]
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: memoryview) -> int:
+            part = self.left.pop(0)
+            buffer[: len(part)] = part
+            return len(part)
+
+    assert stream_bytes(Pipe()) == b"one stream"

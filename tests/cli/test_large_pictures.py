@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from cli_helpers import make_picture, make_stream, names_in, only_error, vqcodec
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from vqcodec import Codec
 from vqcodec.bitstream import read_header
@@ -165,7 +166,10 @@ def test_large_pictures_are_read_while_they_are_encoded(
 
 
 @needs_pyvips
-@pytest.mark.parametrize("kind", ["alpha", "profile", "turned", "16 bits", "small", "max-bytes", "text"])
+@pytest.mark.parametrize(
+    "kind",
+    ["alpha", "profile", "turned", "turned by XMP", "gamma", "codes", "16 bits", "small", "max-bytes", "text", "GIF"],
+)
 def test_what_needs_the_whole_picture_is_read_as_one(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -179,9 +183,17 @@ def test_what_needs_the_whole_picture_is_read_as_one(
     if kind == "turned":
         options["exif"] = Image.Exif()
         options["exif"][274] = 6
+    if kind == "turned by XMP":
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", '<rdf:Description tiff:Orientation="6"/>')
+    if kind in ("gamma", "codes"):  # 1.0; BT.2020 with PQ
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add(
+            *((b"gAMA", (100_000).to_bytes(4, "big")) if kind == "gamma" else (b"cICP", b"\x09\x10\0\1"))
+        )
     if kind == "16 bits":
         image = Image.fromarray(np.full((150, 200), 40_000, np.uint16))
-    image.save(tmp_path / "a.png", **options)
+    image.save(tmp_path / "a.png", "GIF" if kind == "GIF" else "PNG", **options)
     if kind == "text":
         (tmp_path / "a.png").write_text("no picture")
     limit = ("--max-bytes", 5000) if kind == "max-bytes" else ()
@@ -202,3 +214,17 @@ def test_large_pictures_that_are_cut_off_or_too_large(
     assert "a.png" in only_error(cut)
     assert "damaged or cut off" in only_error(cut)
     assert names_in(tmp_path) == ["a.png"]
+
+
+@needs_pyvips
+def test_large_pictures_that_only_libvips_finds_damaged_are_read_as_a_whole(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqcodec.cli.encode._LARGE", 1000)
+    picture = make_picture(tmp_path / "a.jpg", *SIZE)
+    picture.write_bytes(picture.read_bytes()[:-2])
+    result = vqcodec("encode", picture, tmp_path / "a.vq", "--model", tiny_model)
+    assert result.exit_code == 0, result.output
+    assert "the end of the file is missing, but no part of the picture" in result.stderr
+    strict = vqcodec("encode", "--strict", picture, tmp_path / "b.vq", "--model", tiny_model)
+    assert "refused by --strict" in only_error(strict)

@@ -55,6 +55,13 @@ def test_a_model_has_one_prior_only(coding_model: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_prior_that_lacks_levels_cannot_code(tiny_model: Path, model: Path, tmp_path: Path) -> None:
+    shutil.rmtree(model / "prior")
+    write_prior(model / "prior", tiny_model, classes=(), levels=1)
+    line = only_error(vqcodec("quantize-prior", model, "--data", tmp_path / "photos", "--crops", 2))
+    assert line == f"error: {model / 'prior'}: has 1 levels, and {model} has 2: train a prior of all"
+
+
 def test_a_model_without_a_prior(tiny_model: Path, tmp_path: Path) -> None:
     make_picture(tmp_path / "photos" / "a.png", 300, 280)
     line = only_error(vqcodec("quantize-prior", tiny_model, "--data", tmp_path / "photos"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,6 +98,13 @@ def test_the_exif_of_a_camera_goes_into_every_type(prefix: bytes, extension: str
     assert float(tags.get_ifd(0x8769)[33434]) == 0.01
 
 
+def nested_directories(count: int) -> bytes:
+    """Each leading to the next one."""
+    directory = b"\0\1" + struct.pack(">HHI", 0x8769, LONG, 1)
+    places = [8 + 18 * number for number in range(count)]
+    return b"MM\0*" + struct.pack(">I", 8) + b"".join(directory + struct.pack(">II", place + 18, 0) for place in places)
+
+
 def broken_blocks() -> dict[str, bytes]:
     beyond = exif_block([(0x010F, ASCII, b"a longer text\0")])
     circle = bytearray(exif_block([(0x8769, LONG, [8])]))
@@ -110,6 +118,8 @@ def broken_blocks() -> dict[str, bytes]:
         "pointer": exif_block([(0x8769, LONG, [100_000])]),
         "pointer of a wrong type": exif_block([(0x8769, SHORT, [8, 8, 8])]),
         "circle": bytes(circle),
+        "many directories": nested_directories(20),
+        "many entries": exif_block([(0x010F, SHORT, [1])] * 10_001),
     }
 
 
@@ -194,3 +204,19 @@ def test_dots_per_centimetre_and_none() -> None:
     assert exif_resolution(exif_block(entries)) == (254.0, 254.0)
     assert exif_resolution(exif_block(entries[:1])) is None
     assert exif_resolution(exif_block([*entries[:2], (0x0128, SHORT, [1])])) is None
+
+
+@pytest.mark.parametrize("dots", [0xFFFF_FFFF, 200_000_000])
+def test_resolutions_that_no_file_can_hold_are_left_out(dots: int, tmp_path: Path) -> None:
+    block = exif_block([(0x011A, RATIONAL, [dots, 1]), (0x011B, RATIONAL, [dots, 1])])
+    assert exif_resolution(block) is None
+    for extension in output_extensions():
+        save_image(tmp_path / f"a{extension}", LoadedImage(COLOURS, exif=block))
+        assert load_image(tmp_path / f"a{extension}").rgb.shape == COLOURS.shape
+
+
+def test_a_tiff_file_whose_resolution_is_no_number_is_read() -> None:
+    data = encoded(Image.fromarray(COLOURS), "TIFF", dpi=(72, 72))
+    place = data.index(struct.pack("<II", 72, 1), data.index(struct.pack("<II", 72, 1)) + 1)
+    loaded = load_image(data[:place] + bytes(8) + data[place + 8 :])
+    assert np.array_equal(loaded.rgb, COLOURS)

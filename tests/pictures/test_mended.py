@@ -206,3 +206,11 @@ def test_around_a_gif_picture_smaller_than_its_canvas_there_is_nothing() -> None
     assert loaded.alpha is not None
     assert loaded.alpha[:64, :80].min() == 255
     assert loaded.alpha[64:].max() == loaded.alpha[:, 80:].max() == 0
+
+
+def test_the_size_of_a_jpeg_that_pillow_refuses_is_looked_at_before_it_is_decoded() -> None:
+    data = encoded(Image.fromarray(SMOOTH), "JPEG")
+    odd = data[:2] + b"\xff\xe1\0\1" + data[2:]  # shorter than its own length
+    assert load_image(odd).rgb.shape == SMOOTH.shape
+    with pytest.raises(TooManyPixelsError, match="5120 pixels, more than the limit of 5000"):
+        load_image(odd, max_pixels=5000)

@@ -101,3 +101,10 @@ def test_a_rate_is_an_operating_point(rate: Rate, expected: OperatingPoint) -> N
 def test_what_is_no_rate(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Rate(**fields)
+
+
+@given(st.integers(1, 16), st.integers(1, 16))
+def test_a_whole_share_of_the_qualities_is_a_whole_level(levels: int, number: int) -> None:
+    number = min(number, levels)
+    assert point_of_quality(100 * number / levels, levels) == OperatingPoint(number)
+    assert point_of_quality(100 / levels * number, levels, parts=False) == OperatingPoint(number)

@@ -97,7 +97,12 @@ class Network:
         for number, array in memory.registers.items():
             registers[number].values = array.ctypes.data
         wrong = self._library.vq_run(
-            self._layers, len(self._layers), self._weights().ctypes.data, registers, memory.workspace.ctypes.data, threads
+            self._layers,
+            len(self._layers),
+            self._weights().ctypes.data,
+            registers,
+            memory.workspace.ctypes.data,
+            threads,
         )
         assert not wrong
         made = [self._copied(registers[number], memory.registers[number]) for number in outputs]

@@ -46,6 +46,8 @@ class LoadedImage:
         warnings: one line for each thing that the conversion lost or had to guess.
         damage: those of the warnings that say that something in the file is broken.
         full_size: (height, width) of the file's picture, upright, where `rgb` was decoded smaller; None where not.
+
+    Raises ValueError for alpha of another size.
     """
 
     rgb: UInt8
@@ -56,6 +58,10 @@ class LoadedImage:
     warnings: tuple[str, ...] = ()
     damage: tuple[str, ...] = ()
     full_size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.alpha is not None and self.alpha.shape != self.rgb.shape[:2]:
+            raise ValueError(f"alpha of {self.alpha.shape} for pixels of {self.rgb.shape}: it has one number a pixel")
 
     @property
     def width(self) -> int:

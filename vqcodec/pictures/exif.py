@@ -10,12 +10,13 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from PIL import Image
 
 __all__ = [
     "EXIF_PREFIX",
+    "MOST_DPI",
     "DamagedExifError",
     "checked_exif",
     "descriptive_tags",
@@ -24,6 +25,7 @@ __all__ = [
     "tiff_with_exif",
     "upright_xmp",
     "with_resolution",
+    "xmp_of",
     "xmp_orientation",
 ]
 
@@ -36,6 +38,10 @@ _EXIF_POINTERS: Final = _POINTERS[:2]
 _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _SHORT, _LONG, _RATIONAL = 3, 4, 5
 _NUMBERS: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}
+#: bounds of what `checked_exif` walks through, far above what cameras write
+_MOST_DIRECTORIES, _MOST_ENTRIES = 16, 10_000
+#: dots per inch that anything is printed with, and readers and writers can hold
+MOST_DPI: Final = 40_000
 # What a TIFF file keeps of its tags as EXIF: they describe the picture; the other tags describe the file's layout.
 _DESCRIPTIVE_TAGS: Final = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
 
@@ -64,6 +70,7 @@ class _Block:
             raise DamagedExifError("its header is not that of a TIFF structure")
         self.data = data
         self.order: Literal["little", "big"] = orders[data[:4]]
+        self._checked_entries = 0
 
     def number(self, place: int, size: int) -> int:
         """An unsigned number of so many bytes."""
@@ -104,8 +111,13 @@ class _Block:
         """Walk a directory and those that it leads to. Raises DamagedExifError."""
         if place in seen:
             raise DamagedExifError("its directories lead in a circle")
+        if len(seen) == _MOST_DIRECTORIES:
+            raise DamagedExifError(f"it has more than {_MOST_DIRECTORIES} directories")
         seen.add(place)
         for entry in self.entries(place):
+            self._checked_entries += 1
+            if self._checked_entries > _MOST_ENTRIES:
+                raise DamagedExifError(f"it has more than {_MOST_ENTRIES} entries")
             if entry.value_place + _SIZES[entry.kind] * entry.count > len(self.data):
                 raise DamagedExifError(f"the value of tag {entry.tag} lies outside")
             if entry.tag in _POINTERS:
@@ -151,7 +163,7 @@ def checked_exif(data: bytes) -> bytes:
 
 
 def exif_resolution(data: bytes) -> tuple[float, float] | None:
-    """Dots per inch from left to right and from top to bottom, where an EXIF block says so; both above 0."""
+    """Dots per inch from left to right and from top to bottom, where an EXIF block says so; 0 < dpi < 40,000."""
     try:
         block = _Block(data.removeprefix(EXIF_PREFIX))
         values = {entry.tag: block.value(entry) for entry in block.entries(block.first())}
@@ -159,7 +171,7 @@ def exif_resolution(data: bytes) -> tuple[float, float] | None:
         return None
     inches = {2.0: 1.0, 3.0: 2.54}.get(values.get(_RESOLUTION_UNIT) or 2.0, 0.0)
     across, down = (inches * (values.get(tag) or 0) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
-    return (across, down) if min(across, down) > 0 else None
+    return (across, down) if 0 < across < MOST_DPI and 0 < down < MOST_DPI else None
 
 
 def with_resolution(data: bytes | None, resolution: tuple[float, float]) -> bytes:
@@ -233,6 +245,14 @@ def descriptive_tags(tags: Image.Exif) -> Image.Exif:
             kept.get_ifd(pointer).update(directory)
             kept[pointer] = 0  # the place, which Pillow finds when it writes
     return kept
+
+
+def xmp_of(info: dict[Any, Any]) -> bytes | None:
+    """The XMP packet in what Pillow has of an image beside its pixels."""
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
+    if isinstance(xmp, str):
+        xmp = xmp.encode()
+    return xmp if isinstance(xmp, bytes) else None
 
 
 def xmp_orientation(xmp: bytes) -> int | None:

@@ -7,7 +7,7 @@ from typing import Final
 
 import simplejpeg
 
-__all__ = ["jpeg_damage", "with_end", "without_oddities"]
+__all__ = ["jpeg_damage", "jpeg_pixels", "with_end", "without_oddities"]
 
 _END: Final = b"\xff\xd9"
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -27,6 +27,16 @@ def with_end(data: bytes) -> bytes | None:
     """A file that lacks nothing but its last marker, with it; None for one that lacks pixels."""
     whole = (data.removesuffix(b"\xff") if not data.endswith(_END) else data[:-2]) + _END
     return whole if _scans_cover_all(whole) and not jpeg_damage(whole) else None
+
+
+def jpeg_pixels(data: bytes) -> int:
+    """As many as a file says that it has; 0 where it does not. Nothing is decoded."""
+    for marker, body in _segments(data):
+        if marker == _START_OF_SCAN:
+            break
+        if marker in _FRAMES and len(body) >= 5:
+            return int.from_bytes(body[1:3], "big") * int.from_bytes(body[3:5], "big")
+    return 0
 
 
 def jpeg_damage(data: bytes) -> list[str]:

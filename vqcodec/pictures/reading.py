@@ -9,6 +9,7 @@ from typing import BinaryIO, Final, TypeAlias
 
 from PIL import Image, UnidentifiedImageError
 
+from vqcodec.bitstream.source import read_up_to
 from vqcodec.pictures.box_files import avif_bits, colour_codes_of_boxes, colour_codes_of_png, jpeg_2000_bits
 from vqcodec.pictures.conversion import (
     DEFAULT_MAX_PIXELS,
@@ -21,11 +22,11 @@ from vqcodec.pictures.conversion import (
 )
 from vqcodec.pictures.errors import ImageError, UnreadableImageError
 from vqcodec.pictures.further_readers import READERS
-from vqcodec.pictures.jpeg import jpeg_damage, with_end, without_oddities
+from vqcodec.pictures.jpeg import jpeg_damage, jpeg_pixels, with_end, without_oddities
 from vqcodec.pictures.kinds import FileKind, kind_of, unread_jpeg, what_it_may_be
 from vqcodec.pictures.libtiff import libtiff_messages
 from vqcodec.pictures.png import mended_png
-from vqcodec.pictures.source import REDUCED, Source, as_lines, pillow_rules, read_source
+from vqcodec.pictures.source import REDUCED, Source, as_lines, pillow_rules, read_source, too_many_pixels
 from vqcodec.pictures.stated_colours import from_codes
 from vqcodec.pictures.tiff import TiffFile
 from vqcodec.pictures.webp import mended_webp
@@ -77,14 +78,16 @@ class _Opened:
                 self.damage += jpeg_damage(self.stream.read())
             return decoded
         except OSError as error:
-            if self.kind.name != "JPEG" or not self._mend_jpeg(error):
+            if self.kind.name != "JPEG" or not self._mend_jpeg(error, max_pixels):
                 raise
         return self._through_pillow(tiff, max_pixels)
 
-    def _mend_jpeg(self, error: OSError) -> bool:
-        """Whether there is a way to read what Pillow refused."""
+    def _mend_jpeg(self, error: OSError, max_pixels: int) -> bool:
+        """Whether there is a way to read what Pillow refused, maybe before it saw the size."""
         self.stream.seek(0)
         data = self.stream.read()
+        if (pixels := jpeg_pixels(data)) > max_pixels:
+            raise too_many_pixels(pixels, max_pixels)
         if isinstance(error, UnidentifiedImageError):
             mended, note = without_oddities(data), "what stands before its pixels is damaged and was ignored"
         elif "truncated" in str(error):
@@ -230,7 +233,7 @@ def _open_source(source: ImageSource, max_pixels: int) -> tuple[str, BinaryIO]:
 def _in_memory(name: str, stream: BinaryIO, max_pixels: int) -> BinaryIO:
     """All of what cannot seek, or stands somewhere in its middle. Raises UnreadableImageError for too much."""
     most = largest_file(max_pixels)
-    data = stream.read(most + 1)
+    data = read_up_to(stream, most + 1)
     if len(data) > most:
         raise UnreadableImageError(
             f"{name}: has more than {most >> 20} MB, more than a picture of {max_pixels} pixels needs: check it, or "

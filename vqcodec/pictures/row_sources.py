@@ -1,6 +1,7 @@
 """Pictures that are read a few rows at a time, for those that are too large for memory: by libvips, where it is there.
 
-Only what needs no more than its samples: 8 bits, gray or RGB in sRGB, opaque and upright. `load_image` reads the rest.
+Only what needs no more than its samples, as both libraries see it: 8 bits, gray or RGB in sRGB, opaque and upright, of
+few kinds. `load_image` reads the rest.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ import numpy as np
 from PIL import Image
 
 from vqcodec.pictures.arrays import Pixels
-from vqcodec.pictures.errors import TooManyPixelsError, UnreadableImageError
+from vqcodec.pictures.box_files import colour_codes_of_png
+from vqcodec.pictures.errors import ImageError, UnreadableImageError
+from vqcodec.pictures.exif import xmp_of, xmp_orientation
 from vqcodec.pictures.further_readers import is_there
 from vqcodec.pictures.source import pillow_rules
+from vqcodec.pictures.stated_colours import from_png
 
 _UPRIGHT: Final = 1
 #: libvips' words for what makes a picture none that is read here, for samples of 8 bits, and for what they mean
@@ -26,6 +30,8 @@ _BYTES: Final = "uchar"
 #: at a time: what libvips computes, it holds several times
 _FETCHED_ROWS: Final = 64
 _COLOURS: Final = {("srgb", 3), ("rgb", 3), ("b-w", 1)}
+#: as Pillow calls them
+_KINDS: Final = frozenset(("PNG", "JPEG", "TIFF", "WEBP", "PPM"))
 
 
 class RowSource(Protocol):
@@ -67,9 +73,9 @@ class VipsRows:
 
 
 def open_rows(path: Path, least_pixels: int, max_pixels: int) -> VipsRows | None:
-    """A picture file of at least so many pixels by its rows, or None where it must be read as a whole, or libvips (the
-    package pyvips) is not there. Raises TooManyPixelsError for more than max_pixels."""
-    if find_spec("pyvips") is None or not path.is_file() or _is_small(path, least_pixels, max_pixels):
+    """A picture file of at least so many pixels by its rows, or None where it must be read as a whole, `load_image` has
+    something to say of it, or libvips (the package pyvips) is not there."""
+    if find_spec("pyvips") is None or not path.is_file() or not _is_large_and_plain(path, least_pixels, max_pixels):
         return None
     if is_there("HEIC"):
         # a libvips of the system brings its own libheif: loaded first, it would crash what reads HEIC
@@ -86,26 +92,24 @@ def open_rows(path: Path, least_pixels: int, max_pixels: int) -> VipsRows | None
         UnicodeEncodeError,
     ):  # told by `load_image`; UnicodeEncodeError: a name that libvips cannot have
         return None
-    pixels = image.width * image.height
-    if pixels < least_pixels or image.format != _BYTES or (image.interpretation, image.bands) not in _COLOURS:
+    if image.format != _BYTES or (image.interpretation, image.bands) not in _COLOURS:
         return None
     stated = {name: image.get(name) for name in _LEFT_ALONE if image.get_typeof(name)}
     if stated.get("orientation", _UPRIGHT) != _UPRIGHT or stated.get("n-pages", 1) > 1 or "icc-profile-data" in stated:
         return None
-    if pixels > max_pixels:
-        raise TooManyPixelsError(
-            f"{path}: the picture has {pixels} pixels, more than the limit of {max_pixels}: allow it with "
-            f"--max-pixels {pixels} (max_pixels={pixels} in Python) if you trust it"
-        )
     return VipsRows(path, image)
 
 
-def _is_small(path: Path, least_pixels: int, max_pixels: int) -> bool:
-    """Whether the head of the file says so: to load libvips takes a third of a second."""
+def _is_large_and_plain(path: Path, least_pixels: int, max_pixels: int) -> bool:
+    """What the head of the file says: to load libvips takes a third of a second, and it does not look at everything."""
     try:
-        with pillow_rules(max_pixels), Image.open(path) as image:
-            return bool(image.width * image.height < least_pixels)
-    except (TooManyPixelsError, OSError, SyntaxError, ValueError):  # libvips or `load_image` says what it is
+        with pillow_rules(max_pixels), path.open("rb") as file, Image.open(file) as image:
+            if image.width * image.height < least_pixels or image.format not in _KINDS:
+                return False
+            if image.format == "PNG" and (from_png(image.info) is not None or colour_codes_of_png(file) is not None):
+                return False
+            return (xmp_orientation(xmp_of(image.info) or b"") or _UPRIGHT) == _UPRIGHT
+    except (ImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # `load_image` says what it is
         return False
 
 

@@ -19,6 +19,7 @@ from PIL import Image, PngImagePlugin
 from vqcodec.pictures.errors import ImageError, TooManyPixelsError, UnreadableImageError
 from vqcodec.pictures.exif import (
     EXIF_PREFIX,
+    MOST_DPI,
     DamagedExifError,
     checked_exif,
     descriptive_tags,
@@ -26,6 +27,7 @@ from vqcodec.pictures.exif import (
     exif_resolution,
     upright_xmp,
     with_resolution,
+    xmp_of,
     xmp_orientation,
 )
 from vqcodec.pictures.png import LARGEST_CHUNK_TEXT
@@ -49,7 +51,7 @@ REDUCED: Final = "more than 8 bits a sample: reduced to 8"
 _SCALED_FORMATS: Final = frozenset(("JPEG", "MPO"))
 #: tags of TIFF files
 _PHOTOMETRIC, _ORIENTATION = 262, 274
-_LEAST_DPI, _MOST_DPI = 2, 40_000  # readers say 1 where a file says nothing
+_LEAST_DPI: Final = 2  # readers say 1 where a file says nothing
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -208,10 +210,8 @@ def _with_nothing_outside(image: Image.Image) -> Image.Image:
 def _read_metadata(source: Source) -> None:
     """Fill in orientation, EXIF and XMP of a decoded image."""
     image = source.image
-    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
-    if isinstance(xmp, str):
-        xmp = xmp.encode()
-    if isinstance(xmp, bytes):
+    xmp = xmp_of(image.info)
+    if xmp is not None:
         source.xmp = upright_xmp(xmp)
     raw = image.info.get("exif") or _exif_as_text(source)
     try:
@@ -226,11 +226,11 @@ def _read_metadata(source: Source) -> None:
     dots = image.info.get("dpi")
     if dots is not None and (source.exif is None or exif_resolution(source.exif) is None):
         across, down = map(float, dots)
-        if min(across, down) >= _LEAST_DPI and max(across, down) < _MOST_DPI:
+        if _LEAST_DPI <= across < MOST_DPI and _LEAST_DPI <= down < MOST_DPI:  # not so for NaN
             source.exif = with_resolution(source.exif, (across, down))
     if source.format != "TIFF":
         turned = exif_orientation(raw) if raw else None
-        source.orientation = turned or (xmp_orientation(xmp) if isinstance(xmp, bytes) else None) or 1
+        source.orientation = turned or xmp_orientation(xmp or b"") or 1
 
 
 def _exif_as_text(source: Source) -> bytes | None:

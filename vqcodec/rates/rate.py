@@ -100,7 +100,7 @@ def point_of_quality(quality: float, levels: int, *, parts: bool = True) -> Oper
     Each level has an equal share of the qualities. In that of the first the weight of a bit falls to 0; in those of the
     others ever more of the picture has the level, or, without `parts`, all of it.
     """
-    place = quality / 100 * levels
+    place = round(quality / 100 * levels, 9)  # so that 100 k / L is the end of level k
     number = max(1, math.ceil(place))
     done = place - (number - 1)
     if number == 1:

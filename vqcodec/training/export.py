@@ -157,7 +157,7 @@ def export_entropy_prior(
     of levels that both have, the transformer codes. pictures, crops: how many random crops of 256 pixels of which
     pictures show how large activations of a transformer get; a context network needs none. Streams that were written
     before stay readable. Raises ModelError for a model that has one already, or for a prior that cannot code: of
-    another model, one that is told more than tokens, or two that do not go together.
+    another model, one that is told more than tokens or lacks levels, or two that do not go together.
 
     Examples:
         >>> from vqcodec import find_model
@@ -176,6 +176,9 @@ def export_entropy_prior(
     transformer, network = (None, prior) if prior.card.context and context is None else (prior, context)
     shape, own_arrays = _transformer_arrays(folder, transformer, pictures, crops) if transformer else (None, {})
     covered, more = _context_arrays(network, shape) if network else (None, {})
+    coded, levels = max(each.levels for each in (shape, covered) if each is not None), model.card.autoencoder.levels
+    if coded < levels:
+        raise ModelError(f"{prior.path}: has {coded} levels, and {folder} has {levels}: train a prior of all")
     arrays = own_arrays | more
     try:
         raw = save_arrays(arrays)
