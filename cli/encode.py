@@ -28,10 +28,12 @@ from vqcodec.cli.common.files import (
 )
 from vqcodec.cli.common.loading import Codecs
 from vqcodec.cli.common.option_groups import option, shared, takes
-from vqcodec.cli.common.planning import check_stream_names, picture_suffixes, plan
+from vqcodec.cli.common.planning import check_stream_names, plan
+from vqcodec.pictures.names import picture_suffixes
 from vqcodec.rates.rate import LARGEST_WEIGHT, Rate
 
 if TYPE_CHECKING:
+    from vqcodec.cards.model_card import ModelFolder
     from vqcodec.codec import Codec
     from vqcodec.generation.refinement import Refiner
     from vqcodec.pictures.arrays import Pixels
@@ -100,8 +102,8 @@ class CodingOptions:
     )
     model: str = shared(options.model)
 
-    def check(self) -> None:
-        """Raises click.UsageError for options that do not go together."""
+    def check(self, model: ModelFolder) -> None:
+        """Raises click.UsageError for options that do not go together, or not with the model."""
         try:
             Rate(**self.rate())
         except ValueError as error:
@@ -113,6 +115,12 @@ class CodingOptions:
             )
         if self.region_side and (self.max_bytes is not None or self.bits_per_pixel is not None):
             raise click.UsageError("--regions goes with --levels, --quality or --lambda, not with a size of the file")
+        from vqcodec.bitstream.regions import check_side
+
+        try:
+            check_side(self.region_side or 0, model.card.autoencoder.level_factors)
+        except ValueError as error:
+            raise click.UsageError(f"--regions: {error}") from error
         if (self.refine_steps is None) != (self.perceptual_weights is None):
             raise click.UsageError("--refine and --perceptual-weights go together: how long to search, and by what")
 
@@ -181,7 +189,7 @@ def encode(
     check_stream_names(planned.tasks)
     model_folder = find_model(coding.model)
     options.check_levels(coding.levels, model_folder)
-    coding.check()
+    coding.check(model_folder)
 
     from vqcodec.bitstream import StreamError, read_header
     from vqcodec.pictures.image import UnreadableImageError, load_image

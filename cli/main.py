@@ -19,6 +19,7 @@ import click
 from vqcodec import __version__
 from vqcodec.cli.common import options
 from vqcodec.cli.common.failures import printable, report
+from vqcodec.whole_files import is_abandoned
 
 # Threads that wait by spinning take the cores from all that runs beside them. To be said before torch loads OpenMP;
 # what the user says goes before.
@@ -75,7 +76,14 @@ class LazyGroup(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # no name of a file may end a command
-        return super().main(args, *rest, **extra)
+        try:
+            return super().main(args, *rest, **extra)
+        except SystemExit as end:
+            if is_abandoned():  # and threads are still at work on what nobody wants any more
+                for stream in filter(None, (sys.stdout, sys.stderr)):
+                    stream.flush()
+                os._exit(end.code if isinstance(end.code, int) else 1)
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error becomes one line on stderr and exit code 1."""

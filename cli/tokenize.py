@@ -14,6 +14,7 @@ import click
 from vqcodec.cli.common import options
 from vqcodec.cli.common.failures import printable
 from vqcodec.cli.common.option_groups import option, shared, takes
+from vqcodec.pictures.names import described
 
 if TYPE_CHECKING:
     from vqcodec.dataset.plan import TokenPlan
@@ -134,11 +135,15 @@ def tokenize(sources: tuple[str, ...], out: str, tokens: SpecOptions, work: Work
     from vqcodec.dataset.errors import DatasetError
     from vqcodec.dataset.plan import TokenPlan
 
+    if work.ray is not None and (work.workers is not None or work.part != (0, 1)):
+        raise click.UsageError("--ray takes all shards and as many workers as the cluster has: no --part, no --workers")
     try:
         spec = tokens.spec()
     except DatasetError as error:
         raise click.UsageError(str(error)) from error
     plan = TokenPlan.make(sources, out, spec, device=work.device, append=work.append)
+    if told := described(plan.passed_over):
+        click.echo(f"warning: {', '.join(sources)}: {told}", err=True)
     if not work.as_json:
         click.echo(f"{out}: {plan.pictures:,} pictures in {plan.shards:,} shards")
     if work.plan_only:

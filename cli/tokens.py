@@ -11,6 +11,7 @@ import click
 
 from vqcodec.cli.common import options
 from vqcodec.cli.common.failures import printable
+from vqcodec.cli.common.files import FileError
 
 _EXPORTS = ("npy", "webdataset", "streams")
 
@@ -95,13 +96,16 @@ def verify(out: str, sample: int, device: str, as_json: bool, debug: bool) -> No
 @click.option("-o", "--output-folder", "target", type=options.FOLDER, required=True, help="Where to write.")
 @click.option("--to", "form", type=click.Choice(_EXPORTS), required=True, help="Arrays, archives or .vq streams.")
 @options.entropy
+@options.force
 @options.debug
-def export(out: str, target: Path, form: str, entropy: str | None, debug: bool) -> None:
+def export(out: str, target: Path, form: str, entropy: str | None, force: bool, debug: bool) -> None:
     """Write a dataset in another form. --entropy is for streams."""
     from vqcodec.dataset.export import EXPORTS
 
     if entropy and form != "streams":
         raise click.UsageError("--entropy is for --to streams")
+    if not force and target.is_dir() and any(target.iterdir()):
+        raise FileError(f"{target}: holds files already; give -f to overwrite them, or a new folder")
     EXPORTS[form](_plan(out), target, **({"entropy": entropy} if form == "streams" else {}))
     click.echo(f"{target}: written")
 

@@ -9,6 +9,7 @@ import glob
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,10 @@ from typing import Final
 _SUFFIX: Final = ".partial"
 #: characters of a file's name that its temporary file is named by: names end at 255 bytes
 _NAME_CHARACTERS: Final = 40
+
+_lock = threading.Lock()
+#: temporary files of `replacing` that are being written; None when none may become whole any more
+_under_way: set[Path] | None = set()
 
 
 @contextmanager
@@ -33,17 +38,47 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name[:_NAME_CHARACTERS]}-{secrets.token_hex(8)}{_SUFFIX}")
     before = target.stat() if target.is_file() else None
     try:
-        # created here, and not by tempfile, which would make it private to the user whatever the umask says
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if before else 0o666))
+        with _lock:
+            _writing().add(temporary)
+            # created here, and not by tempfile, which would make it private to the user whatever the umask says
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if before else 0o666))
         yield temporary
         if durable:  # before the rights, which may forbid to open it
             _wait_for_disk(temporary)
         if before is not None:
             _take_rights(temporary, before)
-        temporary.replace(target)
+        with _lock:
+            _writing()
+            temporary.replace(target)
     finally:
-        with suppress(OSError):
-            temporary.unlink()
+        with _lock:
+            with suppress(OSError):
+                temporary.unlink()
+            if _under_way is not None:
+                _under_way.discard(temporary)
+
+
+def abandon_all() -> None:
+    """Delete what `replacing` is writing in other threads, and let nothing become whole from now on: for a process that
+    ends at once, whatever its threads do."""
+    global _under_way
+    with _lock:
+        for temporary in _under_way or ():
+            with suppress(OSError):
+                temporary.unlink()
+        _under_way = None
+
+
+def is_abandoned() -> bool:
+    """Whether `abandon_all` was called."""
+    return _under_way is None
+
+
+def _writing() -> set[Path]:
+    """What is under way. Raises InterruptedError after `abandon_all`."""
+    if _under_way is None:
+        raise InterruptedError("the process is ending")
+    return _under_way
 
 
 def _take_rights(path: Path, before: os.stat_result) -> None:

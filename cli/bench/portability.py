@@ -14,7 +14,7 @@ from vqcodec.cards.finding import DEFAULT_MODEL, find_model
 from vqcodec.cards.model_card import ENTROPY_FILE
 from vqcodec.cli.common import options
 from vqcodec.cli.common.files import write_json
-from vqcodec.cli.common.planning import picture_suffixes
+from vqcodec.pictures.names import picture_suffixes
 
 
 @click.command()

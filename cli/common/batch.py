@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +18,7 @@ from vqcodec.cli.common.failures import printable, report
 from vqcodec.cli.common.files import STANDARD, FileError, Task
 from vqcodec.cli.common.loading import LoadingError
 from vqcodec.native.library import threads_among
+from vqcodec.whole_files import abandon_all, is_abandoned
 
 _SLOW_PIXELS: Final = 1 << 26
 
@@ -74,16 +76,21 @@ def run(tasks: list[Task], work: Callable[[Task], Outcome], *, jobs: int, as_jso
         tqdm(total=len(tasks), unit="file", disable=quiet, leave=False) as bar,
         closing(_results(tasks, attempt, jobs)) as results,
     ):
-        for task, result in zip(tasks, results, strict=True):
-            with tqdm.external_write_mode():
-                if isinstance(result, _Failure):
-                    failed += 1
-                    click.echo(result.text, err=True)
-                else:
-                    for warning in result.warnings:
-                        click.echo(f"warning: {printable(f'{task.source_name}: {warning}')}", err=True)
-                    click.echo(json.dumps(result.values) if as_json else printable(result.line), err=to_stderr)
-            bar.update()
+        try:
+            for task, result in zip(tasks, results, strict=True):
+                with tqdm.external_write_mode():
+                    if isinstance(result, _Failure):
+                        failed += 1
+                        click.echo(result.text, err=True)
+                    else:
+                        for warning in result.warnings:
+                            click.echo(f"warning: {printable(f'{task.source_name}: {warning}')}", err=True)
+                        click.echo(json.dumps(result.values) if as_json else printable(result.line), err=to_stderr)
+                bar.update()
+        except (KeyboardInterrupt, SystemExit):  # Ctrl-C and signals come to this thread, and end all at once
+            if jobs > 1 and len(tasks) > 1:
+                abandon_all()
+            raise
     if failed:
         if len(tasks) > 1:
             click.echo(f"error: {failed} of {len(tasks)} files failed", err=True)
@@ -93,14 +100,36 @@ def run(tasks: list[Task], work: Callable[[Task], Outcome], *, jobs: int, as_jso
 def _results(
     tasks: list[Task], attempt: Callable[[Task], Outcome | _Failure], jobs: int
 ) -> Generator[Outcome | _Failure, None, None]:
-    """In the order of the tasks. A single job runs in this thread, so that Ctrl-C ends it at once."""
+    """In the order of the tasks. Nobody waits for threads after `abandon_all`."""
     if jobs == 1 or len(tasks) == 1:
         yield from map(attempt, tasks)
         return
-    with threads_among(jobs), ThreadPoolExecutor(max_workers=jobs) as threads:
-        futures = deque(threads.submit(attempt, task) for task in tasks)
+    waiting = deque((task, Future[Outcome | _Failure]()) for task in tasks)
+    futures = deque(future for _, future in waiting)
+
+    def work() -> None:
+        while waiting:
+            try:
+                task, future = waiting.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            try:
+                future.set_result(attempt(task))
+            except BaseException as error:
+                future.set_exception(error)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(tasks)))]
+    with threads_among(jobs):
+        for thread in threads:
+            thread.start()
         try:
             while futures:
                 yield futures.popleft().result()
+        except (KeyboardInterrupt, SystemExit):
+            abandon_all()
+            raise
         finally:
-            threads.shutdown(wait=False, cancel_futures=True)
+            waiting.clear()
+            if not is_abandoned():
+                for thread in threads:
+                    thread.join()

@@ -9,7 +9,7 @@ import traceback
 #: module -> its exceptions about the user's data. Only modules that are loaded can have raised: none is imported here.
 _ABOUT_DATA = {
     "vqcodec.bitstream.errors": ("StreamError", "RangeCoderError"),
-    "vqcodec.pictures.source": ("ImageError",),
+    "vqcodec.pictures.errors": ("ImageError",),
     "vqcodec.cards.errors": ("ModelError",),
     "vqcodec.hub.errors": ("HubError",),
     "vqcodec.checkpoints.errors": ("ForeignCheckpointError",),
@@ -28,7 +28,7 @@ _ABOUT_DATA = {
     "vqcodec.benchmarks.rate_distortion.measuring": ("WorkerError",),
     "vqcodec.benchmarks.pages.report": ("ReportError",),
     "vqcodec.dataset.errors": ("DatasetError",),
-    "vqcodec.training.data.pictures": ("DataError",),
+    "vqcodec.training.data.types": ("DataError",),
     "vqcodec.training.common.checkpoint": ("CheckpointError",),
     "vqcodec.training.common.run_log": ("RunLogError",),
     "vqcodec.training.common.loop": ("TrainingError",),

@@ -13,26 +13,8 @@ from typing import Final
 import click
 
 from vqcodec.cli.common.files import STANDARD, FileError, Task
+from vqcodec.pictures.names import ALL_SUFFIXES, described
 
-
-def _suffixes(names: str) -> frozenset[str]:
-    return frozenset(f".{name}" for name in names.split())
-
-
-#: as pictures are named that are always read
-PICTURE_SUFFIXES: Final = _suffixes(
-    "png apng jpg jpeg jpe jfif mpo webp avif avifs tif tiff jp2 j2k j2c jpc jpf jpx gif bmp dib ppm pgm pbm pnm pfm "
-    "tga psd ico icns qoi pcx sgi dds"
-)
-#: kind of `vqcodec.pictures.further_readers` -> as pictures are named that are read when its package is there
-_FURTHER_SUFFIXES: Final = {
-    "HEIC": _suffixes("heic heif heics heifs hif"),
-    "JPEG XL": _suffixes("jxl"),
-    "raw": _suffixes("dng nef nrw cr2 cr3 crw arw srf sr2 orf rw2 raf pef srw x3f 3fr fff iiq erf kdc dcr mos mrw rwl"),
-}
-#: as pictures are named that are never read
-_UNREAD_SUFFIXES: Final = _suffixes("svg svgz exr hdr jxr wdp hdp xcf eps wmf emf djvu")
-_ALL_SUFFIXES: Final = PICTURE_SUFFIXES.union(*_FURTHER_SUFFIXES.values(), _UNREAD_SUFFIXES)
 # What systems put beside pictures: resource forks, previews and bins. They have the names of pictures and are none.
 _SYSTEM_FILE: Final = re.compile(r"\._.*|Thumbs\.db|\.DS_Store", re.IGNORECASE)
 _SYSTEM_FOLDER: Final = re.compile(
@@ -54,22 +36,6 @@ class _Search:
 
     found: list[Path] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
-
-    def described(self) -> str:
-        """What was passed over, and what would help; empty for nothing."""
-        if not self.passed_over:
-            return ""
-        counts = ", ".join(f"{count} {what}" for what, count in sorted(self.passed_over.items()))
-        further = sorted(suffix for suffixes in _FURTHER_SUFFIXES.values() for suffix in suffixes & {*self.passed_over})
-        help_ = f" (pip install 'vqcodec[formats]' for {' '.join(further)})" if further else ""
-        return f"passed over: {counts}{help_}"
-
-
-def picture_suffixes() -> frozenset[str]:
-    """As pictures are named that are read here, with the packages that are there."""
-    from vqcodec.pictures.further_readers import is_there
-
-    return PICTURE_SUFFIXES.union(*(suffixes for kind, suffixes in _FURTHER_SUFFIXES.items() if is_there(kind)))
 
 
 def plan(paths: Sequence[str], folder: Path | None, *, suffix: str, inputs: frozenset[str]) -> Plan:
@@ -101,7 +67,7 @@ def plan(paths: Sequence[str], folder: Path | None, *, suffix: str, inputs: froz
             order.append(path)
             continue
         search = _search(path, inputs)
-        told = search.described()
+        told = described(search.passed_over)
         if not search.found:
             what = (
                 "pictures" if len(inputs) > 3 else f"files there with one of the suffixes {', '.join(sorted(inputs))}"
@@ -147,7 +113,7 @@ def _tasks_of_folders(
 def check_stream_names(tasks: Sequence[Task]) -> None:
     """Raises click.UsageError for streams that would get a picture's name."""
     for task in tasks:
-        if Path(task.target).suffix.lower() in _ALL_SUFFIXES:
+        if Path(task.target).suffix.lower() in ALL_SUFFIXES:
             raise click.UsageError(
                 f"{task.target} is a picture's name; the stream goes into a .vq file, or give -o DIR"
             )
@@ -155,7 +121,7 @@ def check_stream_names(tasks: Sequence[Task]) -> None:
 
 def _renamed(relative: Path, suffix: str, inputs: frozenset[str]) -> Path:
     """The result's name: with `suffix` for the input's own, if that is known as one; a name may have points in it."""
-    if relative.suffix.lower() in inputs | _ALL_SUFFIXES:
+    if relative.suffix.lower() in inputs | ALL_SUFFIXES:
         return relative.with_suffix(suffix)
     return relative.with_name(relative.name + suffix)
 
@@ -177,7 +143,7 @@ def _search(folder: Path, inputs: frozenset[str]) -> _Search:
         for name in files:
             path = Path(where, name)
             suffix = path.suffix.lower()
-            if _SYSTEM_FILE.fullmatch(name) or suffix not in inputs | _ALL_SUFFIXES:
+            if _SYSTEM_FILE.fullmatch(name) or suffix not in inputs | ALL_SUFFIXES:
                 continue
             if suffix in inputs and path.is_file():
                 result.found.append(path)

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
-from vqcodec.cli.common.option_groups import option
+from vqcodec.cli.common import options
+from vqcodec.cli.common.option_groups import option, shared
 from vqcodec.cli.common.options import ABOVE_0, AT_LEAST_0, AT_LEAST_1, FOLDER, READABLE
 
 Recipe = TypeVar("Recipe")
@@ -52,7 +53,7 @@ class RunOptions:
         default=None,
         help="Logs for TensorBoard in OUT/tensorboard.  [default: where it is installed]",
     )
-    device: str = option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+    device: str = shared(options.device)
     data: tuple[Path, ...] = option(
         "--data",
         multiple=True,

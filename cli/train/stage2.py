@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vqcodec.cards.finding import DEFAULT_MODEL, find_model
+from vqcodec.cli.common import options as common
+from vqcodec.cli.common.files import Task, check_target
 from vqcodec.cli.common.option_groups import option, takes
 from vqcodec.cli.common.options import AT_LEAST_1, FILE, FOLDER, READABLE
 from vqcodec.cli.train.context import CONTEXT, check_context_options, context_trainer, context_validation
@@ -116,9 +118,17 @@ def stage2(context: click.Context, /, run: RunOptions, options: Stage2Options, s
 @click.option("--crops", type=AT_LEAST_1, default=20_000, show_default=True, help="Random crops.")
 @click.option("--crop-size", type=AT_LEAST_1, default=256, show_default=True, help="Their side, pixels.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@common.device
+@common.force
 def tokens(
-    file: Path, data: tuple[Path, ...], options: TokenOptions, crops: int, crop_size: int, seed: int, device: str
+    file: Path,
+    data: tuple[Path, ...],
+    options: TokenOptions,
+    crops: int,
+    crop_size: int,
+    seed: int,
+    device: str,
+    force: bool,
 ) -> None:
     """Write the tokens of random crops to FILE.npz, for `vqcodec train stage2 --data FILE.npz`."""
     from vqcodec.training.stage2.crop_tokens import PictureTokens, write_tokens
@@ -126,6 +136,7 @@ def tokens(
 
     if file.suffix != _TOKENS_SUFFIX:
         raise click.UsageError(f"{file}: name it *{_TOKENS_SUFFIX}")
+    check_target(Task(str(data[0]), str(file)), force=force)
     codec = _codec(options.model, device)
     source = PictureTokens(
         _pictures(data, options),

@@ -89,15 +89,24 @@ def test_a_signal_ends_a_command_at_once_and_leaves_nothing(
     assert names_in(tmp_path) == ["begun"]
 
 
-def test_with_jobs_what_has_begun_is_written_whole_and_the_rest_not_at_all(tmp_path: Path) -> None:
+def test_with_jobs_too_a_signal_ends_a_command_at_once_and_leaves_nothing(tmp_path: Path) -> None:
+    process = start("probe", "slow", "a.in", "b.in", "c.in", "-o", "out", "--jobs", 2, cwd=tmp_path)
+    wait_for(tmp_path / "begun", process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err.strip()) == (130, b"Aborted!")
+    assert names_in(tmp_path / "out") == []
+
+
+def test_with_jobs_what_was_whole_before_a_signal_stays(tmp_path: Path) -> None:
     names = [f"{number}.in" for number in range(100)]
     process = start("probe", "short", *names, "-o", "out", "--jobs", 2, cwd=tmp_path)
-    wait_for(tmp_path / "begun", process)
+    wait_for(tmp_path / "out" / "0.out", process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (128 + signal.SIGTERM, b"")
     written = names_in(tmp_path / "out")
-    assert 0 < len(written) < 100
+    assert 0 < len(written) < 10
     assert all(name.endswith(".out") and (tmp_path / "out" / name).stat().st_size == 1_000_000 for name in written)
 
 

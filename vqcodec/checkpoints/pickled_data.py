@@ -11,7 +11,7 @@ argparse.Namespace): these become `Inert`, which hold what they were given and d
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
@@ -121,9 +121,14 @@ _CONSTANTS: Final = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TU
 _EMPTY: Final[dict[str, Callable[[], Any]]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set}
 _TUPLES: Final = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 #: what a damaged pickle makes the machine or `pickletools` raise
-_DAMAGED: Final = (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, EOFError, MemoryError)
+_DAMAGED: Final = (
+    *(ValueError, IndexError, KeyError, TypeError, AttributeError),
+    *(OverflowError, EOFError, MemoryError, RecursionError),
+)
 #: no pickle of a checkpoint has nearly so many opcodes
 _MOST_OPCODES: Final = 50_000_000
+#: nor keys of tuples in tuples
+_MOST_NESTED: Final = 20
 
 
 def read_pickle(source: IO[bytes] | bytes, reduce: Reduce, persistent: Persistent, file: str) -> Any:
@@ -212,10 +217,13 @@ class _Machine:
         self._stack.append(self._since_mark())
 
     def _frozenset(self, _: Any) -> None:
-        self._stack.append(frozenset(self._since_mark()))
+        values = self._since_mark()
+        _hashable(values)
+        self._stack.append(frozenset(values))
 
     def _dict(self, _: Any) -> None:
         values = self._since_mark()
+        _hashable(values[::2])
         self._stack.append(dict(zip(values[::2], values[1::2], strict=True)))
 
     def _append(self, _: Any) -> None:
@@ -313,10 +321,20 @@ def _is_inert(name: Name) -> bool:
     )
 
 
+def _hashable(values: Iterable[Any], depth: int = _MOST_NESTED) -> None:
+    """Raises ValueError for tuples that are nested so deep that their hash, in C, would overflow the stack."""
+    for value in values:
+        if isinstance(value, tuple):
+            if not depth:
+                raise ValueError(f"a key of tuples nested more than {_MOST_NESTED} deep")
+            _hashable(value, depth - 1)
+
+
 def _extend(target: Any, values: list[Any]) -> None:
     if isinstance(target, Inert):
         target.items.extend(values)
     elif isinstance(target, set):
+        _hashable(values)
         target.update(values)
     elif isinstance(target, list):
         target.extend(values)
@@ -329,6 +347,7 @@ def _set(target: Any, values: list[Any]) -> None:
     if isinstance(target, Inert):
         target.items.extend(pairs)
     elif isinstance(target, dict):
+        _hashable(values[::2])
         target.update(pairs)
     else:
         raise ValueError("entries for what is no dict")

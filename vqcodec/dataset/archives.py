@@ -40,7 +40,9 @@ def archive_entries(files: Files, place: str, path: str, columns: Columns, by_pa
                     key, group, beside = own, [], {}
                 if is_picture(info.name):
                     group.append((info.name, info.offset_data, info.size))
-                elif wanted and info.size <= _MOST_SIDE_BYTES:
+                    continue
+                files.pass_over(info.name)
+                if wanted and info.size <= _MOST_SIDE_BYTES:
                     suffix = PurePosixPath(info.name).suffix.removeprefix(".").lower()
                     if suffix in wanted or suffix in ("json", "txt"):
                         member = archive.extractfile(info)

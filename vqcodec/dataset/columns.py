@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from vqcodec.dataset.crops import Crop
 from vqcodec.dataset.packages import pa, pq
+from vqcodec.dataset.spec import token_type
 from vqcodec.models.engine import Tokens
 
 #: what the metadata of a file of tokens says: pictures planned, pictures failed, sha256 of the tokens
 PLANNED, FAILED, DIGEST = b"vqcodec.planned", b"vqcodec.failed", b"vqcodec.tokens_sha256"
-_MOST_UINT16: Final = 1 << 16
 _BOX: Final = ("width", "height", "crop", "crop_left", "crop_top", "crop_width", "crop_height")
 
 
@@ -50,7 +50,7 @@ class TokenRows:
         """Those of the next row that has none yet, finest level last."""
         self.shapes.append((int(grids[-1].shape[0]), int(grids[-1].shape[1])))
         for own, grid, size in zip(self.levels, grids, self.codebook_sizes, strict=True):
-            own.append(np.ascontiguousarray(grid, np.uint16 if size <= _MOST_UINT16 else np.uint32).reshape(-1))
+            own.append(np.ascontiguousarray(grid, token_type(size)).reshape(-1))
 
 
 def token_table(
@@ -122,7 +122,7 @@ def tokens_digest(table: Any, levels: int) -> str:
 
 
 def _level_column(grids: list[NDArray[Any]], codebook_size: int, length: int | None) -> Any:
-    kind = pa.uint16() if codebook_size <= _MOST_UINT16 else pa.uint32()
+    kind = pa.from_numpy_dtype(token_type(codebook_size))
     values = pa.array(np.concatenate(grids) if grids else np.empty(0, np.uint16), kind)
     if length is not None:
         return pa.FixedSizeListArray.from_arrays(values, length)

@@ -7,26 +7,8 @@ from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
 from vqcodec.dataset.spec import TokenSpec
+from vqcodec.pictures.names import picture_suffixes
 
-IMAGE_SUFFIXES: Final = frozenset(
-    {
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".jfif",
-        ".jp2",
-        ".jpeg",
-        ".jpg",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".ppm",
-        ".tga",
-        ".tif",
-        ".tiff",
-        ".webp",
-    }
-)
 TAR, PARQUET, ARROW, FILE = "tar", "parquet", "arrow", "file"
 CONTAINERS: Final = {".tar": TAR, ".parquet": PARQUET, ".arrow": ARROW}
 LISTS: Final = frozenset({".txt", ".csv", ".jsonl"})
@@ -65,5 +47,5 @@ class Columns:
 
 
 def is_picture(path: str) -> bool:
-    """Whether a file's name is that of a picture."""
-    return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
+    """Whether a file's name is that of a picture that is read here."""
+    return PurePosixPath(path).suffix.lower() in picture_suffixes()

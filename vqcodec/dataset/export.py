@@ -16,6 +16,7 @@ from vqcodec.dataset.packages import pa, pq
 from vqcodec.dataset.plan import TokenPlan, model_of
 from vqcodec.dataset.reader import TokenDataset
 from vqcodec.dataset.shard import TOKENS, shard_name
+from vqcodec.dataset.spec import token_type
 from vqcodec.dataset.verify import check_complete
 from vqcodec.whole_files import replacing, write_whole
 
@@ -38,15 +39,21 @@ def to_npy(plan: TokenPlan, target: Path) -> None:
 
 
 def to_webdataset(plan: TokenPlan, target: Path) -> None:
-    """An archive a shard: KEY.level_N.npy (h, w) of each row, KEY.json and, where there is a label, KEY.cls."""
+    """An archive a shard: NAME.level_N.npy (h, w) of each row, NAME.json and, where there is a label, NAME.cls.
+
+    NAME: the key with _ for points, as WebDataset cuts a name at its first one, and a further _ where that is not new;
+    the key itself stands in NAME.json.
+    """
     target.mkdir(parents=True, exist_ok=True)
     for shard, table in _tables(plan):
         with (
             replacing(target / shard_name(shard).replace(".parquet", ".tar")) as temporary,
             tarfile.open(temporary, "w") as archive,
         ):
+            taken: set[str] = set()
             for record in table.to_pylist():
-                _add_row(archive, record, plan)
+                _add_row(archive, _sample_name(record, plan, taken), record, plan)
+    _delete_other_shards(target, plan, ".tar")
 
 
 def to_streams(plan: TokenPlan, target: Path, entropy: str | None = None) -> None:
@@ -59,6 +66,7 @@ def to_streams(plan: TokenPlan, target: Path, entropy: str | None = None) -> Non
         made = table.drop_columns([*levels, "rows", "cols"]).append_column("vq", pa.array(streams, pa.binary()))
         with replacing(target / shard_name(shard)) as temporary:
             pq.write_table(made, temporary, compression="zstd")
+    _delete_other_shards(target, plan, ".parquet")
 
 
 #: name -> what writes it
@@ -69,13 +77,21 @@ EXPORTS: Final[dict[str, Callable[..., None]]] = {
 }
 
 
+def _delete_other_shards(target: Path, plan: TokenPlan, suffix: str) -> None:
+    """What an export of a larger dataset into the same folder left."""
+    own = {shard_name(shard) for shard in range(plan.shards)}
+    for path in target.glob(f"shard-*{suffix}"):
+        if f"{path.stem}.parquet" not in own:
+            path.unlink()
+
+
 def grids_of(record: dict[str, Any], plan: TokenPlan) -> list[Any]:
     """The tokens (h, w) of each level of a row of a table."""
     factors, kinds = plan.model["level_factors"], plan.model["codebook_sizes"]
     made = []
     for number, (factor, size) in enumerate(zip(factors, kinds, strict=True), start=1):
         rows, cols = (-(-record[side] * factors[-1] // factor) for side in ("rows", "cols"))
-        values = np.array(record[f"level_{number}"], np.uint16 if size <= 1 << 16 else np.uint32)
+        values = np.array(record[f"level_{number}"], token_type(size))
         made.append(values.reshape(rows, cols))
     return made
 
@@ -87,8 +103,18 @@ def _stream(codec: Codec, record: dict[str, Any], plan: TokenPlan, entropy: str 
     return codec.write(grids, width, height, entropy=entropy)
 
 
-def _add_row(archive: tarfile.TarFile, record: dict[str, Any], plan: TokenPlan) -> None:
-    name = record["key"] if plan.spec.crops_per_picture == 1 else f"{record['key']}/{record['crop']}"
+def _sample_name(record: dict[str, Any], plan: TokenPlan, taken: set[str]) -> str:
+    """A name for a row that is not `taken` in its archive, to which it is added."""
+    name: str = record["key"] if plan.spec.crops_per_picture == 1 else f"{record['key']}/{record['crop']}"
+    folder, slash, last = name.rpartition("/")
+    name = f"{folder}{slash}{last.replace('.', '_')}"
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
+
+
+def _add_row(archive: tarfile.TarFile, name: str, record: dict[str, Any], plan: TokenPlan) -> None:
     for number, grid in enumerate(grids_of(record, plan), start=1):
         content = io.BytesIO()
         np.save(content, grid)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from vqcodec.dataset.errors import DatasetError, StorageError
 from vqcodec.dataset.patience import patiently
 from vqcodec.dataset.store import file_system, is_url
+from vqcodec.pictures.names import ALL_SUFFIXES
 
 #: longest range that is read at once
 _MOST_RANGE_BYTES: Final = 1 << 31
@@ -20,6 +23,8 @@ class Files:
 
     def __init__(self) -> None:
         self._systems: dict[str, Any] = {}
+        #: how many files that look like pictures were passed over, by suffix or by reason
+        self.passed_over: Counter[str] = Counter()
 
     def kind(self, place: str) -> str:
         """ "folder", "file" or "" where there is nothing."""
@@ -39,12 +44,19 @@ class Files:
     def walk(self, folder: str) -> Iterator[tuple[str, int]]:
         """(path relative to the folder with /, bytes) of all files below, by name from folder to folder.
 
-        Names that start with a point are left out. Links to folders are followed.
+        Names that start with a point are left out. Links to folders are followed; what leads nowhere, and what is no
+        file, is counted in `passed_over`.
         """
         if is_url(folder):
             yield from self._walk_there(folder, "")
         else:
-            yield from _walk_here(folder, "", (os.path.realpath(folder),))
+            yield from _walk_here(folder, "", (os.path.realpath(folder),), self.passed_over)
+
+    def pass_over(self, name: str) -> None:
+        """Count a file that is no picture of a kind that is read here, if its name is that of a picture."""
+        suffix = PurePosixPath(name).suffix.lower()
+        if suffix in ALL_SUFFIXES:
+            self.passed_over[suffix] += 1
 
     def size(self, place: str) -> int:
         """Bytes of a file."""
@@ -122,31 +134,30 @@ class Files:
         return files, str(files._strip_protocol(url)).rstrip("/") or rest
 
 
-def _walk_here(root: str, relative: str, above: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+def _walk_here(
+    root: str, relative: str, above: tuple[str, ...], passed_over: Counter[str]
+) -> Iterator[tuple[str, int]]:
     folder = os.path.join(root, relative)
     try:
         with os.scandir(folder) as listing:
-            found = sorted(
-                (one.name, one.is_dir(), one.is_symlink(), -1 if one.is_dir() else _size(one))
-                for one in listing
-                if not one.name.startswith(".")
-            )
+            found = sorted((one for one in listing if not one.name.startswith(".")), key=lambda one: one.name)
     except OSError as error:
         raise StorageError(f"{folder}: cannot be listed ({error.strerror}); check its rights") from error
-    for name, is_folder, is_link, size in found:
-        inner = f"{relative}/{name}" if relative else name
-        if not is_folder:
-            yield inner, size
+    for one in found:
+        inner = f"{relative}/{one.name}" if relative else one.name
+        try:
+            facts = one.stat()
+        except OSError:  # no such file, a circle of links
+            passed_over["links to nothing"] += 1
             continue
-        real = os.path.realpath(os.path.join(root, inner)) if is_link else os.path.join(above[-1], name)
-        if real in above:
-            raise DatasetError(f"{os.path.join(root, inner)}: a link to a folder that it lies in; take it away")
-        yield from _walk_here(root, inner, (*above, real))
-
-
-def _size(entry: os.DirEntry[str]) -> int:
-    """-1 for a link that leads nowhere, which reading will tell."""
-    try:
-        return entry.stat().st_size
-    except FileNotFoundError:
-        return -1
+        if stat.S_ISREG(facts.st_mode):
+            yield inner, facts.st_size
+        elif not stat.S_ISDIR(facts.st_mode):
+            passed_over["that are no files"] += 1
+        else:
+            real = (
+                os.path.realpath(os.path.join(root, inner)) if one.is_symlink() else os.path.join(above[-1], one.name)
+            )
+            if real in above:
+                raise DatasetError(f"{os.path.join(root, inner)}: a link to a folder that it lies in; take it away")
+            yield from _walk_here(root, inner, (*above, real), passed_over)

@@ -92,6 +92,14 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+#: what ends the work on a shard, and not that on the others; DatasetError and StorageError are among them
+_OF_A_SHARD: Final = (ValueError, RuntimeError, OSError, MemoryError)
+
+
+def _reason(error: BaseException) -> str:
+    return "not enough memory" if isinstance(error, MemoryError) else str(error) or type(error).__name__
+
+
 _Made = Iterator[tuple[int, "ShardResult | str"]]
 
 
@@ -112,8 +120,8 @@ def _alone(
         assert tokenizer is not None
         try:
             yield shard, tokenize_shard(plan, shard, tokenizer, note)
-        except (DatasetError, MemoryError) as error:
-            yield shard, str(error) or "not enough memory"
+        except _OF_A_SHARD as error:
+            yield shard, _reason(error)
 
 
 def _in_processes(
@@ -220,8 +228,10 @@ def _work(connection: Connection, out: str, device: str) -> None:
                     plan = TokenPlan.open(out)
                     tokenizer = make_tokenizer(plan, device)
                 result: ShardResult | str = tokenize_shard(plan, shard, tokenizer, note)
-            except (ValueError, RuntimeError, OSError, MemoryError) as error:
-                result = str(error) or type(error).__name__
+            except _OF_A_SHARD as error:
+                result = _reason(error)
+            except Exception as error:  # else the process ends and nobody says why
+                result = f"unexpected {type(error).__name__} ({error})"
             tell()
             connection.send(result)
     except (EOFError, KeyboardInterrupt, BrokenPipeError):

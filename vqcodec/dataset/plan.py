@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from vqcodec.dataset.sources import canonical, entries
 from vqcodec.dataset.spec import TokenSpec, differences
 from vqcodec.dataset.store import Store, is_url, open_store
 from vqcodec.dataset.tokenizer import check_crops, numeric_profile
+from vqcodec.pictures.names import described
 
 DATASET_FILE: Final = "dataset.json"
 _FORMAT: Final = 1
@@ -46,7 +48,8 @@ class TokenPlan:
     """A dataset that is planned: what there is to do, and how. Make one with `make` or `open`.
 
     spec: with the levels counted. model: what is said of it in dataset.json. profile: see
-    `vqcodec.dataset.tokenizer.numeric_profile`.
+    `vqcodec.dataset.tokenizer.numeric_profile`. passed_over: how many files that look like pictures `make` found in the
+    sources it listed and left out, by suffix or by reason.
     """
 
     def __init__(self, store: Store, about: dict[str, Any]) -> None:
@@ -56,6 +59,7 @@ class TokenPlan:
         self.profile: dict[str, Any] = about["profile"]
         self.generations = Generation.read_all(store)
         self._reader = RowReader(store)
+        self.passed_over: Counter[str] = Counter()
 
     @staticmethod
     def make(
@@ -219,7 +223,10 @@ class TokenPlan:
                     hashes.add((entry.key,))
                     writer.add(root, entry)
                 if writer.pictures == before:
-                    raise DatasetError(f"{source}: holds no pictures, archives or tables of pictures")
+                    told = described(files.passed_over)
+                    raise DatasetError(
+                        f"{source}: holds no pictures, archives or tables of pictures" + (f"; {told}" if told else "")
+                    )
             writer.close()
             first = last.first_shard + last.shards if last else 0
             made = Generation(
@@ -236,6 +243,7 @@ class TokenPlan:
             raise
         made.write(self.store)
         self.generations.append(made)
+        self.passed_over = files.passed_over
 
     def _all_keys(self, generations: Sequence[Generation]) -> Iterator[list[str]]:
         for generation in generations:

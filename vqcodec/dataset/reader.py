@@ -20,6 +20,7 @@ from vqcodec.dataset.manifest import ShardFacts, all_facts
 from vqcodec.dataset.packages import pa, pq
 from vqcodec.dataset.plan import TokenPlan
 from vqcodec.dataset.shard import TOKENS, shard_name
+from vqcodec.dataset.spec import token_type
 from vqcodec.dataset.store import LocalStore
 from vqcodec.whole_files import replacing
 
@@ -171,7 +172,7 @@ class TokenDataset:
     def _values(self, name: str, facts: list[ShardFacts], memory_bytes: int, cache: Path | None) -> NDArray[Any]:
         """All tokens of a level, flat: in memory, or from the cache."""
         number = int(name.removeprefix("level_")) - 1
-        kind = np.dtype(np.uint16 if self.plan.model["codebook_sizes"][number] <= 1 << 16 else np.uint32)
+        kind = token_type(self.plan.model["codebook_sizes"][number])
         shape = self._shapes[number]
         if isinstance(shape, tuple):
             count = len(self) * shape[0] * shape[1]

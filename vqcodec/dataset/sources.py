@@ -77,3 +77,5 @@ def _of_file(files: Files, place: str, path: str, size: int, spec: TokenSpec) ->
         else:
             found = table_entries(files, place, path, kind, columns)
         yield from (entry._replace(label=folder) for entry in found) if folder else found
+    else:
+        files.pass_over(path)

@@ -6,6 +6,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from vqcodec.cards.finding import DEFAULT_MODEL
 from vqcodec.dataset.errors import DatasetError
 from vqcodec.pictures.image import DEFAULT_MAX_PIXELS
@@ -78,6 +80,11 @@ class TokenSpec:
     def from_dict(values: dict[str, Any]) -> TokenSpec:
         """From `to_dict`, also before there was `decode`. Raises TypeError or KeyError for what is unknown."""
         return TokenSpec(**values | {"keep": tuple(values["keep"])})
+
+
+def token_type(codebook_size: int) -> np.dtype[np.unsignedinteger[Any]]:
+    """Of the numbers that tokens are stored as."""
+    return np.dtype(np.uint16 if codebook_size <= 1 << 16 else np.uint32)
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -10,13 +10,12 @@ from typing import TypeAlias
 
 from vqcodec.pictures.arrays import Pixels
 from vqcodec.pictures.image import load_image
+from vqcodec.pictures.names import picture_suffixes
 from vqcodec.training.data.labels import ClassLabel, parse_class_number
 from vqcodec.training.data.toy_sets import ToyPicture, chosen_toy_files, is_toy_file, read_toy_file
 from vqcodec.training.data.types import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "Entry", "PictureFile", "find_entries"]
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2"})
+__all__ = ["Entry", "PictureFile", "find_entries"]
 
 _CLASS_SUFFIX = ".cls"
 # more than any number of a class takes, so that a wrong file is not read as a whole
@@ -69,7 +68,7 @@ def _in_folder(folder: Path, labels: bool) -> Iterator[Entry]:
     files = [
         child
         for child in sorted(folder.rglob("*"))
-        if (child.suffix.lower() in IMAGE_SUFFIXES or child.suffix == ".tar" or is_toy_file(child))
+        if (child.suffix.lower() in picture_suffixes() or child.suffix == ".tar" or is_toy_file(child))
         and not child.is_dir()
     ]
     toy_files = chosen_toy_files(files)
@@ -96,7 +95,7 @@ def _in_shard(path: Path, labels: bool) -> Iterator[Entry]:
     except tarfile.TarError as error:
         raise DataError(f"{path}: not a readable tar shard ({error})") from error
     for info in members:
-        if PurePosixPath(info.name).suffix.lower() in IMAGE_SUFFIXES:
+        if PurePosixPath(info.name).suffix.lower() in picture_suffixes():
             yield PictureFile(path, info.offset_data, info.size, info.name, numbers.get(_key(info)))
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqcodec.codec import Codec
+from vqcodec.dataset.spec import token_type
 from vqcodec.models.network_input import network_input
 from vqcodec.pictures.arrays import Pixels
 from vqcodec.training.data.crops import UNLABELLED, CropBatches, CropConfig
@@ -127,9 +128,10 @@ class StoredTokens:
 def write_tokens(path: Path, source: PictureTokens, crops: int) -> None:
     """Write the tokens of the first `crops` of `source` as a .npz file."""
     batches = [batch for _, batch in source.ahead(0, -(-crops // source.batch_size))]
+    sizes = source.codec.card.autoencoder.quantizer.codebook_sizes
+    grids = [torch.cat(level)[:crops].numpy() for level in zip(*(batch.levels for batch in batches), strict=True)]
     levels: dict[str, NDArray[Any]] = {
-        f"level_{number}": torch.cat(grids)[:crops].numpy().astype(np.uint16)
-        for number, grids in enumerate(zip(*(batch.levels for batch in batches), strict=True), start=1)
+        f"level_{number}": grid.astype(token_type(sizes[number - 1])) for number, grid in enumerate(grids, start=1)
     }
     labels = torch.cat([batch.labels for batch in batches])[:crops].numpy()
     about: dict[str, Any] = {
