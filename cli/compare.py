@@ -79,7 +79,7 @@ def compare(
     if perceptual_weights:
         for name, reason in metrics.absent.items():
             click.echo(f"warning: {name} is not measured: {printable(reason)}", err=True)
-    page = comparison_page(first, others, metrics).encode()
+    page = comparison_page(first, others, metrics).encode(errors="backslashreplace")
     write_output(Task(original, out), page, force=force, check=lambda written: None)
     count = f"{len(files)} file{'s' if len(files) > 1 else ''}"
     click.echo(printable(f"{out}: {count} beside {original}, {first.size} pixels; a page of {len(page)} bytes"))

@@ -7,7 +7,7 @@ Every codec is an `ImageCodec`: 8-bit sRGB pixels to the bytes of a whole file a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from vqcodec.codec import Codec
 from vqcodec.generation.refinement import Refiner
@@ -15,6 +15,8 @@ from vqcodec.pictures.arrays import Pixels
 
 #: what a codec is told about the rate: a level count, a quality, a distance
 RateSetting: TypeAlias = int | float
+#: in the names of our codecs whose settings are qualities and not levels
+BY_QUALITY: Final = ", by quality"
 
 
 class ImageCodec(Protocol):
@@ -59,7 +61,7 @@ class VQ:
         self.entropy = entropy or codec.default_entropy
         self._is_quality, self._refiner = bool(qualities), refiner
         self.name = f"vq:{codec.card.name}:{codec.card.model_id.hex()}:{self.entropy}"
-        self.name += ", by quality" if qualities else ""
+        self.name += BY_QUALITY if qualities else ""
         self.name += f", refined in {refiner.steps} steps" if refiner else ""
         counts = tuple(levels) or tuple(range(1, codec.card.autoencoder.levels + 1))
         self.settings: tuple[RateSetting, ...] = tuple(qualities) or counts

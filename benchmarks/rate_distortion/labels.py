@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from vqcodec.benchmarks.rate_distortion.codecs import RateSetting
+from vqcodec.benchmarks.rate_distortion.codecs import BY_QUALITY, RateSetting
 from vqcodec.benchmarks.rate_distortion.frechet import FRECHET_NAME
 from vqcodec.benchmarks.rate_distortion.summary import ALL_ANCHORS, BEST_SCALE, BOTH, METRICS, MetricKind
 
@@ -80,6 +80,8 @@ def format_label(name: str) -> str:
 
 def setting_label(codec: str, setting: RateSetting) -> str:
     """Such as "2 levels", "quality 15", "distance 2.5"."""
+    if codec.startswith(_OURS) and BY_QUALITY in codec:
+        return f"quality {setting:g}"
     if codec.startswith(_OURS):
         return f"{setting} level" if setting == 1 else f"{setting} levels"
     return _SETTINGS.get(codec.split("/")[0], "setting {}").format(setting)

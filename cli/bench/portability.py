@@ -13,7 +13,7 @@ from tqdm import tqdm
 from vqcodec.cards.finding import DEFAULT_MODEL, find_model
 from vqcodec.cards.model_card import ENTROPY_FILE
 from vqcodec.cli.common import options
-from vqcodec.cli.common.files import write_json
+from vqcodec.cli.common.files import FileError, write_json
 from vqcodec.pictures.names import picture_suffixes
 
 
@@ -74,6 +74,8 @@ def portability(
             f"in one of {len(all_cases)} kinds of process and read in another: {len(result.failures)} failures"
         )
     given = sorted(path for path in data.iterdir() if path.suffix.lower() in picture_suffixes()) if data else pictures
+    if not given and data:
+        raise FileError(f"{data}: no pictures there")
     count = len(given) if isinstance(given, list) else given
     with TemporaryDirectory() as built:
         cases = on_core | (other_builds(Path(built)) if builds else {})

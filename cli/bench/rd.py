@@ -137,7 +137,7 @@ class RdOptions:
 
         for model in self.our_models:
             for count in (*self.levels, *self.refine_levels):
-                options.check_levels(count, find_model(model))
+                options.check_levels(count, find_model(model), "--level")
         return ToolMaker(
             models=self.our_models,
             entropy=self.entropy,

@@ -255,4 +255,7 @@ def _file_errors(target: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise FileError(f"{target}: cannot be written ({error.strerror or error})") from error
+        reason = error.strerror or str(error)
+        if isinstance(error, (FileExistsError, NotADirectoryError)) and error.filename:  # where its folder is made
+            reason = f"{error.filename} is no folder"
+        raise FileError(f"{target}: cannot be written ({reason})") from error

@@ -32,10 +32,11 @@ class Codecs:
                 from vqcodec.codec import Codec
                 from vqcodec.compute.errors import DeviceError
                 from vqcodec.compute.memory import keep_freed_memory
+                from vqcodec.native.library import CoreError
 
                 keep_freed_memory()
                 try:
                     self._loaded[model.path] = Codec.load(model.path, device=self._device, tile=self._tile)
-                except (DeviceError, ModelError) as error:
+                except (CoreError, DeviceError, ModelError) as error:
                     raise LoadingError(str(error)) from error
             return self._loaded[model.path]

@@ -185,8 +185,8 @@ def comma_separated_numbers(context: click.Context, parameter: click.Parameter, 
     return tuple(dict.fromkeys(map(int, parts)))
 
 
-def check_levels(levels: int | None, model: ModelFolder) -> None:
-    """Raises click.BadParameter when the model has no such number of levels."""
+def check_levels(levels: int | None, model: ModelFolder, name: str = "--levels") -> None:
+    """Raises click.BadParameter when the model has no such number of levels. name: of the option."""
     most = model.card.autoencoder.levels
     if levels is not None and levels > most:
-        raise click.BadParameter(f"model {printable(model.card.name)} has 1 to {most} levels", param_hint="'--levels'")
+        raise click.BadParameter(f"model {printable(model.card.name)} has 1 to {most} levels", param_hint=f"'{name}'")

@@ -238,3 +238,11 @@ def test_other_files_are_told_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "b.ckpt").write_bytes(buffer.getvalue())
     with pytest.raises(ForeignCheckpointError):
         read_checkpoint(tmp_path / "b.ckpt")
+
+
+@pytest.mark.parametrize("last", [b"K\0s", b"\x90", b"\x91"])
+def test_keys_nested_so_deep_that_their_hash_would_end_the_process_are_refused(last: bytes, tmp_path: Path) -> None:
+    begin = {b"K\0s": b"}", b"\x90": b"\x8f(", b"\x91": b"("}[last]
+    pickled = b"\x80\x04" + begin + b")" + b"\x85" * 300_000 + last + b"."
+    with pytest.raises(ForeignCheckpointError, match="nested more than"):
+        read_checkpoint(write_zip(tmp_path / "a.pt", pickled))

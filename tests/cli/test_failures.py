@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from cli_helpers import make_other_model, make_picture, names_in, only_error, vq
 from click.testing import Result
 
 from vqcodec.bitstream import read_header
+from vqcodec.cli.common import failures
 from vqcodec.cli.common.failures import describe, printable
 from vqcodec.codec import Codec
 
@@ -321,3 +323,9 @@ def test_an_error_that_nobody_expected_is_a_line_too(
 def test_running_out_of_memory_is_said_in_words() -> None:
     for error in (MemoryError(), RuntimeError("CUDA out of memory."), RuntimeError("can't allocate memory: 9 bytes")):
         assert describe(error, "a.png").startswith("a.png: not enough memory for a picture of this size")
+
+
+def test_exceptions_about_data_are_named_where_they_are_made() -> None:
+    for module, names in failures._ABOUT_DATA.items():
+        made = import_module(module)
+        assert [getattr(made, name).__module__ for name in names] == [module] * len(names)

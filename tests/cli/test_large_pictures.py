@@ -78,7 +78,7 @@ def test_crops_that_are_refused(tmp_path: Path, stream: Path, crop: str, code: i
 def test_sides_that_are_refused(tmp_path: Path, side: int, message: str) -> None:
     Image.new("RGB", SIZE).save(tmp_path / "a.png")
     result = vqcodec("encode", tmp_path / "a.png", tmp_path / "a.vq", "--regions", side)
-    assert result.exit_code != 0
+    assert result.exit_code == 2
     assert message in result.stderr
     assert names_in(tmp_path) == ["a.png"]
 

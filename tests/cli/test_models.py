@@ -169,7 +169,11 @@ def test_adding_a_model_of_a_folder(tiny_model: Path, data_home: Path, monkeypat
     assert result.exit_code == 0, result.output
     assert find_model("tiny").path == user_models_folder() / "tiny"
     assert "exists already; give -f" in only_error(vqcodec("models", "add", tiny_model))
+    left = user_models_folder() / "tiny" / "prior"  # of a model that was there before
+    left.mkdir()
+    (left / "prior.json").write_text("{}")
     assert vqcodec("models", "add", tiny_model, "-f").exit_code == 0
+    assert not (left / "prior.json").exists()
     weights = user_models_folder() / "tiny" / "stage1.safetensors"
     weights.write_bytes(b"other")
     line = only_error(vqcodec("models", "add", weights.parent, "--out", data_home / "x"))
@@ -189,6 +193,11 @@ def test_adding_a_model_of_a_zip_file(tiny_model: Path, data_home: Path, tmp_pat
     assert result.exit_code == 0, result.output
     [folder] = data_home.rglob("tiny")
     assert sorted(path.name for path in folder.iterdir()) == ["card.json", "stage1.safetensors"]
+    with ZipFile(tmp_path / "bad.zip", "w") as packed:
+        packed.writestr("x/card.json", "{}")
+    assert only_error(vqcodec("models", "add", tmp_path / "bad.zip")).startswith(
+        f"error: {tmp_path}/bad.zip: x/card.json"
+    )
     with ZipFile(archive, "a") as packed:
         packed.writestr("other/card.json", "{}")
     assert "tiny.zip: holds 2 model cards (card.json), not one" in only_error(vqcodec("models", "add", archive, "-f"))

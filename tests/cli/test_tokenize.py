@@ -113,3 +113,17 @@ def test_a_killed_run_goes_on_to_the_same_files(tmp_path: Path, tiny_model: Path
     assert vqcodec(*command[:-1], 1).exit_code == 0
     make_dataset(tmp_path / "other", tiny_model, source, shard_size=2)
     assert content_of(out) == content_of(tmp_path / "other"), "no left-overs, the same bytes"
+
+
+def test_what_is_passed_over_is_told(tmp_path: Path, tiny_model: Path) -> None:
+    source = make_folder(tmp_path / "photos", 2)
+    (source / "a.exr").write_bytes(b"x")
+    result = tokenize(tiny_model, source, "-o", tmp_path / "out")
+    assert result.exit_code == 0
+    assert f"warning: {source}: passed over: 1 .exr\n" in result.stderr
+    assert "passed over" not in tokenize(tiny_model, source, "-o", tmp_path / "out").stderr
+
+
+def test_parts_and_workers_are_not_for_ray(tmp_path: Path, tiny_model: Path) -> None:
+    result = tokenize(tiny_model, tmp_path, "-o", tmp_path / "out", "--ray", "local")
+    assert (result.exit_code, "no --part, no --workers" in result.stderr) == (2, True)

@@ -69,6 +69,17 @@ def test_export(out: Path, tmp_path: Path, form: str, names: set[str]) -> None:
     assert {path.name for path in (tmp_path / "x").iterdir()} == names
 
 
+def test_an_export_overwrites_when_it_is_told_to_and_leaves_nothing_of_a_larger_one(out: Path, tmp_path: Path) -> None:
+    words = ("tokens", "export", out, "-o", tmp_path / "x", "--to", "webdataset")
+    assert vqcodec(*words).exit_code == 0
+    assert "holds files already; give -f" in only_error(vqcodec(*words))
+    (tmp_path / "x" / "shard-000007.tar").write_bytes(b"")
+    (tmp_path / "x" / "mine.txt").write_bytes(b"")
+    assert vqcodec(*words, "-f").exit_code == 0
+    left = {path.name for path in (tmp_path / "x").iterdir()}
+    assert left == {"mine.txt", *(f"shard-00000{number}.tar" for number in range(3))}
+
+
 def test_what_is_no_dataset_is_told(tmp_path: Path, tiny_model: Path, out: Path) -> None:
     for command in ("info", "stats", "errors", "verify"):
         assert "no dataset of tokens" in only_error(vqcodec("tokens", command, tmp_path))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from dataset_helpers import make_dataset, make_folder, make_tar, rows_of, spec_of, table_of
+from dataset_helpers import encoded, make_dataset, make_folder, make_tar, rows_of, spec_of, table_of
 
 from vqcodec.codec import Codec
 from vqcodec.dataset.batches import TokenizeBatch
@@ -107,3 +108,18 @@ def test_batches_of_tables_keep_their_rows(tmp_path: Path, tiny_model: Path, str
             assert record[name] == (expected[record["id"]][name] if record["error"] is None else None)
     with pytest.raises(DatasetError, match="rows stay rows"):
         TokenizeBatch(spec_of(tiny_model, crops="ten"))
+
+
+def test_names_in_archives_are_cut_where_webdataset_cuts_them(tiny_model: Path, tmp_path: Path) -> None:
+    for name in ("v1.0/a.png", "v1.0/a.b.png", "v1.0/a.b_png.png", "v1.0/a_b.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(encoded(1))
+    to_webdataset(make_dataset(tmp_path / "out", tiny_model, tmp_path / "in", size=32), tmp_path / "wds")
+    keys: dict[str, list[str]] = {}
+    for path in sorted((tmp_path / "wds").iterdir()):
+        with tarfile.open(path) as archive:
+            for name in archive.getnames():
+                cut = re.fullmatch(r"((?:.*/|)[^.]+)[.]([^/]*)", name)  # as `webdataset.tariterators.base_plus_ext`
+                assert cut is not None
+                keys.setdefault(f"{path.name}:{cut[1]}", []).append(cut[2])
+    assert list(keys.values()) == [["level_1.npy", "level_2.npy", "json"]] * 4

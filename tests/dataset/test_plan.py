@@ -188,7 +188,7 @@ def test_a_damaged_plan_is_told(tmp_path: Path, source: Path, tiny_model: Path) 
     [
         ({"crops": "some"}, "take center, ten or random:N"),
         ({"size": None, "crops": "ten"}, "give a size"),
-        ({"size": 0}, "take a side in pixels"),
+        ({"size": 0}, "take a side of up to 8192 pixels"),
         ({"shard_size": 0}, "take 1 or more"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +194,41 @@ def test_no_source_is_not_silently_empty(tmp_path: Path) -> None:
         listed(tmp_path / "nothing")
     with pytest.raises(DatasetError, match="img2dataset"):
         canonical("https://example.org/photos")
+
+
+def test_what_looks_like_a_picture_and_is_none_is_counted(tmp_path: Path) -> None:
+    make_folder(tmp_path, 1)
+    (tmp_path / "a.jpe").write_bytes(encoded(1))
+    (tmp_path / "b.exr").write_bytes(b"x")
+    (tmp_path / "c.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "d.png").symlink_to(tmp_path / "d.png")
+    os.mkfifo(tmp_path / "e.png")
+    (tmp_path / "f.txt").write_bytes(b"x")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/g\xff.png")).write_bytes(encoded(1))
+    with tarfile.open(make_tar(tmp_path / "x.tar", 1), "a") as archive:
+        archive.addfile(tarfile.TarInfo("more.svg"))
+    files = Files()
+    assert [each.key for each in entries(canonical(tmp_path), TokenSpec(), files)] == ["a/0000.png", "a.jpe", "0000"]
+    assert files.passed_over == {
+        ".exr": 1,
+        ".svg": 1,
+        "links to nothing": 2,
+        "that are no files": 1,
+        "with names that are not UTF-8": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("a.csv", "path,label\na.png,1,2\n", "a.csv:2: has no caption; it has path, label, None"),
+        ("a.csv", f"path,caption\na.png,{'x' * 200_000}\n", "a.csv: is no CSV after line 1"),
+        ("a.jsonl", "[" * 100_000, "a.jsonl:1: is no JSON"),
+        ("a.jsonl", '{"path": "a\\u0000.png", "caption": ""}', "a.jsonl:1: names no picture"),
+    ],
+)
+def test_rows_of_lists_that_cannot_be(tmp_path: Path, name: str, text: str, told: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DatasetError) as caught:
+        listed(tmp_path / name, keep=("caption",))
+    assert told in str(caught.value)

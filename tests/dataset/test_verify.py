@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from dataset_helpers import encoded, make_dataset, make_folder, rows_of
 
+from vqcodec.dataset.errors import DatasetError
+from vqcodec.dataset.manifest import MANIFEST_FILE, is_current, write_manifest
 from vqcodec.dataset.plan import TokenPlan
 from vqcodec.dataset.statistics import about, failures, level_statistics
 from vqcodec.dataset.verify import Verdict, verify
@@ -79,3 +81,23 @@ def test_statistics(plan: TokenPlan, tmp_path: Path) -> None:
         assert (level["tokens"], level["codes"], level["codes_used"]) == (len(tokens), 32, len(np.unique(tokens)))
         assert level["entropy_bits"] == pytest.approx(float(-(shares * np.log2(shares)).sum()), abs=1e-3)
         assert level["stored_bits"] > 5
+
+
+@pytest.mark.parametrize("folder", ["tokens", "errors"])
+def test_a_damaged_file_is_named_with_the_remedy(plan: TokenPlan, tmp_path: Path, folder: str) -> None:
+    path = sorted((Path(plan.store.url) / folder).iterdir())[0]
+    path.write_bytes(path.read_bytes()[:-20])
+    wrong = verdict_of(plan).wrong
+    assert len(wrong) == 1
+    assert f"delete {path.name} in tokens/ and errors/, and run `vqcodec tokenize` again" in wrong[0]
+    with pytest.raises(DatasetError, match=f"{folder}/{path.name}: is damaged"):
+        list(failures(plan)) if folder == "errors" else level_statistics(plan)
+
+
+def test_a_damaged_manifest_is_written_anew(plan: TokenPlan) -> None:
+    path = Path(plan.store.url) / MANIFEST_FILE
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    assert not is_current(plan)
+    assert write_manifest(plan)
+    assert path.read_bytes() == whole

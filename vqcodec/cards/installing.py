@@ -24,7 +24,10 @@ def install_model(source: str, folder: Path | None = None, *, overwrite: bool = 
     """
     if source.lower().endswith(".zip") and Path(source).is_file():
         with TemporaryDirectory() as unpacked:
-            return _install(_unpack(Path(source), Path(unpacked)), source, folder, overwrite)
+            try:
+                return _install(_unpack(Path(source), Path(unpacked)), source, folder, overwrite)
+            except ModelError as error:  # whose folder is gone
+                raise ModelError(str(error).replace(f"{Path(unpacked).resolve()}/", f"{source}: ")) from error
     return _install(model_from_hub(source) if is_hub_address(source) else Path(source), source, folder, overwrite)
 
 
@@ -57,5 +60,8 @@ def _install(origin: Path, source: str, folder: Path | None, overwrite: bool) ->
     for name in sorted(names, key=lambda each: each.name == CARD_FILE):  # the card last: without it there is no model
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         write_whole(target / name, (model.path / name).read_bytes())
+    left = {path.relative_to(target) for pattern in MODEL_FILES for path in target.glob(pattern)}
+    for name in left.difference(names):  # such as a prior of the model that was there before
+        (target / name).unlink()
     load_model_folder.cache_clear()
     return load_model_folder(target.resolve())

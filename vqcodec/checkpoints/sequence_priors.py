@@ -52,7 +52,7 @@ def translate_prior(
     try:
         made = read(tensors, official or {}, shape.downsampling_factor, file)
         _check(made)
-    except (KeyError, ValueError, RuntimeError, IndexError) as error:
+    except (KeyError, ValueError, RuntimeError, IndexError, TypeError, AttributeError, ArithmeticError) as error:
         if isinstance(error, ForeignCheckpointError):
             raise
         line = " ".join(str(error).split())[:300]

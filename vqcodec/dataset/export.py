@@ -17,6 +17,7 @@ from vqcodec.dataset.plan import TokenPlan, model_of
 from vqcodec.dataset.reader import TokenDataset
 from vqcodec.dataset.shard import TOKENS, shard_name
 from vqcodec.dataset.spec import token_type
+from vqcodec.dataset.stored import stored_table
 from vqcodec.dataset.verify import check_complete
 from vqcodec.whole_files import replacing, write_whole
 
@@ -134,4 +135,4 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 def _tables(plan: TokenPlan) -> Iterator[tuple[int, Any]]:
     check_complete(plan)
     for shard in range(plan.shards):
-        yield shard, pq.read_table(pa.BufferReader(plan.store.read(f"{TOKENS}/{shard_name(shard)}")))
+        yield shard, stored_table(plan.store, f"{TOKENS}/{shard_name(shard)}")

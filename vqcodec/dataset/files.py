@@ -145,6 +145,9 @@ def _walk_here(
         raise StorageError(f"{folder}: cannot be listed ({error.strerror}); check its rights") from error
     for one in found:
         inner = f"{relative}/{one.name}" if relative else one.name
+        if not one.name.isprintable() and any("\ud800" <= each <= "\udfff" for each in one.name):
+            passed_over["with names that are not UTF-8"] += 1
+            continue
         try:
             facts = one.stat()
         except OSError:  # no such file, a circle of links

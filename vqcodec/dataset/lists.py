@@ -24,7 +24,7 @@ def list_entries(files: Files, place: str, columns: Columns) -> Iterator[Entry]:
         try:
             for line, record in _records(place, text):
                 path = record[_path_column(place, record, columns.image)]
-                if not isinstance(path, str) or not path:
+                if not isinstance(path, str) or not path or "\0" in path:
                     raise DatasetError(f"{place}:{line}: names no picture")
                 if path.startswith(("http://", "https://")):
                     raise DatasetError(
@@ -33,7 +33,7 @@ def list_entries(files: Files, place: str, columns: Columns) -> Iterator[Entry]:
                     )
                 for name in (columns.key, columns.label, *columns.keep):
                     if name and name not in record:
-                        raise DatasetError(f"{place}:{line}: has no {name}; it has {', '.join(record)}")
+                        raise DatasetError(f"{place}:{line}: has no {name}; it has {', '.join(map(str, record))}")
                 key = str(record[columns.key]) if columns.key else path
                 label = record[columns.label] if columns.label else None
                 if is_csv and isinstance(label, str) and label.isdecimal():
@@ -46,8 +46,12 @@ def list_entries(files: Files, place: str, columns: Columns) -> Iterator[Entry]:
 def _records(place: str, text: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, Any]]]:
     suffix = PurePosixPath(place).suffix.lower()
     if suffix == ".csv":
-        for record in (reader := csv.DictReader(text)):
-            yield reader.line_num, record
+        reader = csv.DictReader(text)
+        try:
+            for record in reader:
+                yield reader.line_num, record
+        except csv.Error as error:
+            raise DatasetError(f"{place}: is no CSV after line {reader.line_num} ({error}); mend it there") from error
         return
     for number, line in enumerate(text, start=1):
         content = line.rstrip("\r\n")
@@ -58,7 +62,7 @@ def _records(place: str, text: io.TextIOWrapper) -> Iterator[tuple[int, dict[str
             continue
         try:
             record = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DatasetError(f"{place}:{number}: is no JSON ({error})") from error
         if not isinstance(record, dict):
             raise DatasetError(f"{place}:{number}: is no JSON object")

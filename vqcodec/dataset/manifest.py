@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from vqcodec.dataset.columns import DIGEST, FAILED, PLANNED
-from vqcodec.dataset.errors import DatasetError
+from vqcodec.dataset.errors import DatasetError, StorageError
 from vqcodec.dataset.packages import pa, pq
 from vqcodec.dataset.plan import TokenPlan
 from vqcodec.dataset.shard import ERRORS, TOKENS, shard_name
+from vqcodec.dataset.stored import parquet_file
 
 MANIFEST_FILE: Final = "manifest.parquet"
 
@@ -30,14 +31,10 @@ class ShardFacts:
 def shard_facts(plan: TokenPlan, shard: int) -> ShardFacts:
     """Read from the end of its file. Raises DatasetError for a file that is damaged."""
     name = f"{TOKENS}/{shard_name(shard)}"
-    try:
-        with plan.store.open(name) as stream:
-            metadata = pq.ParquetFile(stream).metadata
-            said = metadata.metadata
-            facts = int(said[PLANNED]), int(said[FAILED]), metadata.num_rows
-            return ShardFacts(shard, *facts, plan.store.size(name), said[DIGEST].decode())
-    except (pa.ArrowInvalid, KeyError, TypeError) as error:
-        raise DatasetError(f"{plan.store.url}/{name}: is damaged; delete it and tokenize again") from error
+    with parquet_file(plan.store, name) as file:
+        said = file.metadata.metadata
+        facts = int(said[PLANNED]), int(said[FAILED]), file.metadata.num_rows
+        return ShardFacts(shard, *facts, plan.store.size(name), said[DIGEST].decode())
 
 
 def all_facts(plan: TokenPlan) -> Iterator[ShardFacts]:
@@ -47,11 +44,16 @@ def all_facts(plan: TokenPlan) -> Iterator[ShardFacts]:
 
 
 def is_current(plan: TokenPlan) -> bool:
-    """Whether there is a manifest of as many shards as are planned."""
+    """Whether there is a manifest of as many shards as are planned. A damaged one is not: it is written anew."""
     if not plan.store.exists(MANIFEST_FILE):
         return False
-    with plan.store.open(MANIFEST_FILE) as stream:
-        return bool(pq.ParquetFile(stream).metadata.num_rows == plan.shards)
+    try:
+        with parquet_file(plan.store, MANIFEST_FILE) as file:
+            return bool(file.metadata.num_rows == plan.shards)
+    except StorageError:
+        raise
+    except DatasetError:
+        return False
 
 
 def write_manifest(plan: TokenPlan) -> bool:
@@ -75,6 +77,6 @@ def count_failures(plan: TokenPlan, part: tuple[int, int] = (0, 1)) -> int:
     total = 0
     for name in plan.store.names(ERRORS):
         if name in chosen:
-            with plan.store.open(f"{ERRORS}/{name}") as stream:
-                total += pq.ParquetFile(stream).metadata.num_rows
+            with parquet_file(plan.store, f"{ERRORS}/{name}") as file:
+                total += file.metadata.num_rows
     return total

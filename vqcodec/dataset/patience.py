@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -26,9 +27,12 @@ def patience_seconds() -> float:
     """For how long storage that fails is asked again. Raises DatasetError for a value that is no number."""
     value = os.environ.get(PATIENCE_VARIABLE, "")
     try:
-        return float(value) if value else _PATIENCE_SECONDS
+        seconds = float(value) if value else _PATIENCE_SECONDS
     except ValueError:
-        raise DatasetError(f"{PATIENCE_VARIABLE}={value}: take a number of seconds") from None
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise DatasetError(f"{PATIENCE_VARIABLE}={value}: take a number of seconds")
+    return seconds
 
 
 def patiently(name: str, action: Callable[[], T]) -> T:
@@ -57,6 +61,8 @@ def _remedy(error: Exception) -> str:
         return "put it back, or plan anew into another folder"
     if isinstance(error, PermissionError):
         return "check the rights"
+    if isinstance(error, IsADirectoryError):
+        return "name a file"
     if getattr(error, "errno", None) in (28, 122):
         return "make room, then run the same command again"
     return "the storage fails: run the same command again when it is back"

@@ -263,7 +263,7 @@ class _Classes:
         """Raises DatasetError."""
         if label is None:
             return
-        kind = "numbers" if isinstance(label, int) else "names" if isinstance(label, str) else ""
+        kind = "numbers" if type(label) is int else "names" if isinstance(label, str) else ""
         if not kind or (self._kind and kind != self._kind):
             raise DatasetError(
                 f"{key}: the label is {label!r}, {'those before are ' + self._kind if kind else 'no name or number'}"

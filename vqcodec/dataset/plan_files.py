@@ -111,7 +111,10 @@ class RowWriter:
             *([getattr(entry, name) for _, entry in rows] for name, _ in _FIELDS[2:-1]),
             [None if entry.label is None else str(entry.label) for _, entry in rows],
         ]
-        arrays = [pa.array(values, kind) for values, (_, kind) in zip(columns, _FIELDS, strict=True)]
+        try:
+            arrays = [pa.array(values, kind) for values, (_, kind) in zip(columns, _FIELDS, strict=True)]
+        except UnicodeEncodeError as error:
+            raise DatasetError(f"{error.object!r}: a key, path or label that is no text; give another one") from error
         names = [name for name, _ in _FIELDS]
         for place, name in enumerate(self._keep):
             arrays.append(self._kept(name, [entry.kept[place] if entry.kept else None for _, entry in rows]))
@@ -132,7 +135,7 @@ class RowWriter:
             if kind is not None and pa.types.is_string(kind):
                 values = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
             made = pa.array(values, kind)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
+        except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, OverflowError) as error:
             reason = " ".join(str(error).split())
             raise DatasetError(f"column {name}: not all values are {kind or 'of one type'} ({reason})") from error
         if kind is None:

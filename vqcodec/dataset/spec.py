@@ -13,6 +13,8 @@ from vqcodec.dataset.errors import DatasetError
 from vqcodec.pictures.image import DEFAULT_MAX_PIXELS
 
 _CROPS: Final = re.compile(r"center|ten|random:([1-9][0-9]{0,3})")
+#: of crops, which are whole in memory
+_MOST_SIDE: Final = 1 << 13
 _DECODINGS: Final = ("full", "scaled")
 
 
@@ -56,8 +58,8 @@ class TokenSpec:
             raise DatasetError(f"crops {self.crops!r}: take center, ten or random:N")
         if self.size is None and self.crops != "center":
             raise DatasetError(f"crops {self.crops!r} of pictures in their native size: give a size in pixels")
-        if self.size is not None and self.size < 1:
-            raise DatasetError(f"size {self.size}: take a side in pixels, or native")
+        if self.size is not None and not 1 <= self.size <= _MOST_SIDE:
+            raise DatasetError(f"size {self.size}: take a side of up to {_MOST_SIDE} pixels, or native")
         if self.decode not in _DECODINGS:
             raise DatasetError(f"decode {self.decode!r}: take full or scaled")
         if self.size is None and self.decode != "full":

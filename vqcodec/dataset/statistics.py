@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from vqcodec.dataset.manifest import all_facts, is_current
-from vqcodec.dataset.packages import pa, pq
 from vqcodec.dataset.plan import TokenPlan
 from vqcodec.dataset.shard import ERRORS, TOKENS
+from vqcodec.dataset.stored import parquet_file, stored_table
 
 
 def about(plan: TokenPlan) -> dict[str, Any]:
@@ -43,8 +43,7 @@ def about(plan: TokenPlan) -> dict[str, Any]:
 def failures(plan: TokenPlan) -> Iterator[dict[str, str]]:
     """key, source, kind and message of each picture that failed."""
     for name in plan.store.names(ERRORS):
-        table = pq.read_table(pa.BufferReader(plan.store.read(f"{ERRORS}/{name}")))
-        yield from table.to_pylist()
+        yield from stored_table(plan.store, f"{ERRORS}/{name}").to_pylist()
 
 
 def level_statistics(plan: TokenPlan) -> list[dict[str, Any]]:
@@ -52,8 +51,7 @@ def level_statistics(plan: TokenPlan) -> list[dict[str, Any]]:
     counts = [np.zeros(size, np.int64) for size in plan.model["codebook_sizes"]]
     stored = np.zeros(len(counts), np.int64)
     for name in plan.store.names(TOKENS):
-        with plan.store.open(f"{TOKENS}/{name}") as stream:
-            file = pq.ParquetFile(stream)
+        with parquet_file(plan.store, f"{TOKENS}/{name}") as file:
             for group in range(file.metadata.num_row_groups):
                 columns = file.metadata.row_group(group)
                 for number in range(columns.num_columns):

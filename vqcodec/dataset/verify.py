@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from vqcodec.dataset.columns import DIGEST, FAILED, PLANNED, tokens_digest
-from vqcodec.dataset.errors import DatasetError
+from vqcodec.dataset.columns import tokens_digest
+from vqcodec.dataset.errors import DatasetError, StorageError
 from vqcodec.dataset.files import Files
-from vqcodec.dataset.manifest import MANIFEST_FILE, is_current
-from vqcodec.dataset.packages import pa, pq
+from vqcodec.dataset.manifest import MANIFEST_FILE, is_current, shard_facts
 from vqcodec.dataset.plan import TokenPlan
 from vqcodec.dataset.reading import pictures
 from vqcodec.dataset.shard import ERRORS, TOKENS, decoded, make_tokenizer, shard_name
+from vqcodec.dataset.stored import stored_table
 
 
 @dataclass
@@ -54,24 +54,25 @@ def verify(plan: TokenPlan, sample: int = 0, seed: int = 0, device: str = "auto"
 def _wrong_in(plan: TokenPlan, shard: int, verdict: Verdict) -> Iterator[str]:
     planned = plan.shard_rows(shard)
     try:
-        table = pq.read_table(pa.BufferReader(plan.store.read(f"{TOKENS}/{shard_name(shard)}")))
-        facts = table.schema.metadata
-        said = int(facts[PLANNED]), int(facts[FAILED]), facts[DIGEST].decode()
-    except (pa.ArrowInvalid, OSError, KeyError, TypeError) as error:
-        yield f"is damaged ({' '.join(str(error).split())})"
+        table, facts = stored_table(plan.store, f"{TOKENS}/{shard_name(shard)}"), shard_facts(plan, shard)
+        failed = _failed_keys(plan, shard)
+    except StorageError:
+        raise
+    except DatasetError as error:
+        yield str(error).removeprefix(f"{plan.store.url}/{TOKENS}/{shard_name(shard)}: ")
         return
-    failed = _failed_keys(plan, shard)
     verdict.shards += 1
     verdict.pictures += len(planned.keys)
     verdict.rows += len(table)
     verdict.failed += len(failed)
-    if said[:2] != (len(planned.keys), len(failed)):
-        yield f"says {said[0]} planned and {said[1]} failed; there are {len(planned.keys)} and {len(failed)}"
+    if (facts.pictures, facts.failed) != (len(planned.keys), len(failed)):
+        said = f"says {facts.pictures} planned and {facts.failed} failed"
+        yield f"{said}; there are {len(planned.keys)} and {len(failed)}"
     crops = plan.spec.crops_per_picture
     expected = [key for key in planned.keys if key not in failed for _ in range(crops)]
     if table.column("key").to_pylist() != expected:
         yield f"{len(table)} rows are not those that are planned, {len(expected)}, in their order"
-    if tokens_digest(table, plan.levels) != said[2]:
+    if tokens_digest(table, plan.levels) != facts.tokens_sha256:
         yield "its tokens are not those that were written"
     for number, size in enumerate(plan.model["codebook_sizes"], start=1):
         values = np.concatenate([chunk.flatten().to_numpy() for chunk in table.column(f"level_{number}").chunks])
@@ -83,8 +84,7 @@ def _failed_keys(plan: TokenPlan, shard: int) -> set[str]:
     name = f"{ERRORS}/{shard_name(shard)}"
     if not plan.store.exists(name):
         return set()
-    table = pq.read_table(pa.BufferReader(plan.store.read(name)), columns=["key"])
-    return set(table.column("key").to_pylist())
+    return set(stored_table(plan.store, name, ["key"]).column("key").to_pylist())
 
 
 def _compared(
@@ -102,7 +102,7 @@ def _compared(
     tokenizer, files = make_tokenizer(plan, device), Files()
     for shard, inner in by_shard.items():
         planned = plan.shard_rows(shard)
-        table = pq.read_table(pa.BufferReader(plan.store.read(f"{TOKENS}/{shard_name(shard)}")))
+        table = stored_table(plan.store, f"{TOKENS}/{shard_name(shard)}")
         failed, keys = _failed_keys(plan, shard), table.column("key").to_pylist()
         first: dict[str, int] = {}
         for row, key in enumerate(keys):

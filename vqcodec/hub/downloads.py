@@ -6,7 +6,6 @@ they mean to huggingface_hub.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +14,6 @@ from types import ModuleType
 
 from vqcodec.hub.addresses import HubAddress
 from vqcodec.hub.errors import HubError
-
-_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -64,11 +61,6 @@ def download_files(address: HubAddress, names: Sequence[str]) -> Path:
             allow_patterns=[inside + name for name in names],
         )
     return Path(root) / address.folder
-
-
-def is_commit(revision: str) -> bool:
-    """Whether a revision can name one state of a repository only."""
-    return _COMMIT.fullmatch(revision) is not None
 
 
 @contextmanager

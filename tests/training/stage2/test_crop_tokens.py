@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -158,12 +160,17 @@ def test_the_first_levels_of_a_file(codec: Codec, file: Path) -> None:
     assert torch.equal(first[0], stored(file, codec)(0).levels[0])
 
 
-def test_all_codes_of_the_largest_codebook_can_be_stored(codec: Codec, tmp_path: Path) -> None:
+@pytest.mark.parametrize("codes", [1 << 16, (1 << 16) + 1, 1 << 18])
+def test_all_codes_of_large_codebooks_can_be_stored(codec: Codec, tmp_path: Path, codes: int) -> None:
+    shape = codec.card.autoencoder
+    large = replace(shape, quantizer=replace(shape.quantizer, codebook_sizes=(codes,) * shape.levels))
     source = tokens_of(codec)
-    batch = TokenBatch([torch.tensor([[[0, 2**16 - 1]]])], torch.tensor([UNLABELLED]))
+    source.codec = SimpleNamespace(card=replace(codec.card, autoencoder=large))  # type: ignore[assignment]
+    batch = TokenBatch([torch.tensor([[[0, codes - 1]]])], torch.tensor([UNLABELLED]))
     source.ahead = lambda first, last: iter([(0, batch)])  # type: ignore[method-assign]
     write_tokens(tmp_path / "large.npz", source, 1)
-    assert same(stored(tmp_path / "large.npz", codec, levels=1, batch_size=1)(0), batch)
+    model_id = source.codec.card.model_id.hex()
+    assert same(StoredTokens(tmp_path / "large.npz", model_id=model_id, levels=1, batch_size=1, seed=0)(0), batch)
 
 
 def test_a_failure_keeps_the_old_file(codec: Codec, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def with_factor(recipe: Stage1Recipe, factor: int) -> Stage1Recipe:
 
 
 def with_codebook_size(recipe: Stage1Recipe, codes: int) -> Stage1Recipe:
-    """The recipe with K codes at every level. Raises ValueError for others than 2 to 65536."""
+    """The recipe with K codes at every level. Raises ValueError for others than 2 to 262144."""
     quantizer = replace(recipe.model.quantizer, codebook_sizes=(codes,) * recipe.model.levels)
     return replace(recipe, model=replace(recipe.model, quantizer=quantizer))
 
