@@ -21,7 +21,7 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 
-from vqcodec.bitstream.entropy_models import CodedTokens, CodesWholeLevels, CodingContext, EntropyModel, WholeLevels
+from vqcodec.bitstream.entropy_models import CodedTokens, CodingContext, EntropyModel, WholeLevels, whole_levels_of
 from vqcodec.bitstream.errors import CorruptStreamError, RangeCoderError
 from vqcodec.bitstream.frequencies import FREQUENCY_BITS, IntegerArray, check_frequencies
 from vqcodec.bitstream.limits import MAX_PAYLOAD_BYTES_PER_TOKEN, PAYLOAD_SLACK_BYTES
@@ -218,7 +218,7 @@ def encode_level(
     ``coarser`` holds the levels before this one. ``coded``: where it has tokens, if not everywhere. Raises `ValueError`
     if the entropy model breaks its protocol.
     """
-    whole = _whole_levels(model, [each.shape for each in (*coarser, grid)], [*_sizes(coarser), grid.codebook_size])
+    whole = whole_levels_of(model, [each.shape for each in (*coarser, grid)], [*_sizes(coarser), grid.codebook_size])
     if whole is not None and level == len(coarser):
         return whole.encode((*coarser, grid), level, coded)[0]
     coder = _Writer(grid)
@@ -237,7 +237,7 @@ def encode_level(
 
 def encode_levels(levels: tuple[TokenGrid, ...], model: EntropyModel, coded: CodedTokens | None = None) -> list[bytes]:
     """The payload of each level of a picture, as `encode_level` gives it. ``coded``: of the last one."""
-    whole = _whole_levels(model, [grid.shape for grid in levels], _sizes(levels))
+    whole = whole_levels_of(model, [grid.shape for grid in levels], _sizes(levels))
     if whole is not None:
         return list(whole.encode(levels, 0, coded))
     last = len(levels) - 1
@@ -249,12 +249,6 @@ def encode_levels(levels: tuple[TokenGrid, ...], model: EntropyModel, coded: Cod
 
 def _sizes(levels: Sequence[TokenGrid]) -> list[int]:
     return [grid.codebook_size for grid in levels]
-
-
-def _whole_levels(
-    model: EntropyModel, shapes: Sequence[tuple[int, int]], codebook_sizes: Sequence[int]
-) -> WholeLevels | None:
-    return model.whole_levels(shapes, codebook_sizes) if isinstance(model, CodesWholeLevels) else None
 
 
 def choose_level(
@@ -293,7 +287,7 @@ def decode_level(
     stream. Raises `ValueError` if the entropy model breaks its protocol.
     """
     _check_payload(payload, level, shape, codebook_size)
-    whole = _whole_levels(model, [*(grid.shape for grid in coarser), shape], [*_sizes(coarser), codebook_size])
+    whole = whole_levels_of(model, [*(grid.shape for grid in coarser), shape], [*_sizes(coarser), codebook_size])
     if whole is not None and level == len(coarser):
         return _decoded_whole(whole, [payload], coarser, [codebook_size], coded)[0]
     return _code_level(
@@ -311,7 +305,7 @@ def decode_levels(
 ) -> tuple[TokenGrid, ...]:
     """The tokens of all levels of a picture from their payloads. ``coded``: of the last one. Raises as `decode_level`
     does."""
-    whole = _whole_levels(model, shapes, codebook_sizes)
+    whole = whole_levels_of(model, shapes, codebook_sizes)
     levels: tuple[TokenGrid, ...] = ()
     if whole is not None:
         for level, payload in enumerate(payloads):

@@ -20,7 +20,7 @@ from vqcodec.bitstream.tokens import TokenGrid
 
 UNIFORM_ID: Final = 0
 STATIC_ID: Final = 1
-PRIOR_ID: Final = 2  # reserved for the learned prior
+PRIOR_ID: Final = 2  # learned, of the model itself
 
 #: number of an entropy model in the header by its name for people; those that make smaller streams first
 ENTROPY_IDS: Final = {"prior": PRIOR_ID, "static": STATIC_ID, "uniform": UNIFORM_ID}
@@ -109,6 +109,13 @@ class CodesWholeLevels(Protocol):
 
     def whole_levels(self, shapes: Sequence[tuple[int, int]], codebook_sizes: Sequence[int]) -> WholeLevels | None:
         """For all levels of a picture from the coarsest on, or None where it must be asked group by group."""
+
+
+def whole_levels_of(
+    model: EntropyModel, shapes: Sequence[tuple[int, int]], codebook_sizes: Sequence[int]
+) -> WholeLevels | None:
+    """What codes whole levels for an entropy model, if it can; see `CodesWholeLevels`."""
+    return model.whole_levels(shapes, codebook_sizes) if isinstance(model, CodesWholeLevels) else None
 
 
 def entropy_name(entropy_id: int) -> str:

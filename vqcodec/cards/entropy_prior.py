@@ -13,12 +13,12 @@ from typing import Any
 
 from vqcodec.bitstream.entropy_models import (
     PRIOR_ID,
-    CodesWholeLevels,
     CodingContext,
     EntropyModel,
     LevelModel,
     WholeLevels,
     entropy_name,
+    whole_levels_of,
 )
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.reading import read_named_file
@@ -69,8 +69,7 @@ class StoredPrior:
 
     def whole_levels(self, shapes: Sequence[tuple[int, int]], codebook_sizes: Sequence[int]) -> WholeLevels | None:
         """Where the core in C computes the prior. Raises as `begin_level` does."""
-        prior = self._loaded
-        return prior.whole_levels(shapes, codebook_sizes) if isinstance(prior, CodesWholeLevels) else None
+        return whole_levels_of(self._loaded, shapes, codebook_sizes)
 
     @cached_property
     def _loaded(self) -> EntropyModel:

@@ -23,7 +23,7 @@ def enlarge(images: Tensor, factor: int) -> Tensor:
 
 
 def consistent(images: Tensor, low: Tensor, factor: int) -> Tensor:
-    """`made` (B, c, H, W), moved so that it is `low` (B, c, H / factor, W / factor) when it is shrunk. Both in [-1, 1].
+    """`images` (B, c, H, W), moved so that it is `low` (B, c, H / factor, W / factor) when shrunk. Both in [-1, 1].
 
     Iterative back-projection (Irani and Peleg, 1991): what is finer than `low` stays as it is.
     """

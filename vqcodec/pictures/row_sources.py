@@ -23,6 +23,7 @@ from vqcodec.pictures.further_readers import is_there
 from vqcodec.pictures.source import pillow_rules
 from vqcodec.pictures.stated_colours import from_png
 
+logging.getLogger("pyvips").addHandler(logging.NullHandler())  # else what it logs of damage is printed
 _UPRIGHT: Final = 1
 #: libvips' words for what makes a picture none that is read here, for samples of 8 bits, and for what they mean
 _LEFT_ALONE: Final = ("orientation", "n-pages", "icc-profile-data")
@@ -84,7 +85,6 @@ def open_rows(path: Path, least_pixels: int, max_pixels: int) -> VipsRows | None
         import pyvips
     except (ImportError, OSError):  # OSError: the package without the library
         return None
-    logging.getLogger("pyvips").addHandler(logging.NullHandler())  # else what it logs of damage is printed
     try:
         image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="warning")
     except (

@@ -14,12 +14,12 @@ from vqcodec.bitstream import TokenGrid
 from vqcodec.bitstream.entropy_models import (
     PRIOR_ID,
     CodedTokens,
-    CodesWholeLevels,
     CodingContext,
     EntropyModel,
     LevelModel,
     WholeLevels,
     entropy_name,
+    whole_levels_of,
 )
 from vqcodec.prior.coding import prior_for_coding
 from vqcodec.prior.config import PriorConfig
@@ -43,10 +43,10 @@ class JointPrior:
     def whole_levels(self, shapes: Sequence[tuple[int, int]], codebook_sizes: Sequence[int]) -> WholeLevels | None:
         """Where each of the two codes its levels by itself."""
         first = self.first_fine
-        coarse = _whole_levels(self.coarse, shapes[:first], codebook_sizes[:first])
+        coarse = whole_levels_of(self.coarse, shapes[:first], codebook_sizes[:first])
         if len(shapes) <= first or coarse is None:
             return coarse
-        fine = _whole_levels(self.fine, shapes, codebook_sizes)
+        fine = whole_levels_of(self.fine, shapes, codebook_sizes)
         return None if fine is None else JointLevels(coarse, fine, codebook_sizes[:first])
 
 
@@ -77,12 +77,6 @@ class JointLevels:
         known = (*coarser, *(TokenGrid(tokens, self._sizes[len(coarser) + n]) for n, tokens in enumerate(made)))
         rest = self._fine.decode(payloads[of_coarse:], known, coded)
         return None if rest is None else [*made, *rest]
-
-
-def _whole_levels(
-    model: EntropyModel, shapes: Sequence[tuple[int, int]], codebook_sizes: Sequence[int]
-) -> WholeLevels | None:
-    return model.whole_levels(shapes, codebook_sizes) if isinstance(model, CodesWholeLevels) else None
 
 
 def entropy_prior_model(
