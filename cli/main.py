@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from io import TextIOWrapper
 from types import FrameType
@@ -81,7 +81,8 @@ class LazyGroup(click.Group):
         except SystemExit as end:
             if is_abandoned():  # and threads are still at work on what nobody wants any more
                 for stream in filter(None, (sys.stdout, sys.stderr)):
-                    stream.flush()
+                    with suppress(OSError, ValueError):  # closed
+                        stream.flush()
                 os._exit(end.code if isinstance(end.code, int) else 1)
             raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections import Counter
@@ -145,12 +146,15 @@ def _walk_here(
         raise StorageError(f"{folder}: cannot be listed ({error.strerror}); check its rights") from error
     for one in found:
         inner = f"{relative}/{one.name}" if relative else one.name
-        if not one.name.isprintable() and any("\ud800" <= each <= "\udfff" for each in one.name):
+        try:
+            one.name.encode()
+            facts = one.stat()
+        except UnicodeEncodeError:
             passed_over["with names that are not UTF-8"] += 1
             continue
-        try:
-            facts = one.stat()
-        except OSError:  # no such file, a circle of links
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP):
+                raise StorageError(f"{os.path.join(root, inner)}: {error.strerror}; check the storage") from error
             passed_over["links to nothing"] += 1
             continue
         if stat.S_ISREG(facts.st_mode):
