@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from vqcodec.cli.common.failures import printable
 from vqcodec.cli.common.option_groups import option, takes
 from vqcodec.cli.common.options import READABLE_FOLDER
 from vqcodec.cli.train.running import RunOptions, SettingOptions, check_data, check_empty, train_and_log
 from vqcodec.models.config import PARTS
 
 if TYPE_CHECKING:
+    from vqcodec.cards.model_card import ModelFolder
     from vqcodec.training.stage1.recipe import Stage1Recipe
 
 #: steps of a run that ends by time
 _NO_END: Final = 10**9
+#: where none is named
+_PRESET: Final = "photo"
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,10 @@ class Stage1Options:
         type=READABLE_FOLDER,
         help="Folder with the weights of LPIPS's networks, which the presets for photos need; see docs/training.md.",
     )
-    preset: str = option(
-        "--preset", default="photo", show_default=True, help="Model and settings; `vqcodec train presets` lists them."
+    preset: str | None = option(
+        "--preset",
+        help="Model and settings; `vqcodec train presets` lists them.  [default: photo; with --init what the model was "
+        "trained by, at a low rate]",
     )
     recipe: Path | None = option(
         "--recipe",
@@ -150,12 +156,7 @@ def _trainer(run: RunOptions, options: Stage1Options, settings: SettingOptions) 
         recipe = _falling(load_checkpoint(options.decay_from), options, settings)
     else:
         check_empty(run.out)
-        recipe = _read_recipe(options.recipe) if options.recipe else named_preset(options.preset)
-        if init:
-            # a model that has learned colours needs no rise of the perceptual losses
-            training = replace(recipe.training, perceptual_rise_steps=0)
-            recipe = replace(recipe, model=init.card.autoencoder, training=training)
-        recipe = options.changed(recipe, settings)
+        recipe = options.changed(_first_recipe(options, init), settings)
     if recipe.training.held and not (init or run.resume or options.decay_from):
         raise click.UsageError("parts can be held of a model only (--hold, --decoder-only): give --init")
     trainer = Stage1Trainer(
@@ -176,6 +177,28 @@ def _trainer(run: RunOptions, options: Stage1Options, settings: SettingOptions) 
         if "codebooks" in recipe.training.held:
             trainer.origin = asdict(Origin.of(init))
     return trainer
+
+
+def _first_recipe(options: Stage1Options, init: ModelFolder | None) -> Stage1Recipe:
+    """Of a run that begins."""
+    from vqcodec.training.stage1.kept_discriminator import has_kept
+    from vqcodec.training.stage1.recipe import going_on
+
+    recipe = _read_recipe(options.recipe) if options.recipe else named_preset(options.preset or _PRESET)
+    if init is None:
+        return recipe
+    # a model that has learned colours needs no rise of the perceptual losses
+    training = replace(recipe.training, perceptual_rise_steps=0)
+    if not (options.recipe or options.preset):
+        try:
+            training = going_on(init.card.training["settings"], keeps_discriminator=has_kept(init.path))
+        except (KeyError, TypeError, ValueError):
+            click.echo(
+                f"warning: the card of {printable(init.card.name)} does not say how this version could go on training "
+                f"it: the losses are those of preset {_PRESET}",
+                err=True,
+            )
+    return replace(recipe, model=init.card.autoencoder, training=training)
 
 
 def _validation(trainer: Any, run: RunOptions, perceptual_weights: Path | None) -> Any:

@@ -17,6 +17,7 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from vqcodec.cards.finding import find_model
 from vqcodec.cards.model_card import load_model_folder
 from vqcodec.cli.main import main
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, QuantizerConfig
@@ -200,6 +201,25 @@ def test_a_model_is_fine_tuned_in_its_own_shape(train: Any, tiny_model: Path, tm
     again = train("--resume")
     assert again.exit_code == 0, again.output
     assert load_checkpoint(checkpoints(tmp_path)[-1])["step"] == 3
+
+
+def test_a_run_goes_on_by_what_the_card_says_the_model_was_trained_by(train: Any, tmp_path: Path) -> None:
+    small = ("--no-perceptual", "--batch-size", 1, "--crop-size", 32, "--steps", 1)
+    result = train(*small, "--init", "photo-5-preview")
+    assert (result.exit_code, "warning" in result.stderr) == (0, False), result.output
+    found, stated = settings(tmp_path), find_model("photo-5-preview").card.training["settings"]
+    assert (found.level_shares, found.weights.colour) == (tuple(stated["level_shares"]), stated["weights"]["colour"])
+    assert (found.learning_rate, found.decay_share, found.held, found.minutes) == (1.5e-4, 1, (), 0)
+    assert (found.adversary.kind, found.adversary.start, found.adversary.rise_steps) == ("features", 0, 0)
+
+
+def test_a_card_without_settings_is_told_of(train: Any, tiny_model: Path, tmp_path: Path) -> None:
+    result = train(*FIRST, "--init", tiny_model, "--until", 1)
+    assert "warning: the card of tiny does not say how this version could go on training it" in result.stderr
+    assert (
+        "warning"
+        not in train(*FIRST, "--init", tiny_model, "--preset", "tiny", "--until", 1, "--out", tmp_path / "b").stderr
+    )
 
 
 def test_a_model_that_is_not_there_is_named(train: Any, tmp_path: Path) -> None:

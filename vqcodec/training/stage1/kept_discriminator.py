@@ -30,13 +30,18 @@ def discriminator_weights(state: dict[str, Any]) -> bytes | None:
     return save({name: value.to(torch.float16).contiguous() for name, value in network.items()})
 
 
+def has_kept(model: Path) -> bool:
+    """Whether a discriminator lies beside the model in a folder."""
+    return (model / DISCRIMINATOR_FILE).is_file()
+
+
 def start_from_kept(adversary: Adversary, model: Path) -> None:
     """Start from the discriminator beside the model in a folder, where there is one that fits.
 
     Raises TrainingError for a file that cannot be read.
     """
     path = model / DISCRIMINATOR_FILE
-    if adversary.config.kind != _KEPT_KIND or not path.is_file():
+    if adversary.config.kind != _KEPT_KIND or not has_kept(model):
         return
     try:
         weights = load_file(path)
