@@ -185,6 +185,25 @@ def test_imports_point_down_from_room_to_room(path: Path) -> None:
         assert rooms.index(there) <= rooms.index(here), f"{module} ({here}) must not import {imported} ({there})"
 
 
+def rooms_and_imports(package: str) -> str:
+    """A line for each room: what it imports of its own package."""
+    found: dict[str, set[str]] = {name: set() for name in ROOMS[package] if name}
+    for path in MODULES:
+        module = module_name(path)
+        if layer(module) == package and room(module):
+            own = [name for name in imports_of(path) if name.split(".")[0] == "vqcodec" and layer(name) == package]
+            found[room(module)] |= {room(name) for name in own} - {room(module), ""}
+    order = ROOMS[package].index
+    return "".join(
+        f"  {name:<17} {', '.join(sorted(imported, key=order)) or '-'}\n" for name, imported in found.items()
+    )
+
+
+@pytest.mark.parametrize("package", ["vqcodec", "vqcodec.benchmarks"])
+def test_the_document_lists_what_rooms_import(package: str) -> None:
+    assert rooms_and_imports(package) in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
 def test_no_module_imports_itself_by_a_circle() -> None:
     imports = {
         module_name(path): {name for name in imports_of(path) if is_module(name)}
