@@ -176,8 +176,14 @@ def going_on(settings: Mapping[str, Any], *, keeps_discriminator: bool) -> Stage
     return dataclasses.replace(
         before,
         adversary=dataclasses.replace(before.adversary, start=start, rise_steps=rise_steps),
-        steps=Stage1Config.steps, minutes=0.0, decay_from=None, held=(), seed=0,
-        learning_rate=_GOING_ON_RATE, decay_share=1.0, perceptual_rise_steps=0,
+        steps=Stage1Config.steps,
+        minutes=0.0,
+        decay_from=None,
+        held=(),
+        seed=0,
+        learning_rate=_GOING_ON_RATE,
+        decay_share=1.0,
+        perceptual_rise_steps=0,
     )
 
 
