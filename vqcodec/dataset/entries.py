@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
@@ -46,6 +47,10 @@ class Columns:
         return Columns(spec.image, None if spec.key == "path" else spec.key, label, spec.keep)
 
 
+#: asked for once: a source may have millions of files
+_suffixes = cache(picture_suffixes)
+
+
 def is_picture(path: str) -> bool:
     """Whether a file's name is that of a picture that is read here."""
-    return PurePosixPath(path).suffix.lower() in picture_suffixes()
+    return PurePosixPath(path).suffix.lower() in _suffixes()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import cache
 from typing import Final
 
 __all__ = ["ALL_SUFFIXES", "PICTURE_SUFFIXES", "described", "picture_suffixes"]
@@ -29,7 +28,6 @@ _UNREAD_SUFFIXES: Final = _suffixes("svg svgz exr hdr jxr wdp hdp xcf eps wmf em
 ALL_SUFFIXES: Final = PICTURE_SUFFIXES.union(*_FURTHER_SUFFIXES.values(), _UNREAD_SUFFIXES)
 
 
-@cache
 def picture_suffixes() -> frozenset[str]:
     """As pictures are named that are read here, with the packages that are there."""
     from vqcodec.pictures.further_readers import is_there

@@ -65,11 +65,11 @@ def find_entries(place: Path, *, labels: bool) -> Iterator[Entry]:
 
 
 def _in_folder(folder: Path, labels: bool) -> Iterator[Entry]:
+    suffixes = picture_suffixes()
     files = [
         child
         for child in sorted(folder.rglob("*"))
-        if (child.suffix.lower() in picture_suffixes() or child.suffix == ".tar" or is_toy_file(child))
-        and not child.is_dir()
+        if (child.suffix.lower() in suffixes or child.suffix == ".tar" or is_toy_file(child)) and not child.is_dir()
     ]
     toy_files = chosen_toy_files(files)
     for file in files:
@@ -94,8 +94,9 @@ def _in_shard(path: Path, labels: bool) -> Iterator[Entry]:
             }
     except tarfile.TarError as error:
         raise DataError(f"{path}: not a readable tar shard ({error})") from error
+    suffixes = picture_suffixes()
     for info in members:
-        if PurePosixPath(info.name).suffix.lower() in picture_suffixes():
+        if PurePosixPath(info.name).suffix.lower() in suffixes:
             yield PictureFile(path, info.offset_data, info.size, info.name, numbers.get(_key(info)))
 
 
