@@ -57,7 +57,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such checkpoint") from error
     except Exception as error:  # torch raises nearly everything on damaged files
-        raise CheckpointError(f"{path}: no checkpoint, or damaged: take another one") from error
+        raise CheckpointError(f"{path}: not a readable checkpoint: it is damaged or something else") from error
     if not isinstance(state, dict) or "step" not in state:
         raise CheckpointError(f"{path}: not a checkpoint of vqcodec")
     return state
