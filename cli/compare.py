@@ -16,6 +16,8 @@ from vqcodec.cli.common.loading import Codecs
 
 if TYPE_CHECKING:
     from vqcodec.benchmarks.pages.comparison import ComparedFile
+    from vqcodec.pictures.arrays import Pixels
+    from vqcodec.pictures.conversion import LoadedImage
 
 
 @click.command()
@@ -111,7 +113,7 @@ class _Reader:
         decoded = codec.decode_stream(data, max_pixels=self._max_pixels)
         _warn(name, decoded.image.warnings)
         levels = f"{decoded.levels} level{'s' if decoded.levels > 1 else ''}"
-        return ComparedFile(name, f"{codec.card.name}, {levels}", len(data), decoded.image.rgb)
+        return ComparedFile(name, f"{codec.card.name}, {levels}", len(data), _in_srgb(decoded.image))
 
     def _picture(self, name: str) -> ComparedFile:
         from vqcodec.benchmarks.pages.comparison import ComparedFile
@@ -121,6 +123,15 @@ class _Reader:
         _warn(name, loaded.warnings)
         kind = Path(name).suffix.lstrip(".").upper() or "picture"
         return ComparedFile(name, kind, Path(name).stat().st_size, loaded.rgb)
+
+
+def _in_srgb(image: LoadedImage) -> Pixels:
+    """As the pictures are, whatever profile the stream keeps."""
+    import numpy as np
+
+    from vqcodec.pictures.conversion import icc_to_srgb, to_pil
+
+    return image.rgb if image.icc is None else np.asarray(icc_to_srgb(to_pil(image.rgb), image.icc))
 
 
 def _is_stream(name: str) -> bool:

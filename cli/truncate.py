@@ -65,8 +65,10 @@ def truncate(
         if not stream.complete and not partial:
             raise FileError("cut off: get the whole file again, or take the levels that are whole with --partial")
         sizes = truncated_sizes(data, allow_partial=partial)
+        if not sizes:
+            raise FileError("cut off before the end of its first level: get the whole file again")
         fitting = [size for size in sizes[:levels] if max_bytes is None or size <= max_bytes]
-        if sizes and not fitting:
+        if not fitting:
             raise FileError(
                 f"with its first level alone it has {sizes[0]} bytes: encode the picture itself with --max-bytes"
             )

@@ -26,6 +26,7 @@ from vqcodec.cards.finding import MODELS_VARIABLE
 from vqcodec.cards.model_card import WEIGHTS_FILE, ModelCard, load_model_folder
 from vqcodec.models.building import build_autoencoder
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, HierarchicalConfig, QuantizerConfig
+from vqcodec.models.taming_config import TamingConfig
 
 _REFERENCE = Path(__file__).parent / "helpers" / "perceptual_reference.py"
 
@@ -114,6 +115,24 @@ def edges_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     quantizer = QuantizerConfig(codebook_sizes=(16, 8), code_dimension=4)
     config = AutoencoderConfig(_networks(2), quantizer, label_map="edges")
     return _write_model(tmp_path_factory.mktemp("maps") / "tiny-edges", config)
+
+
+@pytest.fixture(scope="session")
+def one_size_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of pictures of 32 x 32 pixels only, as levels of 2 x 2 and 4 x 4 tokens. It lies in a folder of its own."""
+    quantizer = QuantizerConfig((16, 16), 4, codebook="gradient", lookup="euclidean", level_grids=(2, 4))
+    networks = TamingConfig(
+        32, (1, 1, 1, 1), 1, attention_resolutions=(), latent_channels=8, code_channels=8, code_kernel=3
+    )
+    return _write_model(tmp_path_factory.mktemp("sizes") / "tiny-one-size", AutoencoderConfig(networks, quantizer))
+
+
+@pytest.fixture(scope="session")
+def gray_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of gray pictures: levels of K = 16 and K = 8 at f = 4. It lies in a folder of its own."""
+    quantizer = QuantizerConfig((16, 8), 4, codebook="gradient", lookup="euclidean")
+    networks = TamingConfig(32, (1, 1, 1), 1, attention_resolutions=(), latent_channels=8, picture_channels=1)
+    return _write_model(tmp_path_factory.mktemp("gray") / "tiny-gray", AutoencoderConfig(networks, quantizer))
 
 
 def _networks(stages: int) -> CompactConfig:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +59,21 @@ def test_alpha_makes_it_rgba(tmp_path: Path) -> None:
     with Image.open(tmp_path / "a.vq") as image:
         assert image.mode == "RGBA"
         assert np.array_equal(np.asarray(image)[..., 3], np.asarray(picture)[..., 3])
+
+
+def test_a_stream_longer_than_its_pixels_is_not_taken_for_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.vq"
+    make_picture("RGBA").save(path, xmp=np.random.default_rng(0).bytes(20_000))
+    assert path.stat().st_size > 4 * 33 * 48
+    with Image.open(path) as by_name, Image.open(BytesIO(path.read_bytes())) as by_content:
+        assert np.array_equal(np.asarray(by_name), np.asarray(by_content))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda image: pickle.loads(pickle.dumps(image))])
+def test_images_can_be_copied_and_sent_to_other_processes(copied: Callable[[Any], Any], tmp_path: Path) -> None:
+    make_picture().save(tmp_path / "a.vq")
+    with Image.open(tmp_path / "a.vq") as image:
+        assert np.array_equal(np.asarray(copied(image)), np.asarray(image))
 
 
 def test_options_of_the_codec(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,11 @@ from fake_hub import FakeHub, Repository, fake_hub
 from official_layouts import make_network, taming
 from safetensors.torch import save
 
-from vqcodec.cards.model_card import load_model_folder
+from vqcodec.cards.model_card import ModelCard, load_model_folder
 from vqcodec.codec import Codec
 from vqcodec.hub.addresses import HubAddress, parse_hub_address
 from vqcodec.hub.errors import HubError
+from vqcodec.pictures.image import UnreadableImageError, load_image
 
 pytest.importorskip("huggingface_hub")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -127,11 +129,56 @@ def test_a_checkpoint_is_imported_from_the_hub(hub: FakeHub, tmp_path: Path) -> 
     assert not (tmp_path / "x").exists()
 
 
+def test_an_import_of_a_commit_in_the_cache_costs_no_request(hub: FakeHub, tmp_path: Path) -> None:
+    repository = hub.repositories["them/vq"] = Repository()
+    weights, page = save(taming(make_network())), b"---\nlicense: mit\n---\n"
+    config = json.dumps({"_class_name": "VQGANModel", "hidden_channels": 32}).encode()
+    files = {"model.safetensors": weights, "config.json": config, "README.md": page, "b/other.ckpt": weights}
+    source = f"hf://them/vq@{repository.commit(files)}"
+
+    def cards(*words: str) -> list[ModelCard]:
+        made = []
+        for number in range(2):
+            asked, out = len(hub.requests), tmp_path / f"{number}-{len(words)}"
+            result = vqcodec("models", "import", source, "--name", "theirs", "--out", out, "-f", *words)
+            assert result.exit_code == 0, result.output
+            assert (len(hub.requests) == asked) == bool(number)
+            made.append(load_model_folder(out).card)
+        return made
+
+    # the other file is in the cache first, and is not taken for the one that has the usual name
+    for words, file in (("--file", "b/other.ckpt"), "other.ckpt"), ((), "model.safetensors"):
+        first, again = cards(*words)
+        assert first == again
+        assert (first.licence, first.origin["file"], first.origin["pixel_range"]) == ("mit", file, "[0, 1]")
+
+
 def test_saving_for_the_hub(tiny_model: Path, tmp_path: Path) -> None:
     codec = Codec.load(tiny_model)
     codec.save_pretrained(tmp_path / "saved", examples=[np.zeros((20, 30, 3), np.uint8)])
     assert names_in(tmp_path / "saved") == ["README.md", "card.json", "examples.jpg", "stage1.safetensors"]
     assert Codec.load(tmp_path / "saved").card == codec.card
+
+
+def test_examples_are_whatever_can_be_encoded(tiny_model: Path, tmp_path: Path) -> None:
+    codec, path = Codec.load(tiny_model), make_picture(tmp_path / "a.png")
+    with path.open("rb") as file:
+        codec.save_pretrained(tmp_path / "saved", examples=[path, str(path), path.read_bytes(), file, load_image(path)])
+    page = (tmp_path / "saved" / "README.md").read_text()
+    [once] = {line for line in page.splitlines() if line.startswith("| 48 x 33 |")}
+    assert page.count(once) == 5
+
+
+def test_an_example_that_cannot_be_read_leaves_nothing_behind(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImageError):
+        Codec.load(tiny_model).save_pretrained(tmp_path / "saved", examples=[b"no picture"])
+    assert not (tmp_path / "saved").exists()
+
+
+def test_a_model_gets_its_page_where_it_lies(tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "model")
+    Codec.load(tmp_path / "model").save_pretrained(tmp_path / "model")
+    assert names_in(tmp_path / "model") == ["README.md", "card.json", "stage1.safetensors"]
 
 
 @pytest.mark.parametrize(

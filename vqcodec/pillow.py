@@ -44,11 +44,13 @@ class VQImageFile(ImageFile.ImageFile):
 
     format = FORMAT
     format_description = "vqcodec stream"
+    #: until the pixels are there; images that were pickled or copied have them, and have not been opened
+    _stream: bytes | None = None
 
     def _open(self) -> None:
         if self.fp is None:
             raise SyntaxError("no file")
-        self._stream: bytes | None = self.fp.read()
+        self._stream = self.fp.read()
         try:
             stream, boxes = read_header(self._stream), read_boxes(self._stream)
         except StreamError as error:  # what Pillow expects of a file that is not for a plugin
@@ -78,6 +80,9 @@ class VQImageFile(ImageFile.ImageFile):
             self.fp = BytesIO(pixels)
             self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
         return super().load()
+
+    def load_seek(self, position: int) -> None:
+        """Nothing: pixels are read from their start on. Without it Pillow maps the file itself as if it were pixels."""
 
     def _decoded(self, stream: bytes) -> bytes:
         partial = bool(ImageFile.LOAD_TRUNCATED_IMAGES)

@@ -5,7 +5,6 @@ Only card and safetensors files are written; `vqcodec.cards.model_files` lists t
 
 from __future__ import annotations
 
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from io import BytesIO
@@ -16,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from vqcodec.cards.model_card import CARD_FILE, ModelFolder, load_model_folder
-from vqcodec.cards.model_files import MODEL_FILES
+from vqcodec.cards.installing import copy_model
+from vqcodec.cards.model_card import ModelFolder
 from vqcodec.cards.model_page import Example, model_page
 from vqcodec.hub.addresses import SCHEME, HubAddress, is_hub_address, parse_hub_address
 from vqcodec.hub.downloads import hub, told
+from vqcodec.pictures.any_image import as_loaded
+from vqcodec.pictures.image import DEFAULT_MAX_PIXELS, to_pil
 from vqcodec.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -65,21 +66,18 @@ class SharedOnHub(ABC):
     def save_pretrained(self, folder: str | Path, *, examples: Sequence[Any] = ()) -> None:
         """Write the model, its priors, and a page, README.md, into `folder`.
 
-        examples: pictures, as `encode` takes them: the page gets what the codec makes of them, with sizes and PSNR.
+        examples: pictures, as `encode` takes them: the page gets what the codec makes of them, with sizes and PSNR. In
+        the model's own folder only the page is written. Raises ImageError, and OSError where nothing can be written.
         """
+        originals = [as_loaded(example, DEFAULT_MAX_PIXELS) for example in examples]
         target = Path(folder)
-        names = {path.relative_to(self.model.path) for part in MODEL_FILES for path in self.model.path.glob(part)}
-        for name in sorted(names, key=lambda each: each.name == CARD_FILE):
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self.model.path / name, target / name)
-        load_model_folder.cache_clear()
+        copy_model(self.model, target)
         pictures, made = [], []
-        for example in examples:
-            stream = self.encode(example)
-            image = self.decode(stream).convert("RGB")
-            original = _opened(example).convert("RGB")
-            pictures += [original, image]
-            made.append(Example(image.size, len(stream), _psnr(original, image)))
+        for original in originals:
+            stream = self.encode(original)
+            image, seen = self.decode(stream).convert("RGB"), to_pil(original.rgb)
+            pictures += [seen, image]
+            made.append(Example(image.size, len(stream), _psnr(seen, image)))
         if pictures:
             write_whole(target / SHEET_FILE, _sheet(pictures))
         sheet = SHEET_FILE if pictures else ""
@@ -111,16 +109,6 @@ class SharedOnHub(ABC):
             if tag:
                 api.create_tag(address.repository, tag=tag, revision=commit.oid)
         return str(commit.oid)
-
-
-def _opened(example: Any) -> Image.Image:
-    from vqcodec.pictures.image import from_pil, load_image, to_pil
-
-    if isinstance(example, Image.Image):
-        return to_pil(from_pil(example).rgb)
-    if isinstance(example, np.ndarray):
-        return Image.fromarray(example)
-    return to_pil(load_image(example).rgb)
 
 
 def _psnr(left: Image.Image, right: Image.Image) -> float:

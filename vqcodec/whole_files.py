@@ -102,17 +102,18 @@ def write_whole(path: Path, content: bytes | str, *, durable: bool = False) -> N
 def replacing_several(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """A folder to write files of these names in, which move to `folder` at the end, in this order, if all went well.
 
-    `folder` is made; other files in it stay. The last name is best that of the file without which the others are not
-    looked at. Raises OSError.
+    names: paths in `folder`, whose folders are made, as it is; other files in it stay. The last name is best that of
+    the file without which the others are not looked at. Raises OSError.
     """
+    folder = Path(os.path.realpath(folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".vqcodec-", suffix=_SUFFIX, dir=folder.parent) as draft_name:
         draft = Path(draft_name)
         yield draft
         for name in names:
             _wait_for_disk(draft / name)
-        folder.mkdir(exist_ok=True)
         for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (draft / name).replace(folder / name)
 
 

@@ -53,8 +53,8 @@ def compare(codec: Codec, contents: list[bytes], size: int, repeat: int) -> None
         both = min(spent) + time.process_time() - before
         rates[how] = round(len(contents) / min(spent), 1), round(len(contents) / both, 1)
     pairs = list(zip(tokens["full"], tokens["scaled"], strict=True))
-    shares = [
-        float(np.mean([one[level] != other[level] for one, other in pairs]))
+    differing = [
+        np.concatenate([(one[level] != other[level]).ravel() for one, other in pairs])
         for level in range(codec.card.autoencoder.levels)
     ]
     error = np.mean([np.abs(a.astype(int) - b) for a, b in zip(crops["full"], crops["scaled"], strict=True)])
@@ -65,8 +65,8 @@ def compare(codec: Codec, contents: list[bytes], size: int, repeat: int) -> None
         size=size,
         decoded_a_processor_second={how: rate[0] for how, rate in rates.items()},
         decoded_and_tokenized_a_processor_second={how: rate[1] for how, rate in rates.items()},
-        share_of_tokens_that_differ=round(float(np.mean(shares)), 4),
-        of_each_level=[round(share, 4) for share in shares],
+        share_of_tokens_that_differ=round(float(np.concatenate(differing).mean()), 4),
+        of_each_level=[round(float(each.mean()), 4) for each in differing],
         mean_difference_of_pixels=round(float(error), 2),
     )
 

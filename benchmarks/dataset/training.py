@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Final
 
 from vqcodec.benchmarks.dataset.making import command, make_pictures, run, tell
+from vqcodec.cards.finding import DEFAULT_MODEL, find_model
 from vqcodec.dataset.packages import pq
 from vqcodec.dataset.reader import TokenDataset
+
+#: of the crops, in pixels
+_SIDE: Final = 256
 
 
 def main() -> None:
@@ -27,10 +33,10 @@ def main() -> None:
 
 
 def sizes(source: str, folder: Path, pictures: int) -> Path:
-    """Print bytes on disk against the ideal, log2 K bits a token; gives the dataset."""
+    """Print bytes on disk against the ideal, log2 K bits for each token of the default model; gives the dataset."""
     out = folder / "out"
     make_pictures(source, folder / "pictures", pictures)
-    run("tokenize", folder / "pictures", "-o", out, "--workers", 2, "--labels", "folder")
+    run("tokenize", folder / "pictures", "-o", out, "--workers", 2, "--labels", "folder", "--size", _SIDE)
     tokens = other = 0
     for path in (out / "tokens").iterdir():
         group = pq.ParquetFile(path).metadata.row_group(0)
@@ -38,10 +44,13 @@ def sizes(source: str, folder: Path, pictures: int) -> Path:
         packed = [each.total_compressed_size for each in columns if each.path_in_schema.startswith("level_")]
         tokens += sum(packed)
         other += path.stat().st_size - sum(packed)
-    ideal = pictures * 4 * 256 * 10 / 8
+    shape = find_model(DEFAULT_MODEL).card.autoencoder
+    counts = [(_SIDE // factor) ** 2 for factor in shape.level_factors]
+    bits = sum(count * math.log2(size) for count, size in zip(counts, shape.quantizer.codebook_sizes, strict=True))
+    ideal = pictures * bits / 8
     bound = 1.05 * ideal + 150 * pictures
     tell(
-        what="bytes a picture of 4 x 256 tokens",
+        what=f"bytes a picture of {sum(counts)} tokens",
         tokens=round(tokens / pictures, 1),
         of_ideal=round(tokens / ideal, 4),
         all_other=round(other / pictures, 1),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,9 +13,9 @@ from vqcodec.codec import Codec
 from vqcodec.kernels import nearest_codes
 from vqcodec.kernels.contract import exact_nearest
 from vqcodec.models.level import Level
+from vqcodec.models.network_input import picture_input
 from vqcodec.models.quantizer import VectorQuantizer, as_vectors, nearest
-from vqcodec.pictures.image import to_tensor
-from vqcodec.training.data.types import Pictures
+from vqcodec.pictures.arrays import Pixels
 
 _PIECE = 2**16
 
@@ -55,11 +54,11 @@ def random_flips(
     return _count("unit Gaussians", pieces, codebook, progress)
 
 
-def latent_flips(codec: Codec, pictures: Pictures, *, progress: Callable[[int], object]) -> list[Flips]:
+def latent_flips(codec: Codec, pictures: Iterable[Pixels], *, progress: Callable[[int], object]) -> list[Flips]:
     """Of what each level of a codec looks up for pictures, as training has them: whole, without alpha."""
     counts: dict[int, Flips] = {}
-    for index in range(len(pictures)):
-        picture = to_tensor(np.ascontiguousarray(pictures[index]), codec.card.autoencoder.downsampling_factor)
+    for pixels in pictures:
+        picture = picture_input(codec.card.autoencoder, pixels)
         for number, (vectors, codebook) in enumerate(_looked_up(codec, picture), 1):
             found = _count(f"latents of {codec.card.name}, level {number}", iter([vectors]), codebook, progress)
             counts[number] = found.plus(counts.get(number))

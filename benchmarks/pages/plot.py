@@ -73,7 +73,8 @@ def rd_plot(
     Needs the package plotly.
     """
     curves = [*_our_curves(labels, ours), *_format_curves(labels, ours), *_quoted_curves(published)]
-    metrics = [name for name in CURVE_KINDS if any(getattr(mean, name) is not None for mean in means)]
+    # none where every picture came back the same: then one without points is drawn
+    metrics = [name for name in CURVE_KINDS if any(getattr(mean, name) is not None for mean in means)] or ["psnr_db"]
     return RDPlot(
         figures={name: _figure(name, curves, means, labels) for name in metrics},
         metrics=tuple((name, CURVE_KINDS[name].label, METRIC_NOTES[name]) for name in metrics),

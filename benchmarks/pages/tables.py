@@ -132,9 +132,9 @@ def _win_row(anchor: str, wins: Sequence[WinRate], metrics: Sequence[str]) -> Ro
 
 def _win_cell(win: WinRate | None) -> Cell:
     if win is None or not win.images:
-        return Cell(NO_VALUE, title="on no picture does it reach these bytes", tone="none")
+        return Cell(NO_VALUE, title="on no picture has it a file this small", tone="none")
     share = win.wins / win.images
-    title = f"better on {win.wins} of the {win.images} pictures on which the other reaches these bytes"
+    title = f"better on {win.wins} of the {win.images} pictures on which the other has a file this small"
     return Cell(f"{win.wins} / {win.images}", title=title, share=share)
 
 

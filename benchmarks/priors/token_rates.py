@@ -6,7 +6,7 @@ All but the fixed length are estimates, -log2 of the probability of each token: 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -15,11 +15,10 @@ from torch import Tensor
 from vqcodec.benchmarks.common.text_table import table
 from vqcodec.codec import Codec
 from vqcodec.generation.conditions import Condition
+from vqcodec.models.network_input import picture_input
 from vqcodec.pictures.arrays import Pixels
-from vqcodec.pictures.image import to_tensor
 from vqcodec.prior.conditions import NO_CONDITIONS, Conditions
 from vqcodec.prior.transformer import Prior
-from vqcodec.training.data.types import Pictures
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class LevelRate:
 
 
 def measure_token_rates(
-    codec: Codec, prior: Prior, pictures: Pictures, condition: Condition | None = None
+    codec: Codec, prior: Prior, pictures: Iterable[Pixels], condition: Condition | None = None
 ) -> list[LevelRate]:
     """The rates of whole pictures, each level of the prior. Sides are filled up to multiples of f, as in encoding.
 
@@ -52,8 +51,7 @@ def measure_token_rates(
     bits = [0.0] * levels
     counts = [np.zeros(size, np.int64) for size in prior.config.codebook_sizes]
     pixels = 0
-    for index in range(len(pictures)):
-        picture = np.ascontiguousarray(pictures[index])
+    for picture in map(np.ascontiguousarray, pictures):
         tokens = _tokens(codec, picture, levels)
         conditions = Conditions(grid=condition(picture[None]).to(codec.device)) if condition else NO_CONDITIONS
         pixels += picture.shape[0] * picture.shape[1]
@@ -92,7 +90,7 @@ def as_lines(rates: Sequence[LevelRate]) -> list[dict[str, object]]:
 
 def _tokens(codec: Codec, picture: Pixels, levels: int) -> list[Tensor]:
     """The tokens (1, h, w) of the first levels of a picture (H, W, 3), on the codec's device."""
-    images = to_tensor(picture, codec.card.autoencoder.downsampling_factor)
+    images = picture_input(codec.card.autoencoder, picture)
     return [grid.to(codec.device) for grid in codec.tokenize(images, levels=levels)]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -18,7 +19,6 @@ from vqcodec.generation.sampler import Sampler
 from vqcodec.pictures.arrays import Pixels
 from vqcodec.pictures.image import scale_pixels
 from vqcodec.pictures.resampling import shrink
-from vqcodec.training.data.types import Pictures
 
 #: how a picture is made large again -> as the table says it
 WAYS = {
@@ -33,18 +33,19 @@ WAYS = {
 class UpscalingRow:
     """Means over the pictures by one way, by metric (see `vqcodec.benchmarks.rate_distortion.metrics`).
 
-    low_psnr_db: of the result, shrunk again, against what was made large; dB. None where a picture came out the same.
+    metrics: None where a picture is too small for it, or came out the same. low_psnr_db: of the result, shrunk again,
+    against what was made large; dB. None where a picture came out the same.
     """
 
     way: str
     pictures: int
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     low_psnr_db: float | None
 
 
 def measure_upscaling(
     sampler: Sampler,
-    pictures: Pictures,
+    pictures: Iterable[Pixels],
     metrics: Metrics,
     *,
     config: SamplingConfig | None = None,
@@ -57,12 +58,12 @@ def measure_upscaling(
     """
     factor = sampler.upscaling
     values_by_way: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-    for index in range(len(pictures)):
-        original = _cut(pictures[index], factor)
+    for picture in pictures:
+        original = _cut(picture, factor)
         low = to_pixels(shrink(scale_pixels(torch.from_numpy(original[None])), factor))[0]
-        for way, picture in _enlarged(sampler, low, factor, config, seed).items():
-            values = metrics.measure(original, picture).values
-            again = to_pixels(shrink(scale_pixels(torch.from_numpy(picture[None])), factor))[0]
+        for way, large in _enlarged(sampler, low, factor, config, seed).items():
+            values = metrics.measure(original, large).values
+            again = to_pixels(shrink(scale_pixels(torch.from_numpy(large[None])), factor))[0]
             values_by_way[way].append(values | {"low_psnr_db": metrics.measure(low, again).values["psnr_db"]})
         if progress is not None:
             progress(1)
@@ -76,8 +77,8 @@ def upscaling_table(rows: Sequence[UpscalingRow], *, markdown: bool = False) -> 
     cells = [
         [
             WAYS[row.way],
-            *(f"{row.metrics[name]:.3f}" for name in names),
-            "-" if row.low_psnr_db is None else f"{row.low_psnr_db:.1f}",
+            *(_text(row.metrics[name], 3) for name in names),
+            _text(row.low_psnr_db, 1),
         ]
         for row in rows
     ]
@@ -108,7 +109,18 @@ def _enlarged(
     }
 
 
+def _text(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
 def _row(way: str, values: Sequence[dict[str, float]]) -> UpscalingRow:
-    means = {name: float(np.mean([each[name] for each in values])) for name in values[0]}
+    names = {name: None for each in values for name in each}
+    means = {name: _mean([each.get(name) for each in values]) for name in names}
     low = means.pop("low_psnr_db")
-    return UpscalingRow(way, len(values), means, low if math.isfinite(low) else None)
+    return UpscalingRow(way, len(values), means, low)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None unless every picture has a finite one."""
+    there = [value for value in values if value is not None and math.isfinite(value)]
+    return statistics.fmean(there) if len(there) == len(values) else None

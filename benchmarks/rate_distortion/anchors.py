@@ -31,7 +31,7 @@ class AnchorError(RuntimeError):
 class Format:
     """An image format. missing: gives what is to be installed when the format is not there, else None.
 
-    settings: by scale, from the smallest file to the largest, chosen for 0.01 to 0.5 bit per pixel on photos.
+    settings: by scale, from the smallest file to the largest, for 0.01 to more than 0.5 bit per pixel on photos.
     """
 
     name: str
@@ -120,26 +120,26 @@ FORMATS: Final = {
         Format(
             "webp",
             *_with_pillow("WEBP", "quality", method=6),
-            {1: (0, 10, 40), 2: (0, 5, 20, 60), 3: (0, 20, 70), 4: (0, 5, 40, 88)},
+            {1: (0, 10, 40, 75), 2: (0, 5, 20, 60, 85), 3: (0, 20, 70), 4: (0, 5, 40, 88)},
             _pillow_lacks("webp"),
         ),
         Format(
             "avif",
             *_with_pillow("AVIF", "quality", speed=4, subsampling="4:2:0", autotiling=False),
-            {1: (0, 15, 40), 2: (0, 15, 30, 50), 3: (0, 20, 40, 60), 4: (0, 15, 30, 50, 75)},
+            {1: (0, 15, 40, 55, 70), 2: (0, 15, 30, 50, 75), 3: (0, 20, 40, 60), 4: (0, 15, 30, 50, 75)},
             _pillow_lacks("avif"),
         ),
         Format(
             "jxl",
             _encode_jxl,
             _decode_jxl,
-            {1: (25, 12, 4), 2: (25, 12, 6, 3), 3: (20, 8, 2.5), 4: (25, 12, 5, 1.4)},
+            {1: (25, 12, 4), 2: (25, 12, 6, 3, 1.5), 3: (20, 8, 2.5), 4: (25, 12, 5, 1.4)},
             _jxl_lacks,
         ),
         Format(
             "jpeg2000",
             *_with_pillow("JPEG2000", "quality_layers", quality_mode="rates", irreversible=True, no_jp2=True),
-            {1: (600, 200, 60), 2: (200, 80, 30), 3: (100, 40, 16), 4: (100, 50, 25, 10)},
+            {1: (600, 200, 60, 30), 2: (200, 80, 30), 3: (100, 40, 16), 4: (100, 50, 25, 10)},
             _pillow_lacks("jpg_2000"),
         ),
     )

@@ -53,7 +53,8 @@ class VQ:
         qualities: Sequence[float] = (),
         refiner: Refiner | None = None,
     ) -> None:
-        """`entropy`: by default the codec's. `levels`: the settings, by default all. `qualities`: in their place.
+        """`entropy`: by default the codec's. `levels`: the settings, by default all. `qualities`: in their place. What
+        is given twice counts once.
 
         `refiner`: of latents, which then are not the Encoder's.
         """
@@ -63,8 +64,8 @@ class VQ:
         self.name = f"vq:{codec.card.name}:{codec.card.model_id.hex()}:{self.entropy}"
         self.name += BY_QUALITY if qualities else ""
         self.name += f", refined in {refiner.steps} steps" if refiner else ""
-        counts = tuple(levels) or tuple(range(1, codec.card.autoencoder.levels + 1))
-        self.settings: tuple[RateSetting, ...] = tuple(qualities) or counts
+        counts = levels or range(1, codec.card.autoencoder.levels + 1)
+        self.settings: tuple[RateSetting, ...] = tuple(sorted(set(qualities or counts)))
 
     def encode(self, rgb: Pixels, setting: RateSetting) -> bytes:
         if self._is_quality:

@@ -68,10 +68,10 @@ class Mean:
 class WinRate:
     """`codec` at `setting` against `anchor` at equal bytes, in numbers of pictures.
 
-    images: compared, those where the anchor reaches these bytes. wins: where ours is better. The anchor's metric at our
-    bytes is interpolated, picture by picture, between its files next smaller and next larger, linearly over the
-    logarithm of the bytes. With anchor "avif/*", or "all": better than every scale of AVIF, or than every anchor at
-    every scale, that reaches these bytes.
+    images: compared, those where the anchor has a file this small. wins: where ours is better. The anchor's metric at
+    our bytes is interpolated, picture by picture, between its files next smaller and next larger, linearly over the
+    logarithm of the bytes, or that of its largest file where that is smaller. With anchor "avif/*", or "all": better
+    than every scale of AVIF, or than every anchor at every scale, that has a file this small.
     """
 
     codec: str
@@ -194,10 +194,13 @@ class _Curves:
             curve.sort(key=lambda point: point.bytes)
 
     def at(self, codec: str, image: str, size: int, metric: str) -> float | None:
-        """A metric of `codec` at `size` bytes; None where it has no smaller or no larger file, or lacks the metric."""
+        """A metric of `codec` at `size` bytes: that of its largest file where that is smaller.
+
+        None where every file of it is larger, or it lacks the metric.
+        """
         curve = self._points[codec, image]
         values = [getattr(point, metric) for point in curve]
-        if not curve or None in values or not curve[0].bytes <= size <= curve[-1].bytes:
+        if not curve or None in values or size < curve[0].bytes:
             return None
         return float(np.interp(np.log(size), np.log([point.bytes for point in curve]), values))
 
@@ -220,7 +223,7 @@ def _win_rates(points: Sequence[RDPoint], anchor: str, names: Sequence[str], cur
 
 
 def _is_better(point: RDPoint, metric: str, names: Sequence[str], curves: _Curves) -> bool | None:
-    """Than each of these anchors that reaches these bytes; None when none does."""
+    """Than each of these anchors that has a file this small; None when none has."""
     value = getattr(point, metric)
     others = [curves.at(name, point.image, point.bytes, metric) for name in names]
     reached = [other for other in others if other is not None]

@@ -46,7 +46,8 @@ class ToolMaker:
 
     def __call__(self) -> Tools:
         """Raises AnchorError, ModelError or DeviceError for what cannot be had; absent weights are in the metrics."""
-        codecs = [Codec.load(model, device=self.device) for model in self.models]
+        loaded = (Codec.load(model, device=self.device) for model in self.models)
+        codecs = {codec.card.model_id: codec for codec in loaded}.values()  # a model may have been named in two ways
         ours = [VQ(codec, self.entropy, self.levels) for codec in codecs]
         if self.qualities:
             ours += [VQ(codec, self.entropy, qualities=self.qualities) for codec in codecs]

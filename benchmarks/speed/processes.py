@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -54,27 +55,36 @@ class LargePicture:
 
 
 def measure_cold_start(
-    model: str, picture: Image.Image, *, device: str = "auto", repeat: int = 3, entropy: str | None = None
+    model: str,
+    picture: Image.Image,
+    *,
+    device: str = "auto",
+    repeat: int = 3,
+    threads: int | None = None,
+    entropy: str | None = None,
 ) -> ColdStart:
-    """Run `vqcodec encode`, `decode` and `info` on a PNG file of `picture`. Raises ProcessError when one fails."""
+    """Run `vqcodec encode`, `decode` and `info` on a PNG file of `picture`. Raises ProcessError when one fails.
+
+    threads: of the processes, by default as many as they take.
+    """
     command = [sys.executable, "-m", "vqcodec.cli.main"]
     with tempfile.TemporaryDirectory() as folder:
         source, stream, decoded = (str(Path(folder) / name) for name in ("picture.png", "picture.vq", "decoded.png"))
         picture.save(source)
         choice = ["-f", "--model", model, "--device", device]
         coding = ["--entropy", entropy] if entropy else []
-        encode_seconds = wall_seconds([*command, "encode", source, stream, *choice, *coding], repeat)
-        decode_seconds = wall_seconds([*command, "decode", stream, decoded, *choice], repeat)
-        info_seconds = wall_seconds([*command, "info", stream], repeat)
+        encode_seconds = wall_seconds([*command, "encode", source, stream, *choice, *coding], repeat, threads)
+        decode_seconds = wall_seconds([*command, "decode", stream, decoded, *choice], repeat, threads)
+        info_seconds = wall_seconds([*command, "info", stream], repeat, threads)
     return ColdStart(encode_seconds, decode_seconds, info_seconds, repeat)
 
 
-def wall_seconds(command: Sequence[str], repeat: int) -> float:
+def wall_seconds(command: Sequence[str], repeat: int, threads: int | None = None) -> float:
     """Median wall seconds of a command, after one run that is not counted. Raises ProcessError when it fails."""
     seconds = []
     for _ in range(repeat + 1):
         started = time.perf_counter()
-        _output(command)
+        _output(command, threads)
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds[1:])
 
@@ -98,11 +108,11 @@ def measure_large(
     with tempfile.TemporaryDirectory() as folder:
         stream = Path(folder) / "large.vq"
         common = [sys.executable, "-m", "vqcodec.benchmarks.speed.processes", "--model", model, "--device", device]
-        common += ["--size", str(width), str(height), "--stream", str(stream), "--threads", str(threads or 0)]
+        common += ["--size", str(width), str(height), "--stream", str(stream)]
         common += ["--image", str(image)] if image else []
         common += ["--entropy", entropy] if entropy else []
-        encoded = json.loads(_output([*common, "--direction", "encode"]).splitlines()[-1])
-        decoded = json.loads(_output([*common, "--direction", "decode"]).splitlines()[-1])
+        encoded = json.loads(_output([*common, "--direction", "encode"], threads).splitlines()[-1])
+        decoded = json.loads(_output([*common, "--direction", "decode"], threads).splitlines()[-1])
         return LargePicture(
             width=width,
             height=height,
@@ -121,8 +131,10 @@ def large_size(megapixels: float) -> tuple[int, int]:
     return max(1, round(3 * unit)), max(1, round(2 * unit))
 
 
-def _output(command: Sequence[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
+def _output(command: Sequence[str], threads: int | None) -> str:
+    # of the core and of torch
+    counts = {name: str(threads) for name in ("VQCODEC_THREADS", "OMP_NUM_THREADS") if threads}
+    done = subprocess.run(command, env=os.environ | counts, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         raise ProcessError(f"{' '.join(command[1:4])} ended with code {done.returncode}: {last}")
@@ -131,13 +143,9 @@ def _output(command: Sequence[str]) -> str:
 
 def _one_direction(options: argparse.Namespace) -> dict[str, Any]:
     """In the fresh process: encode to, or decode from, the file `options.stream`."""
-    import torch
-
     from vqcodec.codec import Codec
     from vqcodec.pictures.image import load_image
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
     codec = Codec.load(options.model, device=options.device)
     if options.direction == "encode":
         if options.image is None:
@@ -167,7 +175,6 @@ def _main() -> None:
     parser.add_argument("--stream", type=Path, required=True)
     parser.add_argument("--image", type=Path)
     parser.add_argument("--entropy")
-    parser.add_argument("--threads", type=int, default=0)
     print(json.dumps(_one_direction(parser.parse_args())))
 
 

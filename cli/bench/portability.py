@@ -77,17 +77,22 @@ def portability(
     if not given and data:
         raise FileError(f"{data}: no pictures there")
     count = len(given) if isinstance(given, list) else given
+    differing: tuple[int, ...] = ()
     with TemporaryDirectory() as built:
         cases = on_core | (other_builds(Path(built)) if builds else {})
-        with tqdm(total=len(cases) * count, unit="picture", disable=None) as bar:
-            painted = measure_pixels(given, str(folder.path), cases=cases, seed=seed, progress=bar.update)
-    click.echo(
-        f"{painted.pictures} pictures ({painted.tokens} tokens) to streams and back in {len(cases)} kinds of "
-        f"process: {len(painted.differing)} with other tokens or pixels in one of them"
-    )
+        if cases:
+            with tqdm(total=len(cases) * count, unit="picture", disable=None) as bar:
+                painted = measure_pixels(given, str(folder.path), cases=cases, seed=seed, progress=bar.update)
+            differing, values = painted.differing, values | {"pixels": asdict(painted) | {"cases": list(cases)}}
+            click.echo(
+                f"{painted.pictures} pictures ({painted.tokens} tokens) to streams and back in {len(cases)} kinds of "
+                f"process: {len(differing)} with other tokens or pixels in one of them"
+            )
+        else:
+            click.echo("pixels: not compared, for there is no core in C here, which is what makes them the same")
     for line in failures[:20]:
         click.echo(line)
     if out is not None:
-        write_json(out, describe_run() | values | {"pixels": asdict(painted) | {"cases": list(cases)}})
-    if failures or painted.differing:
+        write_json(out, describe_run() | values)
+    if failures or differing:
         raise SystemExit(1)

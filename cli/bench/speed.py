@@ -173,7 +173,11 @@ def speed(speed_options: SpeedOptions) -> None:
                     debug=speed_options.debug,
                 )
         if speed_options.cold:
-            values["cold"] = asdict(measure_cold_start(path, to_pil(pictures[0]), device=device, entropy=entropy))
+            values["cold"] = asdict(
+                measure_cold_start(
+                    path, to_pil(pictures[0]), device=device, threads=speed_options.threads, entropy=entropy
+                )
+            )
             _print_cold(values["cold"], pictures[0])
     if speed_options.out:
         write_json(speed_options.out, values)

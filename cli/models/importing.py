@@ -63,12 +63,15 @@ def import_(
     if model:
         if not out:
             raise click.UsageError("a prior needs --out, the folder that `vqcodec generate --prior` is given")
+        if pixel_range:
+            raise click.UsageError("--range is of a model, and a prior (--for) knows no pixels: leave it out")
         places = {"config": config, "revision": revision, "file": file}
         written = import_prior(
             source,
             name,
             find_model(model),
             folder=out,
+            averaged=ema,
             licence=licence,
             overwrite=force,
             **places,  # type: ignore[arg-type]

@@ -7,24 +7,35 @@ from typing import Any
 
 import click
 
-from vqcodec.cards.finding import installed_models
+from vqcodec.cards.errors import ModelError
+from vqcodec.cards.finding import installed_models, pass_over
 from vqcodec.cards.model_card import ModelFolder
 from vqcodec.cli.common.failures import printable
 
 
 def print_models(*, as_json: bool) -> None:
-    """The installed models, one after the other. Raises ModelError for a damaged one, after those before it."""
+    """The installed models, one after the other; one without its weights gives a ModelFolderWarning.
+
+    Raises ModelError for a damaged embedded one, after those before it.
+    """
     has_models = False
     for model in installed_models():
+        try:
+            values = describe_model(model)
+        except ModelError as error:
+            pass_over(f"{error}; passed over")
+            continue
         has_models = True
-        values = describe_model(model)
         click.echo(json.dumps(values) if as_json else as_text(values))
     if not has_models and not as_json:
         click.echo("no models installed")
 
 
 def describe_model(model: ModelFolder) -> dict[str, Any]:
-    """The facts about a model, by name. Rates are of fixed-length tokens, without header, on sides that f divides."""
+    """The facts about a model, by name. Rates are of fixed-length tokens, without header, on sides that f divides.
+
+    Raises ModelError where a file is missing.
+    """
     card, shape = model.card, model.card.autoencoder
     sizes = shape.quantizer.codebook_sizes
     bits = shape.level_rates

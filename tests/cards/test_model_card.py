@@ -16,6 +16,7 @@ from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import (
     MODELS_VARIABLE,
     ModelFolderWarning,
+    check_folder_name,
     check_model_id,
     find_model,
     find_model_by_id,
@@ -135,6 +136,9 @@ def test_save_and_load(folder: Path) -> None:
     assert model.path == folder
     model.weights_path.write_bytes(bytes(10))
     assert model.size_bytes == 10 + (folder / CARD_FILE).stat().st_size
+    model.weights_path.unlink()
+    with pytest.raises(ModelError, match=r"stage1\.safetensors: cannot be read"):
+        _ = model.size_bytes
     lines = (folder / CARD_FILE).read_text().splitlines()
     assert sum(str(TABLES[0][0]) in line for line in lines) == 1  # a table takes one line
     assert json.loads((folder / CARD_FILE).read_text())["fingerprint"] == CARD.fingerprint
@@ -203,6 +207,37 @@ def test_a_card_with_a_wrong_field(folder: Path, values: dict[str, Any]) -> None
     assert "not a valid model card" in failure(folder)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"static_frequencies": ((1, 2, 3, 4), TABLES[1])},
+        {"static_frequencies": TABLES[::-1]},
+        {"static_frequencies": TABLES[:1]},
+        {"autoencoder": AutoencoderConfig(CompactConfig(), QuantizerConfig((4, 2), 4, level_strides=(2**20, 1)))},
+    ],
+)
+def test_a_card_whose_streams_could_not_be_written(folder: Path, values: dict[str, Any]) -> None:
+    """Though the fingerprint is that of its content."""
+    dataclasses.replace(CARD, **values).save(folder)
+    assert "not a valid model card" in failure(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("quantizer", "code_dimension", -3),
+        ("quantizer", "code_dimension", 1),
+        ("quantizer", "level_strides", [0, 0]),
+        ("networks", "latent_channels", 0),
+        ("networks", "encoder_widths", [-8, 16]),
+        ("networks", "decoder_depths", [1, -2]),
+    ],
+)
+def test_counts_from_which_no_network_can_be_made(folder: Path, part: str, name: str, value: object) -> None:
+    change(folder, autoencoder=changed(part, **{name: value}))
+    assert f"not a valid model card ({name} " in failure(folder)
+
+
 def test_a_later_schema_is_named(folder: Path) -> None:
     change(folder, schema_version=7)
     assert "schema version 7, this vqcodec reads 1" in failure(folder)
@@ -234,6 +269,25 @@ def test_models_are_found_by_name_path_and_id(folder: Path, tmp_path: Path, monk
     assert find_model("sample").path == tmp_path / "here" / "sample"
     monkeypatch.setenv(MODELS_VARIABLE, str(folder.parent))
     assert find_model_by_id(CARD.model_id).path == folder
+
+
+def test_an_id_is_the_model_that_has_it_before_one_that_reads_its_streams(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, newer = CARD.model_id.hex(), folder.parent / "a-newer"
+    newer.mkdir()
+    dataclasses.replace(CARD, name="newer", weights_sha256="cd" * 32, reads=(old,)).save(newer)
+    monkeypatch.setenv(MODELS_VARIABLE, str(folder.parent))
+    assert find_model(old).path == find_model_by_id(CARD.model_id).path == folder
+    shutil.rmtree(folder)
+    assert find_model(old).path == newer
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a/", "/a", "a\0"])
+def test_names_that_are_none_of_folders(name: str) -> None:
+    with pytest.raises(ModelError, match="no name of a folder"):
+        check_folder_name(name)
+    check_folder_name(f"photo-4..{CARD.name}")
 
 
 def test_several_folders_of_models(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

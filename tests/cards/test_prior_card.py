@@ -26,9 +26,12 @@ from vqcodec.cards.prior_card import (
     load_prior_folder,
 )
 from vqcodec.prior.config import ConditionConfig, PriorConfig
+from vqcodec.prior.sequence_config import SequenceConfig
 from vqcodec.prior.transformer import Prior
 
 CONFIG = PriorConfig((32, 32), (16, 16), ("quincunx", "raster"), width=8, depth=1, heads=2, token_width=4, radius=2)
+
+SEQUENCE = SequenceConfig("llamagen", codes=32, factor=16, width=8, depth=1, heads=2, hidden=8, positions=4)
 
 
 def make_network(config: PriorConfig = CONFIG) -> Prior:
@@ -183,6 +186,8 @@ def test_a_card_that_is_another_thing(folder: Path, content: str) -> None:
         ({"prior": CONFIG.to_dict() | {"codebook_sizes": 32}}, ""),
         ({"prior": CONFIG.to_dict() | {"condition": {"kind": "depth"}}}, "codebook_sizes"),
         ({"prior": CONFIG.to_dict() | {"condition": 3}}, ""),
+        ({"prior": SEQUENCE.to_dict() | {"classes": -5}}, "-5 classes"),
+        ({"prior": SEQUENCE.to_dict() | {"kv_heads": -1}}, "-1 heads of keys"),
         ({"prior": [1]}, ""),
         ({"prior": None}, ""),
         ({"classes": 4}, ""),
@@ -232,6 +237,11 @@ OTHERS = {
 def test_weights_of_another_network(tmp_path: Path, raw: bytes) -> None:
     write(tmp_path, "00112233", raw)
     assert "the weights do not fit the card's configuration; get it again" in weights_failure(tmp_path)
+
+
+def test_a_shape_that_no_memory_holds(folder: Path) -> None:
+    change(folder, prior=SEQUENCE.to_dict() | {"codes": 10**15})
+    assert "no network has the shape that its card states" in weights_failure(folder)
 
 
 # ---- the model whose tokens it predicts ----

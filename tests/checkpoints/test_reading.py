@@ -246,3 +246,22 @@ def test_keys_nested_so_deep_that_their_hash_would_end_the_process_are_refused(l
     pickled = b"\x80\x04" + begin + b")" + b"\x85" * 300_000 + last + b"."
     with pytest.raises(ForeignCheckpointError, match="nested more than"):
         read_checkpoint(write_zip(tmp_path / "a.pt", pickled))
+
+
+def test_keys_of_a_call_are_looked_at_before_they_are_hashed(tmp_path: Path) -> None:
+    """As OrderedDict([(key, 1)]) and as a tensor, whose offset is what a pickle says."""
+    deep = b")" + b"\x85" * 300_000
+    called = b"\x80\x02ccollections\nOrderedDict\n]" + deep + b"K\x01\x86a\x85R."
+    with pytest.raises(ForeignCheckpointError, match="nested more than"):
+        read_checkpoint(write_zip(tmp_path / "a.pt", called))
+    offset = b"J" + struct.pack("<i", 0) + b"(J"
+    tensor = tensor_pickle(6, (2, 3), (3, 1)).removeprefix(b"\x80\x02}X\x01\x00\x00\x00a").removesuffix(b"s.")
+    hostile = b"\x80\x02}" + tensor.replace(offset, deep + b"(J", 1) + b"K\x01s."
+    with pytest.raises(ForeignCheckpointError, match="no tensors"):
+        read_checkpoint(write_zip(tmp_path / "b.pt", hostile, storage_0=bytes(24)))
+
+
+def test_a_key_whose_parts_are_the_same_tuple_again_and_again_ends(tmp_path: Path) -> None:
+    pickled = b"\x80\x02})" + (b"q\x010(" + b"h\x01" * 8 + b"t") * 19 + b"K\x01s."
+    with pytest.raises(ForeignCheckpointError, match="a key of more than 1000 parts"):
+        read_checkpoint(write_zip(tmp_path / "a.pt", pickled))

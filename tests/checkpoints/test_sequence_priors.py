@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from cli_helpers import names_in, only_error, vqcodec
 from official_layouts import CODES, State, make_network, taming
+from safetensors.torch import load_file
 from torch import Tensor
 
 from vqcodec.cards.model_card import load_model_folder
@@ -230,6 +231,24 @@ def test_logits_are_those_of_llamagen(tmp_path: Path) -> None:
     words = ("generate", "--model", model, "--prior", tmp_path / "gpt", "-o", tmp_path / "made", "--device", "cpu")
     assert vqcodec(*words, "--class", 1, "--guidance", 1, "--size", "16x16").exit_code == 0
     assert "pictures of 16 x 16 pixels only" in only_error(vqcodec(*words, "--size", "32x16", "-f"))
+
+
+def test_averaged_weights_of_a_prior_are_taken_or_not(tmp_path: Path) -> None:
+    model, plain = imported(net2net(), tmp_path / "in"), llamagen_gpt()
+    averaged = {name: tensor / 2 for name, tensor in plain.items()}
+    torch.save({"model": plain, "ema": averaged}, tmp_path / "both.pt")
+    torch.save({"model": plain}, tmp_path / "plain.pt")
+    (tmp_path / "config.json").write_text(json.dumps({"n_head": HEADS, "block_size": SIDE**2}))
+    words = ("--name", "gpt", "--for", model, "--out", tmp_path / "gpt", "-f")
+    for more, expected in (((), averaged), (("--ema",), averaged), (("--no-ema",), plain)):
+        result = vqcodec("models", "import", tmp_path / "both.pt", *words, *more)
+        assert result.exit_code == 0, result.output
+        norm = load_file(tmp_path / "gpt" / "prior.safetensors")["norm.weight"]
+        torch.testing.assert_close(norm.float(), expected["norm.weight"], rtol=1e-3, atol=1e-3)
+    line = only_error(vqcodec("models", "import", tmp_path / "plain.pt", *words, "--ema"))
+    assert "plain.pt: it holds no averaged weights; leave out --ema" in line
+    result = vqcodec("models", "import", tmp_path / "plain.pt", *words, "--range", "unit")
+    assert (result.exit_code, "--range is of a model" in result.stderr) == (2, True)
 
 
 def test_a_prior_of_other_tokens_is_refused(tiny_model: Path, tmp_path: Path) -> None:

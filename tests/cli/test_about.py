@@ -137,6 +137,22 @@ def test_doctor_tests_every_model(tiny_model: Path, tmp_path: Path, monkeypatch:
     assert result.stderr.startswith(f"error: self test of other: {other / 'stage1.safetensors'}: ")
 
 
+def test_doctor_tests_a_model_of_one_size_by_that_size(one_size_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VQCODEC_MODELS", str(one_size_model.parent))
+    result = vqcodec("doctor")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "self test      ok: 32 x 32 pixels in " in result.stdout
+
+
+def test_doctor_does_not_test_a_model_that_takes_no_pictures(
+    edges_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VQCODEC_MODELS", str(edges_model.parent))
+    result = vqcodec("doctor")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "self test      none, model tiny-edges is of edges" in result.stdout
+
+
 def test_doctor_without_a_model_fails_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VQCODEC_MODELS", "")
     result = vqcodec("doctor")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cli_helpers import make_picture, names_in, only_error, vqcodec
+from image_helpers import swapped_profile
 from PIL import Image
 
 
@@ -43,6 +44,19 @@ def test_streams_and_pictures_are_compared_without_the_bench_packages(
 def test_the_model_can_be_named(photo: Path, stream: Path, tiny_model: Path, out: Path) -> None:
     result = vqcodec("compare", photo, stream, "--out", out, "--model", tiny_model, "--device", "cpu")
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_profile_that_a_stream_keeps_counts_as_that_of_a_picture(photo: Path, out: Path, tmp_path: Path) -> None:
+    kept, decoded = tmp_path / "kept.vq", tmp_path / "decoded.png"
+    with Image.open(photo) as image:
+        image.save(photo, icc_profile=swapped_profile())
+    for arguments in (("encode", photo, kept, "--icc", "keep"), ("decode", kept, decoded)):
+        assert vqcodec(*arguments, "--device", "cpu").exit_code == 0
+    assert vqcodec("compare", photo, kept, decoded, "--out", out, "--device", "cpu").exit_code == 0
+    [picture] = page_data(out)["pictures"]  # type: ignore[misc]
+    of_stream, of_picture = picture["shown"]
+    assert of_stream[4:] == of_picture[4:]
 
 
 def test_only_force_overwrites(photo: Path, out: Path) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from cli_helpers import names_in, only_error, vqcodec
 
 from vqcodec.codec import Codec
+from vqcodec.onnx_export.export import export_onnx
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -71,6 +73,13 @@ def test_graphs_of_two_latents(size: tuple[int, ...], coarse_fine: Path, hierarc
                 for length, other in zip(coarser[0].shape, finer[0].shape, strict=True)
             ]
             assert its_pixels.shape == (*sides, 3)
+
+
+def test_graphs_of_gray_pictures(gray_model: Path, tmp_path: Path) -> None:
+    """The command compares them with the codec."""
+    codec = Codec.load(gray_model, device="cpu", dtype=torch.float32)
+    differences = export_onnx(codec, tmp_path / "graphs")
+    assert differences.of > differences.tokens == 0
 
 
 def test_weights_lie_in_half_precision(graphs: Path, tiny_model: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -68,6 +69,27 @@ def test_the_card_says_where_it_comes_from(checkpoint: Path, data_home: Path, tm
     assert json.loads(vqcodec("models", "--json").stdout.splitlines()[-1])["origin"] == origin
 
 
+def test_a_configuration_in_yaml_may_hold_what_json_has_not(checkpoint: Path, data_home: Path, tmp_path: Path) -> None:
+    (tmp_path / "official.yaml").write_text(
+        "target: taming.models.vqgan.VQModel\nparams:\n  made: 2021-03-04\n  raw: !!binary aGk=\n  tags: !!set {a}\n"
+        "  2021-03-04: x\n  ddconfig: {ch: 32, resolution: 256}\n"
+    )
+    result = vqcodec("models", "import", checkpoint, "--name", "theirs", "--config", tmp_path / "official.yaml")
+    assert result.exit_code == 0, result.output
+    stated = find_model("theirs").card.origin["official_config"]
+    assert (stated["made"], stated["resolution"]) == ("2021-03-04", 256)
+
+
+def test_a_model_without_its_weights_ends_no_list(data_home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        shutil.copytree(tiny_model, user_models_folder() / f"m{number}")
+    gone = user_models_folder() / "m1" / "stage1.safetensors"
+    gone.unlink()
+    result = vqcodec("models")
+    assert (result.exit_code, result.stdout.count("tiny\n")) == (0, 2)
+    assert f"warning: {gone}: cannot be read (No such file or directory); get the model again" in result.stderr
+
+
 def test_averaged_weights_are_taken_or_not(data_home: Path, tmp_path: Path) -> None:
     plain = taming(make_network())
     torch.save(with_averages(plain, {name: tensor / 2 for name, tensor in plain.items()}), tmp_path / "a.pt")
@@ -109,7 +131,13 @@ def test_an_existing_model_is_replaced_only_with_force(checkpoint: Path, tmp_pat
     words = ("models", "import", checkpoint, "--name", "theirs", "--out", tmp_path / "out")
     assert vqcodec(*words).exit_code == 0
     assert "holds a model already; give another --name or --out, or -f" in only_error(vqcodec(*words))
+    for name in ("prior/prior.json", "prior-low-4/prior.safetensors", "discriminator.safetensors", "prior-low-4/notes"):
+        left = tmp_path / "out" / name
+        left.parent.mkdir(exist_ok=True)
+        left.touch()
     assert vqcodec(*words, "-f").exit_code == 0
+    assert not (tmp_path / "out" / "prior").exists()
+    assert names_in(tmp_path / "out") == ["card.json", "prior-low-4/notes", "stage1.safetensors"]
 
 
 def test_what_cannot_be_imported_leaves_nothing(tmp_path: Path, data_home: Path) -> None:
@@ -117,7 +145,8 @@ def test_what_cannot_be_imported_leaves_nothing(tmp_path: Path, data_home: Path)
     line = only_error(vqcodec("models", "import", tmp_path / "a.ckpt", "--name", "x"))
     assert line.startswith(f"error: {tmp_path / 'a.ckpt'}: of no family that is known; looked for: ")
     assert "no such file or folder" in only_error(vqcodec("models", "import", tmp_path / "gone", "--name", "x"))
-    assert "has no slashes" in only_error(vqcodec("models", "import", tmp_path / "a.ckpt", "--name", "../x"))
+    for name in ("../x", "..", ".", "", "a/"):
+        assert "has no slashes" in only_error(vqcodec("models", "import", tmp_path / "a.ckpt", "--name", name))
     assert vqcodec("models", "import", tmp_path / "a.ckpt").exit_code == 2
     assert not data_home.exists()
 

@@ -54,6 +54,15 @@ def test_what_was_cut_off_is_made_whole(stream: Path, tmp_path: Path) -> None:
     assert vqcodec("decode", tmp_path / "a.vq", tmp_path / "a.png").exit_code == 0
 
 
+def test_nothing_is_left_of_a_stream_cut_within_its_first_level(stream: Path, tmp_path: Path) -> None:
+    stream.write_bytes(stream.read_bytes()[:17])
+    failed = vqcodec("truncate", stream, tmp_path / "a.vq", "--partial")
+    assert only_error(failed) == (
+        f"error: {stream}: cut off before the end of its first level: get the whole file again"
+    )
+    assert "a.vq" not in names_in(tmp_path)
+
+
 def test_damage_gets_no_new_checksum(stream: Path, tmp_path: Path) -> None:
     data = bytearray(stream.read_bytes())
     data[-3] ^= 1

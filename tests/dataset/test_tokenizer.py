@@ -11,6 +11,7 @@ from dataset_helpers import make_dataset, make_folder
 from PIL import Image
 
 from vqcodec.cards.model_card import load_model_folder
+from vqcodec.codec import Codec
 from vqcodec.dataset.errors import DatasetError
 from vqcodec.dataset.fast_check import changed_share
 from vqcodec.dataset.tokenizer import Tokenizer, numeric_profile
@@ -29,6 +30,18 @@ def test_neighbours_change_nothing_on_torch(tiny_model: Path, monkeypatch: pytes
         [alone] = tokenizer.tokens([pictures[number]])
         for one, other in zip(alone, together[number], strict=True):
             assert np.array_equal(one, other)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def test_batches_of_a_model_of_gray_pictures(gray_model: Path) -> None:
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    model = load_model_folder(gray_model)
+    pictures = list(np.random.default_rng(0).integers(0, 256, (2, 8, 12, 3), dtype=np.uint8))
+    tokenizer = Tokenizer(model, 2, numeric_profile(model, "cpu", fast=False), size=8, device="cpu")
+    codec = Codec.load(gray_model, device="cpu", dtype=torch.float32)
+    for picture, made in zip(pictures, tokenizer.tokens(pictures), strict=True):
+        for grid, wanted in zip(made, codec.tokenize_pixels(picture), strict=True):
+            assert np.array_equal(grid, wanted)
     torch.use_deterministic_algorithms(deterministic)
 
 

@@ -88,6 +88,14 @@ def test_the_tokens_are_those_of_what_it_shows(kind: str, codec: Codec) -> None:
         assert torch.equal(made[number : number + 1], condition.of_map(shown))
 
 
+def test_a_model_of_gray_pictures_is_shown_their_luma(gray_model: Path) -> None:
+    codec = Codec.load(gray_model, device="cpu", dtype=torch.float32)
+    condition = Condition("low-2", codec)
+    for number, shown in enumerate(condition.shown(PHOTOS)):
+        tokens = np.stack(codec.tokenize_pixels(shown))
+        assert np.array_equal(condition(PHOTOS[number : number + 1])[0].numpy(), tokens)
+
+
 def test_a_model_of_label_maps_takes_the_classes(edges: Codec) -> None:
     condition, labels = Condition("", edges), LABEL_MAPS["edges"].of_each(PHOTOS)
     assert condition.kind == "edges"

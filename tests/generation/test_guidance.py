@@ -100,6 +100,19 @@ def test_the_score_rises_and_the_result_is_a_stream(codec: Codec, optimize: Opti
     assert np.array_equal(np.asarray(decoded), from_tensor(made.images, *SIZE))
 
 
+@both
+def test_scores_of_gray_pictures_are_asked_in_colour(gray_model: Path, optimize: Optimize) -> None:
+    gray = Codec.load(gray_model, device="cpu", dtype=torch.float32)
+    made = optimize(gray, colour, start=picture(*SIZE), steps=2)
+    assert made.images.shape == (1, 3, *SIZE[::-1])
+    decoded = gray.decode(gray.write(made.tokens, *made.size))
+    assert np.array_equal(np.asarray(decoded), from_tensor(made.images, *SIZE))
+    start = [torch.tensor(grid.astype(np.int64))[None] for grid in gray.tokenize_pixels(picture(*SIZE))]
+    shown = to_unit_range(from_start := gray.detokenize(start)).clamp(0, 1).expand(-1, 3, -1, -1)
+    assert from_start.shape[1] == 1
+    torch.testing.assert_close(made.scores[0], colour(shown[:, :, : SIZE[1], : SIZE[0]]))
+
+
 def test_replaced_tokens_never_lower_the_score(codec: Codec) -> None:
     made = optimize_tokens(codec, colour, start=(64, 64), steps=40, candidates=3)
     assert (made.scores.diff(dim=0) >= 0).all()

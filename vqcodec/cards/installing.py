@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import zlib
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from zipfile import BadZipFile, ZipFile
 
 from vqcodec.cards.errors import ModelError
-from vqcodec.cards.finding import user_models_folder
+from vqcodec.cards.finding import check_folder_name, user_models_folder
 from vqcodec.cards.model_card import CARD_FILE, ENTROPY_FILE, ModelFolder, load_model_folder
-from vqcodec.cards.model_files import MODEL_FILES, model_from_hub
+from vqcodec.cards.model_files import MODEL_FILES, model_from_hub, remove_other_files
 from vqcodec.cards.reading import read_named_file
 from vqcodec.hub.addresses import is_hub_address
-from vqcodec.whole_files import write_whole
+from vqcodec.whole_files import replacing_several
 
 
 def install_model(source: str, folder: Path | None = None, *, overwrite: bool = False) -> ModelFolder:
@@ -48,20 +49,34 @@ def _unpack(archive: Path, folder: Path) -> Path:
 
 def _install(origin: Path, source: str, folder: Path | None, overwrite: bool) -> ModelFolder:
     model = load_model_folder(origin.resolve())
-    card, target = model.card, folder or user_models_folder() / model.card.name
-    if Path(card.name).name != card.name:
-        raise ModelError(f"{source}: its card names it {card.name!r}, which is no name of a folder; give --out")
-    if target.exists() and not overwrite:
-        raise ModelError(f"{target}: exists already; give -f to overwrite it")
+    card = model.card
+    if folder is None:
+        try:
+            check_folder_name(card.name)
+        except ModelError as error:
+            raise ModelError(f"{source}: {error}; give --out") from error
+        folder = user_models_folder() / card.name
+    if folder.exists() and not overwrite:
+        raise ModelError(f"{folder}: exists already; give -f to overwrite it")
     read_named_file(model.weights_path, card.weights_sha256, "weights", f"model {card.name}")
     if card.entropy_prior:
         read_named_file(model.path / ENTROPY_FILE, card.entropy_prior.sha256, "integer prior", f"model {card.name}")
-    names = sorted({path.relative_to(model.path) for pattern in MODEL_FILES for path in model.path.glob(pattern)})
-    for name in sorted(names, key=lambda each: each.name == CARD_FILE):  # the card last: without it there is no model
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target / name, (model.path / name).read_bytes())
-    left = {path.relative_to(target) for pattern in MODEL_FILES for path in target.glob(pattern)}
-    for name in left.difference(names):  # such as a prior of the model that was there before
-        (target / name).unlink()
+    copy_model(model, folder)
+    return load_model_folder(folder.resolve())
+
+
+def copy_model(model: ModelFolder, folder: Path) -> None:
+    """Copy the files of a model into a folder, all or none; those of another model that was there go. Raises OSError.
+
+    A folder that is the model's own stays as it is.
+    """
+    if folder.exists() and folder.samefile(model.path):
+        return
+    names = {path.relative_to(model.path) for pattern in MODEL_FILES for path in model.path.glob(pattern)}
+    in_order = sorted(names, key=lambda name: (name == Path(CARD_FILE), name))  # without its card there is no model
+    with replacing_several(folder, [str(name) for name in in_order]) as draft:
+        for name in in_order:
+            (draft / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(model.path / name, draft / name)
+    remove_other_files(folder, names)
     load_model_folder.cache_clear()
-    return load_model_folder(target.resolve())

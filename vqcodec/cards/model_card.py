@@ -92,11 +92,17 @@ class ModelCard:
 
     @cached_property
     def stream_model(self) -> StreamModel:
-        """What the container must know of this model, but for the integer prior, which `ModelFolder` adds."""
+        """What the container must know of this model, but for the integer prior, which `ModelFolder` adds.
+
+        Raises ValueError for frequencies that are not those of its levels, and for levels outside the format.
+        """
         entropy_models: dict[int, EntropyModel] = {UNIFORM_ID: UniformModel()}
-        if self.static_frequencies:
-            entropy_models[STATIC_ID] = StaticModel(self.static_frequencies)
         shape = self.autoencoder
+        if self.static_frequencies:
+            sizes = tuple(map(len, self.static_frequencies))
+            if sizes != shape.quantizer.codebook_sizes:
+                raise ValueError(f"frequencies of {sizes} codes for levels of {shape.quantizer.codebook_sizes}")
+            entropy_models[STATIC_ID] = StaticModel(self.static_frequencies)
         grids = tuple(map(GridSpec, shape.level_factors, shape.quantizer.codebook_sizes))
         return StreamModel(self.model_id, self.name, grids, entropy_models)
 
@@ -122,9 +128,12 @@ class ModelFolder:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the card, the weights and the integer prior."""
+        """Bytes of the card, the weights and the integer prior. Raises ModelError where one of them is missing."""
         files = (CARD_FILE, WEIGHTS_FILE, *([ENTROPY_FILE] if self.card.entropy_prior else []))
-        return sum((self.path / name).stat().st_size for name in files)
+        try:
+            return sum((self.path / name).stat().st_size for name in files)
+        except OSError as error:
+            raise ModelError(f"{error.filename}: cannot be read ({error.strerror}); get the model again") from error
 
     @cached_property
     def stream_model(self) -> StreamModel:
@@ -142,6 +151,10 @@ def load_model_folder(path: Path) -> ModelFolder:
     stated = _CARD.read(path, _card_from_json)
     if stated.card.fingerprint != stated.fingerprint:
         raise ModelError(f"{path / CARD_FILE}: its fingerprint does not match its content; get the model again")
+    try:
+        _ = stated.card.stream_model
+    except ValueError as error:
+        raise ModelError(f"{path / CARD_FILE}: not a valid model card ({error})") from error
     return ModelFolder(path, stated.card)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,19 @@ MODEL_FILES: Final = (
     f"{PRIOR_FOLDER}*/{PRIOR_CARD_FILE}",
     f"{PRIOR_FOLDER}*/{PRIOR_WEIGHTS_FILE}",
 )
+
+
+def remove_other_files(folder: Path, kept: Collection[Path]) -> None:
+    """Delete the files that a model had which lay in `folder` before, such as its prior, and folders that this empties.
+
+    kept: those of the model that lies there now, relative to `folder`. Raises OSError.
+    """
+    found = {path.relative_to(folder) for pattern in MODEL_FILES for path in folder.glob(pattern)}
+    for name in found.difference(kept):
+        (folder / name).unlink()
+        parent = (folder / name).parent
+        if parent != folder and not any(parent.iterdir()):
+            parent.rmdir()
 
 
 def model_from_hub(address: str) -> Path:

@@ -35,16 +35,21 @@ def weights_from_file(path: Path, sha256: str, owner: str) -> dict[str, NDArray[
 def network_from_file(path: Path, sha256: str, owner: str, make: Callable[[], Network]) -> Network:
     """The network that `make` gives, with the weights of a file, float32, on the CPU.
 
-    owner: as in `weights_from_file`. Raises ModelError for missing, damaged or other weights.
+    owner: as in `weights_from_file`. Raises ModelError for missing, damaged or other weights, and for a shape that
+    `make` cannot give.
     """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     raw = read_named_file(path, sha256, "weights", owner)
-    # not under torch.device("meta"): initialisers there import torch's compiler, a second that every command would pay
-    with torch.random.fork_rng(devices=[]):
-        network = make()
+    try:
+        # not under torch.device("meta"): initialisers there import torch's compiler, a second for every command
+        with torch.random.fork_rng(devices=[]):
+            network = make()
+    except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        what = " ".join(str(error).split())
+        raise ModelError(f"{path}: no network has the shape that its card states ({what}); get it again") from error
     try:
         weights = {key: value.float() for key, value in load(raw).items()}
         network.load_state_dict(weights, assign=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqcodec.cards.finding import user_models_folder
+from vqcodec.cards.finding import check_folder_name, user_models_folder
 from vqcodec.cards.model_card import CARD_FILE, ModelFolder, load_model_folder
 from vqcodec.cards.prior_card import PRIOR_FOLDER
 from vqcodec.checkpoints.checking import check_model
@@ -51,16 +51,16 @@ def import_checkpoint(
     source, revision, file: see `vqcodec.checkpoints.sources.locate`. averaged: take the averaged weights; None to take
     them where there are any. pixel_range: "signed" or "unit", where neither tensors nor the configuration tell.
     licence: of the weights, where the source does not state it. folder: NAME in `user_models_folder()` by default;
-    nothing is left there when this fails. Raises ForeignCheckpointError, HubError.
+    nothing is left there when this fails. Raises ForeignCheckpointError, HubError, and ModelError for a name that is
+    not one of a folder.
     """
-    if not name or Path(name).name != name:
-        raise ForeignCheckpointError(f"{name}: a model's name has no slashes and is not empty")
+    check_folder_name(name)
     target = folder or user_models_folder() / name
     if (target / CARD_FILE).exists() and not overwrite:
         raise ForeignCheckpointError(f"{target}: holds a model already; give another --name or --out, or -f")
     located = locate(source, revision=revision, file=file, config=config)
     official = read_official_config(located.config) if located.config else OfficialConfig()
-    tensors, is_averaged = _choose(read_checkpoint(located.file), averaged, located.file)
+    tensors, is_averaged = _choose(read_checkpoint(located.file), averaged)
     recognised = recognise(tensors.keys(), located.file)
     translated = translate(
         tensors,
@@ -96,6 +96,7 @@ def import_prior(
     config: Path | None = None,
     revision: str = "",
     file: str = "",
+    averaged: bool | None = None,
     licence: str = "",
     overwrite: bool = False,
 ) -> Path:
@@ -107,7 +108,9 @@ def import_prior(
         raise ForeignCheckpointError(f"{folder}: exists already; give another --out, or -f")
     located = locate(source, revision=revision, file=file, config=config)
     official = read_official_config(located.config) if located.config else OfficialConfig()
-    tensors, _ = _choose(read_checkpoint(located.file), None, located.file)
+    tensors, is_averaged = _choose(read_checkpoint(located.file), averaged)
+    if averaged and not is_averaged:
+        raise ForeignCheckpointError(f"{located.file}: it holds no averaged weights; leave out --ema")
     if not holds_prior(tensors):
         raise ForeignCheckpointError(f"{located.file}: holds no prior of taming-transformers or LlamaGen")
     made = translate_prior(tensors, official.content, model, located.file)
@@ -115,7 +118,7 @@ def import_prior(
     return folder
 
 
-def _choose(found: CheckpointTensors, averaged: bool | None, file: Path) -> tuple[TensorsByName, bool]:
+def _choose(found: CheckpointTensors, averaged: bool | None) -> tuple[TensorsByName, bool]:
     """The tensors of the file, or those of its dict of averaged ones; whether they are these."""
     if found.averaged and averaged is not False:
         return found.averaged, True

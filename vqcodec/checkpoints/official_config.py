@@ -100,8 +100,8 @@ def _parsed(text: str, path: Path) -> Any:
         import yaml
     except ImportError as error:
         raise ForeignCheckpointError(f"{path}: reading YAML needs PyYAML; pip install 'vqcodec[hub]'") from error
-    try:
-        return yaml.safe_load(text)
+    try:  # as JSON has it: YAML's dates, bytes and sets could not be written into a card
+        return json.loads(json.dumps(yaml.safe_load(text), default=str, skipkeys=True))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ForeignCheckpointError(f"{path}: neither valid JSON nor YAML") from error
 

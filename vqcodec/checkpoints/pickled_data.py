@@ -127,8 +127,9 @@ _DAMAGED: Final = (
 )
 #: no pickle of a checkpoint has nearly so many opcodes
 _MOST_OPCODES: Final = 50_000_000
-#: nor keys of tuples in tuples
+#: nor keys of tuples in tuples, nor of so many parts, which count as often as they are hashed
 _MOST_NESTED: Final = 20
+_MOST_PARTS: Final = 1000
 
 
 def read_pickle(source: IO[bytes] | bytes, reduce: Reduce, persistent: Persistent, file: str) -> Any:
@@ -218,12 +219,12 @@ class _Machine:
 
     def _frozenset(self, _: Any) -> None:
         values = self._since_mark()
-        _hashable(values)
+        check_keys(values)
         self._stack.append(frozenset(values))
 
     def _dict(self, _: Any) -> None:
         values = self._since_mark()
-        _hashable(values[::2])
+        check_keys(values[::2])
         self._stack.append(dict(zip(values[::2], values[1::2], strict=True)))
 
     def _append(self, _: Any) -> None:
@@ -321,20 +322,25 @@ def _is_inert(name: Name) -> bool:
     )
 
 
-def _hashable(values: Iterable[Any], depth: int = _MOST_NESTED) -> None:
-    """Raises ValueError for tuples that are nested so deep that their hash, in C, would overflow the stack."""
-    for value in values:
-        if isinstance(value, tuple):
-            if not depth:
+def check_keys(keys: Iterable[Any]) -> None:
+    """Raises ValueError for keys whose hash, in C, would overflow the stack, being nested too deep, or take for ever,
+    as one tuple may stand in many places."""
+    for key in keys:
+        parts, depth, count = [key], 0, 0
+        while nested := [part for part in parts if isinstance(part, tuple | frozenset)]:
+            depth, count = depth + 1, count + sum(map(len, nested))
+            if depth > _MOST_NESTED:
                 raise ValueError(f"a key of tuples nested more than {_MOST_NESTED} deep")
-            _hashable(value, depth - 1)
+            if count > _MOST_PARTS:
+                raise ValueError(f"a key of more than {_MOST_PARTS} parts")
+            parts = [part for each in nested for part in each]
 
 
 def _extend(target: Any, values: list[Any]) -> None:
     if isinstance(target, Inert):
         target.items.extend(values)
     elif isinstance(target, set):
-        _hashable(values)
+        check_keys(values)
         target.update(values)
     elif isinstance(target, list):
         target.extend(values)
@@ -347,7 +353,7 @@ def _set(target: Any, values: list[Any]) -> None:
     if isinstance(target, Inert):
         target.items.extend(pairs)
     elif isinstance(target, dict):
-        _hashable(values[::2])
+        check_keys(values[::2])
         target.update(pairs)
     else:
         raise ValueError("entries for what is no dict")

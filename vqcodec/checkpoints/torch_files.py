@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from vqcodec.checkpoints.errors import ForeignCheckpointError
-from vqcodec.checkpoints.pickled_data import Name, read_pickle
+from vqcodec.checkpoints.pickled_data import Name, check_keys, read_pickle
 from vqcodec.checkpoints.stored_tensors import ITEM_BYTES, Storage, checked_view
 
 _ZIP_START: Final = b"PK\x03\x04"
@@ -47,7 +47,7 @@ class _Stated:
     count: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a key by what it is, as torch's tensors are, not by what a pickle says of it
 class _StatedTensor:
     """What the pickle says of a tensor; where the storage lies is known later."""
 
@@ -152,8 +152,10 @@ def _reduce(name: Name, arguments: tuple[Any, ...]) -> Any:
     return known(*arguments) if arguments or known is _dict else None
 
 
-def _dict(*pairs: Any) -> dict[Any, Any]:
-    return dict(pairs[0] if pairs else ())
+def _dict(pairs: Any = (), *_: Any) -> dict[Any, Any]:
+    entries = [(key, value) for key, value in (pairs.items() if isinstance(pairs, dict) else pairs)]
+    check_keys(key for key, _ in entries)
+    return dict(entries)
 
 
 def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _StatedTensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vqcodec.cards.model_card import CARD_FILE, WEIGHTS_FILE, ModelCard, load_model_folder
+from vqcodec.cards.model_files import remove_other_files
 from vqcodec.checkpoints.official_config import OfficialConfig
 from vqcodec.checkpoints.sources import LocatedCheckpoint
 from vqcodec.checkpoints.translation import Translated
@@ -23,10 +24,12 @@ _BLOCK: Final = 1 << 22
 
 @contextmanager
 def writing_model(folder: Path, name: str, translated: Translated, origin: dict[str, Any]) -> Iterator[Path]:
-    """A draft of the model folder, to be checked in the block; it is moved to `folder` when the block ends well."""
+    """A draft of the model folder, to be checked in the block; it is moved to `folder` when the block ends well, and
+    takes the place of a model there with all its files."""
     from safetensors.torch import save_file
 
-    with replacing_several(folder, [WEIGHTS_FILE, CARD_FILE]) as draft:
+    names, replaces = [WEIGHTS_FILE, CARD_FILE], (folder / CARD_FILE).exists()
+    with replacing_several(folder, names) as draft:
         weights = {key: tensor.float().contiguous().clone() for key, tensor in translated.state.items()}
         save_file(weights, draft / WEIGHTS_FILE)
         del weights
@@ -41,6 +44,8 @@ def writing_model(folder: Path, name: str, translated: Translated, origin: dict[
             origin=origin,
         ).save(draft)
         yield draft
+    if replaces:
+        remove_other_files(folder, [Path(name) for name in names])
     load_model_folder.cache_clear()
 
 

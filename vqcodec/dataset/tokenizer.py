@@ -87,13 +87,15 @@ class Tokenizer:
         """Of pictures (H, W, 3) each the tokens (rows, cols) of each level."""
         if self.batch == 1:
             return [self._codec.tokenize_pixels(picture, levels=self.levels) for picture in pictures]
+        from vqcodec.models.network_input import network_input
+
         made: list[Sequence[Tokens]] = []
         for start in range(0, len(pictures), self.batch):
             part = np.stack(pictures[start : start + self.batch])
             filled = np.zeros((self.batch, *part.shape[1:]), np.uint8)
             filled[: len(part)] = part
-            images = filled.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(127.5) - np.float32(1)
-            grids = self._codec.tokenize(images, levels=self.levels)
+            images = network_input(self._codec.card.autoencoder, filled)
+            grids = self._codec.tokenize(images.numpy(), levels=self.levels)
             made += [[grid[number] for grid in grids] for number in range(len(part))]
         return made
 

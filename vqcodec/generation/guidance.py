@@ -28,8 +28,9 @@ from torch import Tensor
 from vqcodec.codec import Codec
 from vqcodec.generation.picture_scores import Judge, Score, ScoreError, lpips_to
 from vqcodec.models.autoencoder import Autoencoder
+from vqcodec.models.network_input import in_colour, picture_input
 from vqcodec.pictures.any_image import ImageLike, as_loaded
-from vqcodec.pictures.image import DEFAULT_MAX_PIXELS, to_tensor
+from vqcodec.pictures.image import DEFAULT_MAX_PIXELS
 
 __all__ = ["GuidedPicture", "Report", "Score", "ScoreError", "Start", "lpips_to", "optimize_latents", "optimize_tokens"]
 
@@ -55,8 +56,8 @@ class GuidedPicture:
 
     tokens: (B, h, w) int64 of each level, for `Codec.write`. latents: (B, C, h, w) float32 of each latent in use, of
     which these are the nearest codes, or what they stand for where tokens were searched. images: (B, 3, H, W) float32,
-    about in [-1, 1]: what `Codec.detokenize` makes of them, cut to the size of the start. scores: (steps + 1, B)
-    float32, of the start and of each step; the tokens are those of the highest. All on the CPU.
+    about in [-1, 1]: what `Codec.detokenize` makes of them, in colour, cut to the size of the start. scores: (steps +
+    1, B) float32, of the start and of each step; the tokens are those of the highest. All on the CPU.
     """
 
     tokens: list[Tensor]
@@ -173,7 +174,8 @@ def optimize_tokens(
 
 @dataclass(frozen=True)
 class _Start:
-    """tokens: (B, h, w) of each level, on the codec's device. images: (1, 3, H', W') in [-1, 1] where there is one.
+    """tokens: (B, h, w) of each level, on the codec's device. images: (1, C, H', W') where there is one, as the Encoder
+    takes it.
 
     width, height: of the pictures to be scored, in pixels.
     """
@@ -192,7 +194,7 @@ def _started(codec: Codec, start: Start, steps: int, levels: int | None, seed: i
             return _from_size(codec, cast("tuple[int, int]", start), levels, seed)
         return _from_tokens(codec, cast("Sequence[Tensor]", start), levels)
     rgb = as_loaded(cast("ImageLike", start), DEFAULT_MAX_PIXELS).rgb
-    images = to_tensor(rgb, codec.card.autoencoder.downsampling_factor)
+    images = picture_input(codec.card.autoencoder, rgb)
     # cloned: autograd takes no tensors that were made in inference mode
     tokens = [grid.clone().to(codec.device) for grid in codec.tokenize(images, levels=levels)]
     return _Start(tokens, images, width=rgb.shape[1], height=rgb.shape[0])
@@ -274,7 +276,7 @@ def _result(
     codec: Codec, tokens: list[Tensor], latents: list[Tensor], history: list[Tensor], begin: _Start
 ) -> GuidedPicture:
     on_cpu = [grid.cpu() for grid in tokens]
-    images = codec.detokenize(on_cpu)[:, :, : begin.height, : begin.width].clone()
+    images = in_colour(codec.detokenize(on_cpu))[:, :, : begin.height, : begin.width].clone()
     return GuidedPicture(on_cpu, [latent.cpu() for latent in latents], images, torch.stack(history).cpu())
 
 

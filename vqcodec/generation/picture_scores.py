@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqcodec.codec import Codec
+from vqcodec.models.network_input import in_colour
 from vqcodec.perceptual.networks import LPIPS
 from vqcodec.pictures.any_image import ImageLike, as_loaded
 from vqcodec.pictures.image import DEFAULT_MAX_PIXELS, to_tensor, to_unit_range
@@ -103,7 +104,7 @@ class Judge:
 
     def __call__(self, latents: Sequence[Tensor], levels: int) -> Tensor:
         """(B,) of latents. Raises ScoreError."""
-        decoded = self._network.decode(latents, levels)
+        decoded = in_colour(self._network.decode(latents, levels))
         images = to_unit_range(decoded[:, :, : self._height, : self._width])
         scores = self._ask(_Clamp.apply(images))  # type: ignore[no-untyped-call]
         if not bool(scores.isfinite().all()):

@@ -21,7 +21,8 @@ from vqcodec.generation.config import FOR_UPSCALING, DrawnLevels, Series
 from vqcodec.generation.drawing import Predictor, count_tokens, grid_shapes, picture_seed, sample_tokens
 from vqcodec.generation.finer_levels import PriorWithFinerLevels
 from vqcodec.generation.masks import Mask, token_masks, without_masked
-from vqcodec.pictures.image import checked_pixels, from_tensor, to_tensor
+from vqcodec.models.network_input import in_colour, picture_input
+from vqcodec.pictures.image import checked_pixels, from_tensor
 from vqcodec.prior.conditions import Conditions
 from vqcodec.prior.sequence_config import SequenceConfig
 
@@ -214,7 +215,7 @@ class Sampler:
             )
         size = rgb.shape[1], rgb.shape[0]
         levels = self._check(series, size)
-        images = to_tensor(without_masked(rgb, mask), self.codec.card.autoencoder.downsampling_factor)
+        images = picture_input(self.codec.card.autoencoder, without_masked(rgb, mask))
         drawn = self._draw(
             replace(series, levels=levels),
             size,
@@ -261,7 +262,7 @@ class Sampler:
                 bits = [grid[index] for grid in sampled.bits]
                 yield SampledPicture(
                     number=number,
-                    rgb=from_tensor(self.codec.detokenize(tokens), *size),
+                    rgb=from_tensor(in_colour(self.codec.detokenize(tokens)), *size),
                     tokens=tokens,
                     filled=sum(int(mask.sum()) for mask in filled),
                     bits=sum(float(grid[mask].sum()) for grid, mask in zip(bits, filled, strict=True)),

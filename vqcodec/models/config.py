@@ -56,6 +56,7 @@ class QuantizerConfig:
             raise ValueError(f"codebook sizes {self.codebook_sizes}: one or more of 2 to {LARGEST_CODEBOOK}")
         if self.level_strides and len(self.level_strides) != len(self.codebook_sizes):
             raise ValueError("there must be as many level strides as codebook sizes, or none")
+        _at_least(1, self, "level_strides")
         if self.level_grids:
             self._check_grids()
         elif any(coarse % fine for coarse, fine in zip(self.strides, self.strides[1:], strict=False)):
@@ -63,6 +64,7 @@ class QuantizerConfig:
         _one_of("codebook", self.codebook, CODEBOOKS)
         _one_of("lookup", self.lookup, LOOKUPS)
         _one_of("gradient", self.gradient, GRADIENTS)
+        _at_least(2 if self.lookup == "lifted" and self.codebook != "gumbel" else 1, self, "code_dimension")
 
     @property
     def levels(self) -> int:
@@ -116,6 +118,8 @@ class CompactConfig:
     def __post_init__(self) -> None:
         if len({len(getattr(self, name)) for name in _STAGE_FIELDS}) != 1:
             raise ValueError(f"{', '.join(_STAGE_FIELDS)} must have equal lengths")
+        _at_least(1, self, "encoder_widths", "decoder_widths", "latent_channels")
+        _at_least(0, self, "encoder_depths", "decoder_depths")
         if self.downsampling_factor not in (1, 2, 4, 8, 16, LARGEST_FACTOR):
             raise ValueError(f"a downsampling factor of {self.downsampling_factor}: take a power of two up to 32")
         _one_of("padding", self.padding, PADDINGS)
@@ -149,6 +153,8 @@ class HierarchicalConfig:
     def __post_init__(self) -> None:
         if self.patch not in (1, 2, 4, 8):
             raise ValueError(f"patch {self.patch}: take 1, 2, 4 or 8")
+        _at_least(1, self, "widths", "latent_channels")
+        _at_least(0, self, "encoder_depths", "merging_depth", "decoder_depths")
         for lap, side in zip(self.laps, (2 * self.downsampling_factor, self.downsampling_factor), strict=True):
             if not 0 <= lap <= side // 2:
                 raise ValueError(f"a lap of {lap} pixels: take 0 to {side // 2}, half of a patch")
@@ -262,6 +268,18 @@ def _stated(config: NetworksConfig | QuantizerConfig) -> dict[str, Any]:
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ValueError(f"{name} {value!r}: there are {', '.join(known)}")
+
+
+def _at_least(least: int, config: Any, *names: str) -> None:
+    """Raises ValueError for fields of counts, alone or in tuples, with one below `least`."""
+    for name in names:
+        value = getattr(config, name)
+        if any(count < least for count in _flat(value)):
+            raise ValueError(f"{name} {value}: there must be {least} or more")
+
+
+def _flat(value: Any) -> list[Any]:
+    return [count for each in value for count in _flat(each)] if isinstance(value, tuple) else [value]
 
 
 _NETWORKS: Final[dict[str, type[NetworksConfig]]] = {

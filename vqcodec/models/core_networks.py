@@ -11,13 +11,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vqcodec.models.config import AutoencoderConfig, CompactConfig, HierarchicalConfig, NetworksConfig, QuantizerConfig
+from vqcodec.native.levels import LOOKUPS
 from vqcodec.native.library import Library
 from vqcodec.native.networks import DIFFERENCE, SUM, Floats, Network, NetworkBuilder, WeightsError
 
 
 def core_computes(config: AutoencoderConfig) -> bool:
     """Whether the core knows these networks and levels."""
-    if config.label_map or config.quantizer.codebook == "gumbel" or config.quantizer.code_dimension > 256:
+    quantizer = config.quantizer
+    if config.label_map or quantizer.codebook == "gumbel" or quantizer.lookup not in LOOKUPS:
+        return False
+    if quantizer.code_dimension > 256:
         return False
     return isinstance(config.networks, CompactConfig | HierarchicalConfig)
 

@@ -37,7 +37,7 @@ class LevelInput(Protocol):
         """(n, K), 0 or more: how far each code is from what stands at positions (n,) in raster order."""
 
     def mean_distance(self) -> float:
-        """That of the nearest codes, over all positions."""
+        """That of the nearest codes, over all positions, or what stands for it (`Level.unit_distances`)."""
 
 
 #: owner and name of a function, its step, and the step that it is a part of, from which its time is taken off

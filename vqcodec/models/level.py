@@ -39,6 +39,11 @@ class Level(nn.Module, ABC):
     def distances(self, latent: Tensor) -> Tensor:
         """(N, K): how far each code is from latents (N, C), 0 or more; `choose` takes the nearest."""
 
+    def unit_distances(self, latent: Tensor) -> Tensor:
+        """(N,): what distances from latents (N, C) are measured in where they are weighed against bits, that of the
+        nearest code."""
+        return self.distances(latent).amin(dim=1)
+
     @abstractmethod
     def reconstruct(self, indices: Tensor) -> Tensor:
         """Latents (N, C) of tokens (N,)."""

@@ -125,6 +125,15 @@ class VectorQuantizer(Level):
             return products.amax(dim=1, keepdim=True) - products
         return self.codebook.distances(vectors)
 
+    def unit_distances(self, latent: Tensor) -> Tensor:
+        """Of products, where the nearest code has none, half the squared distance of that code: products with codes of
+        one length differ by half of what their squared distances do."""
+        if self.config.lookup != "product":
+            return super().unit_distances(latent)
+        vectors = self.vectors(latent)
+        nearest_codes = self.codebook.look_up(self.codebook.largest_products(vectors))
+        return (vectors - nearest_codes).square().sum(dim=1) / 2
+
     def reconstruct(self, indices: Tensor) -> Tensor:
         latent: Tensor = self.project_out(self.codebook.look_up(indices))
         return latent

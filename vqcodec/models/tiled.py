@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vqcodec.compute.devices import to_channels_last
 from vqcodec.models.autoencoder import Analysis, Autoencoder
+from vqcodec.models.network_input import in_colour
 from vqcodec.pictures import tiling
 from vqcodec.pictures.arrays import Pixels
 from vqcodec.pictures.image import from_tensor
@@ -120,8 +121,8 @@ class TiledAutoencoder:
 
         def paint(row: Span, col: Span, kept: tuple[int, int], target: Pixels) -> None:
             height, width = target.shape[:2]
-            decoded = self._decode_tile(tokens, row, col)[:, :, kept[0] :, kept[1] :].expand(-1, 3, -1, -1)
-            target[:] = from_tensor(decoded, width, height)
+            decoded = self._decode_tile(tokens, row, col)[:, :, kept[0] :, kept[1] :]
+            target[:] = from_tensor(in_colour(decoded), width, height)
 
         yield from tiling.bands(area, paint)
 

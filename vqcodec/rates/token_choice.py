@@ -6,7 +6,8 @@ leave (rate-distortion optimised quantisation). In the finer levels there are co
 "nothing to add", and are cheap where they are frequent.
 
 Weights are in units of the mean distance of the nearest codes from what the level is given, so that the same weight
-does about the same at every level and in every model.
+does about the same at every level and in every model; where the largest product counts, in those of half the mean
+squared distance of the codes that have it.
 
 Rates between those of whole levels are had by a finest level for a share of the picture only: `vqcodec.rates.parts`.
 """

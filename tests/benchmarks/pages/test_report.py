@@ -18,7 +18,7 @@ from vqcodec.benchmarks.pages.tables import bd_rate_table, means_table, seconds_
 from vqcodec.benchmarks.rate_distortion.bd_rate import BDRate
 from vqcodec.benchmarks.rate_distortion.labels import codec_labels
 from vqcodec.benchmarks.rate_distortion.store import original_key
-from vqcodec.benchmarks.rate_distortion.summary import Mean, Summary, curve_of, summary
+from vqcodec.benchmarks.rate_distortion.summary import METRICS, Mean, Summary, curve_of, summary
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +105,14 @@ def test_only_measured_metrics_have_a_figure(plot: RDPlot, summarised: Summary) 
     assert list(other.figures)[-1] == "frechet_vgg16_relu5_3"
     assert other.first == "psnr_db"
     assert other.figures["psnr_db"]["layout"]["xaxis"]["type"] == "log"
+
+
+def test_pictures_that_came_back_the_same_have_a_figure_without_points(summarised: Summary) -> None:
+    nothing = dict.fromkeys(METRICS) | {"frechet_vgg16_relu5_3": None}
+    means = [replace(mean, **nothing) for mean in summarised.means]  # type: ignore[arg-type]
+    plot = rd_plot(means, codec_labels([mean.codec for mean in means]), [OURS], [])
+    assert list(plot.figures) == [plot.first] == ["psnr_db"]
+    assert not any(trace["x"] for trace in plot.figures["psnr_db"]["data"])
 
 
 # ---- tables ----

@@ -28,3 +28,9 @@ def test_vq_is_the_codec_itself(tiny_model: Path) -> None:
 
 def test_the_anchors_alone_need_no_model() -> None:
     assert [codec.name for codec in ToolMaker(formats=("jpeg",), scales=(1, 4))().codecs] == ["jpeg", "jpeg/4"]
+
+
+def test_what_is_named_twice_is_measured_once(tiny_model: Path) -> None:
+    again = str(tiny_model.parent / "." / tiny_model.name)
+    maker = ToolMaker(models=(str(tiny_model), again), levels=(2, 1, 2), qualities=(60, 60.0), device="cpu")
+    assert [codec.settings for codec in maker().codecs] == [(1, 2), (60,)]

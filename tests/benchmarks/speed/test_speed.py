@@ -152,6 +152,13 @@ def test_wall_seconds_of_a_command() -> None:
         wall_seconds([sys.executable, "-S", "-c", "import sys; print('it is broken', file=sys.stderr); sys.exit(3)"], 1)
 
 
+def test_the_processes_take_as_many_threads_as_they_are_told() -> None:
+    told = (
+        "from vqcodec.native.library import thread_count; import torch; print(thread_count(), torch.get_num_threads())"
+    )
+    assert processes._output([sys.executable, "-c", told], 1) == "1 1\n"
+
+
 def test_a_large_picture_is_measured_in_fresh_processes(tiny_model: Path) -> None:
     large = measure_large(str(tiny_model), 0.006, device="cpu", threads=1)
     assert (large.width, large.height) == (95, 63)
@@ -166,15 +173,15 @@ def test_whole_commands_are_measured(tiny_model: Path, monkeypatch: pytest.Monke
     """Each does its work, here in this process; that `wall_seconds` starts one of its own is seen above."""
     seconds = {"encode": 3.0, "decode": 2.0, "info": 0.5}
 
-    def run(command: list[str], repeat: int) -> float:
-        assert (command[:3], repeat) == ([sys.executable, "-m", "vqcodec.cli.main"], 7)
+    def run(command: list[str], repeat: int, threads: int | None) -> float:
+        assert (command[:3], repeat, threads) == ([sys.executable, "-m", "vqcodec.cli.main"], 7, 1)
         done = vqcodec(*command[3:])
         assert done.exit_code == 0, done.output
         return seconds[command[3]]
 
     monkeypatch.setattr(processes, "wall_seconds", run)
     picture = Image.fromarray(synthetic_picture(32, 32))
-    cold = measure_cold_start(str(tiny_model), picture, device="cpu", repeat=7, entropy="static")
+    cold = measure_cold_start(str(tiny_model), picture, device="cpu", repeat=7, threads=1, entropy="static")
     assert cold == ColdStart(encode_seconds=3.0, decode_seconds=2.0, info_seconds=0.5, repeat=7)
 
 

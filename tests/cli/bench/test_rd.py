@@ -45,7 +45,7 @@ def test_results_summary_and_report_are_written_and_gone_on_with(
     assert first.stdout.endswith(f"\n{out / 'report.html'}\n")
     assert (out / "report.html").stat().st_size > 1_000_000  # with the plotting library
     lines = (out / "results.jsonl").read_text().splitlines()
-    assert len(lines) == 2 * (2 + 3 + 3 + 3 + 4)
+    assert len(lines) == 2 * (2 + 3 + 3 + 4 + 5)
     summary = json.loads((out / "summary.json").read_text())
     expected = {"command", "date", "commit", "machine", "versions", "models", "means", "bd_rates", "win_rates"}
     assert expected <= set(summary)

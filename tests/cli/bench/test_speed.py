@@ -101,10 +101,10 @@ def test_a_picture_of_the_user_and_whole_commands(
 ) -> None:
     picture, out = tmp_path / "picture.png", tmp_path / "new" / "speed.json"
     Image.fromarray(synthetic_picture(40, 24)).save(picture)
-    started: list[tuple[str, tuple[int, int], str, str]] = []
+    started: list[tuple[str, tuple[int, int], str, int | None, str]] = []
 
-    def cold_start(model: str, image: Image.Image, *, device: str, entropy: str) -> ColdStart:
-        started.append((model, image.size, device, entropy))
+    def cold_start(model: str, image: Image.Image, *, device: str, threads: int | None, entropy: str) -> ColdStart:
+        started.append((model, image.size, device, threads, entropy))
         return ColdStart(encode_seconds=2.0, decode_seconds=3.0, info_seconds=0.125, repeat=3)
 
     monkeypatch.setattr(processes, "measure_cold_start", cold_start)
@@ -113,7 +113,7 @@ def test_a_picture_of_the_user_and_whole_commands(
     )
     assert result.exit_code == 0, result.output
     assert [row["size"] for row in table(result)] == ["40x24"] * 2
-    assert started == [(str(tiny_model), (40, 24), "cpu", "uniform")]
+    assert started == [(str(tiny_model), (40, 24), "cpu", None, "uniform")]
     assert "vqcodec decode, 40x24: 3.00 s, the whole process\n" in result.stdout
     assert json.loads(out.read_text())["cold"]["info_seconds"] == 0.125
 

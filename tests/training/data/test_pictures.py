@@ -73,6 +73,7 @@ def test_bad_pictures_are_named_once_and_replaced_by_their_neighbour(
     pictures = PictureSet([tmp_path])
     with caplog.at_level(logging.WARNING):
         assert values(pictures) == values(pictures) == [1, 5, 5, 5, 5, 1]
+        assert [int(pixels[0, 0, 0]) for pixels in pictures] == [1, 5]
     lines = [record.getMessage() for record in caplog.records]
     assert [line.split(":")[0] for line in lines] == [str(tmp_path / f"{number}.png") for number in (2, 3, 4, 6)]
     assert all("skipped, cannot be read (" in lines[number] for number in (0, 1, 3))

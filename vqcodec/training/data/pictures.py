@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from vqcodec.training.data.types import DataError
 #: decoded pictures kept in memory, at most, and as a share of the machine's memory for all processes of a run
 _MOST_CACHE_BYTES = 6 * 2**30
 _CACHE_SHARE = 0.25
+
+_NONE_USABLE = "none of the training pictures can be used; see the log for why"
 
 _log = logging.getLogger(__name__)
 
@@ -89,6 +91,16 @@ class PictureSet:
         """The picture at `index`, or the next usable one after it."""
         return self.item(index)[0]
 
+    def __iter__(self) -> Iterator[Pixels]:
+        """Each usable picture once. Raises DataError when there is none."""
+        found = False
+        for pixels in map(self._load, range(len(self))):
+            if pixels is not None:
+                found = True
+                yield pixels
+        if not found:
+            raise DataError(_NONE_USABLE)
+
     def label(self, index: int) -> int | None:
         """The label of the picture that `[index]` gives; None when it has none. Decodes the picture to know it."""
         return self.item(index)[1]
@@ -103,7 +115,7 @@ class PictureSet:
             pixels = self._load(place)
             if pixels is not None:
                 return pixels, None if self._labels is None else self._labels[place]
-        raise DataError("none of the training pictures can be used; see the log for why")
+        raise DataError(_NONE_USABLE)
 
     def _load(self, index: int) -> Pixels | None:
         if index in self._cache:
