@@ -176,7 +176,7 @@ def test_the_wheel_names_its_licence_and_its_command(metadata: dict[str, str]) -
 
 def test_requirements_leave_torch_uncapped_and_the_core_small(project: dict[str, Any]) -> None:
     core = {re.split(r"[^\w-]", requirement)[0]: requirement for requirement in project["project"]["dependencies"]}
-    assert core["torch"] == "torch>=2.4"
+    assert core["torch"] == "torch>=2.6"
     known = {
         "torch",
         "numpy",

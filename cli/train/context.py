@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
 
-from vqcodec.cli.train.running import RunOptions, SettingOptions
+from vqcodec.cli.train.running import RunOptions, SettingOptions, check_resumed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +66,9 @@ def context_trainer(
     if run.resume:
         newest = newest_checkpoint(run.out)
         recipe = context_recipe_of(newest, load_checkpoint(newest))
+        if options.first is not None or options.levels:
+            wanted = settings.changed(_new_recipe(model, options)).model
+            check_resumed(replace(wanted, condition=recipe.model.condition) == recipe.model)
     else:
         recipe = _new_recipe(model, options)
     recipe = _told(settings.changed(recipe), condition)

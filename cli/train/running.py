@@ -35,7 +35,7 @@ class RunOptions:
     resume: bool = option(
         "--resume",
         is_flag=True,
-        help="Go on from the newest checkpoint of --out, with its settings; options given here replace them.",
+        help="Go on from the newest checkpoint of --out, with its model and settings; settings given replace them.",
     )
     until: int | None = option(
         "--until",
@@ -93,7 +93,7 @@ class SettingOptions:
     learning_rate: float | None = option(
         "--learning-rate", type=ABOVE_0, help="The highest.  [default: of the preset; 0.004 in stage 2]"
     )
-    seed: int | None = option("--seed", type=int, help="[default: 0]")
+    seed: int | None = option("--seed", type=AT_LEAST_0, help="[default: 0]")
 
     def changed(self, recipe: Recipe, *more: str) -> Recipe:
         """The recipe with these settings, and with `more`, as --set takes them. Raises click.UsageError."""
@@ -119,6 +119,14 @@ def check_empty(out: Path) -> None:
         raise click.ClickException(f"{out}: holds checkpoints already; give --resume or another --out")
 
 
+def check_resumed(is_same: bool) -> None:
+    """Raises click.UsageError where options that say what a new run trains do not describe the run that goes on."""
+    if not is_same:
+        raise click.UsageError(
+            "the run in --out trains something else than the options say: leave them out, or give another --out"
+        )
+
+
 def train_and_log(
     context: click.Context,
     options: RunOptions,
@@ -136,9 +144,11 @@ def train_and_log(
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     keep_freed_memory()
     limits = {name: getattr(options, name) for name in ("checkpoint_every", "keep", "until")}
-    with process_group(), stop_on_signals() as stop:
+    with process_group(options.device), stop_on_signals() as stop:
         trainer = make_trainer()
         if is_first_process():
+            if trainer.step >= (last := min(options.until or trainer.steps, trainer.steps)):
+                click.echo(f"warning: {trainer.step} steps are done, and {last} were asked for", err=True)
             _run_with_log(trainer, options, limits | {"stop": stop}, make_validation(trainer))
         else:
             trainer.run(**limits, stop=stop)

@@ -12,7 +12,7 @@ import click
 from vqcodec.cli.common.failures import printable
 from vqcodec.cli.common.option_groups import option, takes
 from vqcodec.cli.common.options import READABLE_FOLDER
-from vqcodec.cli.train.running import RunOptions, SettingOptions, check_data, check_empty, train_and_log
+from vqcodec.cli.train.running import RunOptions, SettingOptions, check_data, check_empty, check_resumed, train_and_log
 from vqcodec.models.config import PARTS
 
 if TYPE_CHECKING:
@@ -150,10 +150,11 @@ def _trainer(run: RunOptions, options: Stage1Options, settings: SettingOptions) 
 
     init = find_model(options.init) if options.init else None
     if run.resume:
-        recipe = options.changed(recipe_of(load_checkpoint(newest_checkpoint(run.out))), settings)
+        recipe = _resumed(recipe_of(load_checkpoint(newest_checkpoint(run.out))), options, settings, init)
     elif options.decay_from:
         check_empty(run.out)
-        recipe = _falling(load_checkpoint(options.decay_from), options, settings)
+        state = load_checkpoint(options.decay_from)
+        recipe = _falling(recipe_of(state), state["step"], options, settings)
     else:
         check_empty(run.out)
         recipe = options.changed(_first_recipe(options, init), settings)
@@ -225,15 +226,28 @@ def _validation(trainer: Any, run: RunOptions, perceptual_weights: Path | None) 
     )
 
 
-def _falling(state: dict[str, Any], options: Stage1Options, settings: SettingOptions) -> Stage1Recipe:
-    """The recipe of a branch from the state of a checkpoint: the rate falls over the steps that --steps asks for."""
-    from vqcodec.training.stage1.recipe import recipe_of
+def _resumed(
+    recipe: Stage1Recipe, options: Stage1Options, settings: SettingOptions, init: ModelFolder | None
+) -> Stage1Recipe:
+    """The recipe of a run that goes on, with the options that were given. Raises click.UsageError for those of another
+    run."""
+    if options.decay_from:
+        if recipe.training.decay_from is None:
+            raise click.UsageError("--decay-from: the run in --out is no branch; leave it out, or give another --out")
+        return _falling(recipe, recipe.training.decay_from, options, settings)
+    if options.preset or options.recipe or init:
+        check_resumed(options.changed(_first_recipe(options, init), settings).model == recipe.model)
+    return options.changed(recipe, settings)
 
+
+def _falling(recipe: Stage1Recipe, step: int, options: Stage1Options, settings: SettingOptions) -> Stage1Recipe:
+    """The recipe of a branch from a step of another run: the rate falls over the steps that --steps asks for."""
     if settings.steps is None:
         raise click.UsageError("--decay-from needs --steps: over how many more steps the learning rate falls")
-    if options.init or options.recipe or options.factor or options.codebook_size or options.minutes:
+    others = (options.init, options.preset, options.recipe, options.factor, options.codebook_size, options.minutes)
+    if any(others):
         raise click.UsageError("--decay-from goes with the model and settings of its checkpoint alone")
-    recipe, step = options.changed(recipe_of(state), settings), state["step"]
+    recipe = options.changed(recipe, settings)
     branch = replace(recipe.training, decay_from=step, steps=step + settings.steps, minutes=0.0)
     return replace(recipe, training=branch)
 

@@ -12,9 +12,9 @@ from vqcodec.cards.finding import DEFAULT_MODEL, find_model
 from vqcodec.cli.common import options as common
 from vqcodec.cli.common.files import Task, check_target
 from vqcodec.cli.common.option_groups import option, takes
-from vqcodec.cli.common.options import AT_LEAST_1, FILE, FOLDER, READABLE
+from vqcodec.cli.common.options import AT_LEAST_0, AT_LEAST_1, FILE, FOLDER, READABLE
 from vqcodec.cli.train.context import CONTEXT, check_context_options, context_trainer, context_validation
-from vqcodec.cli.train.running import RunOptions, SettingOptions, check_data, check_empty, train_and_log
+from vqcodec.cli.train.running import RunOptions, SettingOptions, check_data, check_empty, check_resumed, train_and_log
 
 if TYPE_CHECKING:
     from vqcodec.cards.model_card import ModelFolder
@@ -117,7 +117,7 @@ def stage2(context: click.Context, /, run: RunOptions, options: Stage2Options, s
 @takes(TokenOptions, "options")
 @click.option("--crops", type=AT_LEAST_1, default=20_000, show_default=True, help="Random crops.")
 @click.option("--crop-size", type=AT_LEAST_1, default=256, show_default=True, help="Their side, pixels.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=AT_LEAST_0, default=0, show_default=True)
 @common.device
 @common.force
 def tokens(
@@ -161,6 +161,10 @@ def _trainer(run: RunOptions, options: Stage2Options, settings: SettingOptions) 
     if run.resume:
         newest = newest_checkpoint(run.out)
         recipe = stage2_recipe_of(newest, load_checkpoint(newest))
+        if init or options.size or options.levels or options.order:
+            wanted = settings.changed(_new_recipe(model, init.card.own_prior if init else None, options)).model
+            wanted = replace(wanted, classes=recipe.model.classes, condition=recipe.model.condition)
+            check_resumed(wanted == recipe.model)
     else:
         check_empty(run.out)
         if init:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from vqcodec.cli.common.options import AT_LEAST_1, FOLDER
+from vqcodec.cli.common.options import AT_LEAST_0, AT_LEAST_1, FOLDER
 
 
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--count", type=AT_LEAST_1, default=2000, show_default=True, help="Pictures.")
 @click.option("--side", type=click.IntRange(min=16), default=32, show_default=True, help="Pixels along a side.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=AT_LEAST_0, default=0, show_default=True)
 def toys(folder: Path, count: int, side: int, seed: int) -> None:
     """Draw pictures of coloured shapes into FOLDER, one folder a class, to try the trainer on.
 

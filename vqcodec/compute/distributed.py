@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from vqcodec.compute.devices import choose_device
+
 
 def process_count() -> int:
     """How many processes train together, 1 without torchrun."""
@@ -33,6 +35,13 @@ def sum_over_processes(value: Tensor) -> Tensor:
     """The sum of `value` over all processes, in place."""
     if _together():
         dist.all_reduce(value)
+    return value
+
+
+def largest_of_processes(value: Tensor) -> Tensor:
+    """The largest `value` of all processes, in place."""
+    if _together():
+        dist.all_reduce(value, dist.ReduceOp.MAX)
     return value
 
 
@@ -60,15 +69,16 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 
 @contextmanager
-def process_group() -> Iterator[None]:
-    """Join the processes that torchrun started (gloo, or NCCL where there is CUDA); leave them at the end.
+def process_group(device: str = "auto") -> Iterator[None]:
+    """Join the processes that torchrun started (by NCCL where they compute on CUDA, else gloo); leave them at the end.
 
-    Without torchrun's environment variables nothing happens. Each process takes the CUDA device of its LOCAL_RANK.
+    device: as it is given to `choose_device`. Without torchrun's environment variables nothing happens. Each process
+    takes the CUDA device of its LOCAL_RANK.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield
         return
-    cuda = torch.cuda.is_available()
+    cuda = choose_device(device).type == "cuda"
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("nccl" if cuda else "gloo")

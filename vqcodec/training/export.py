@@ -98,11 +98,11 @@ def export_model(
     with replacing_several(folder, [*written, CARD_FILE]) as draft:
         for file, content in written.items():
             (draft / file).write_bytes(content)
-        if DISCRIMINATOR_FILE not in written:  # that of the model which is overwritten knows another one's faults
-            (folder / DISCRIMINATOR_FILE).unlink(missing_ok=True)
         card(()).save(draft)
         final = card(origin.static_frequencies if origin else _static_frequencies(draft, pictures, picture_count))
         final.save(draft)
+    if DISCRIMINATOR_FILE not in written:  # that of the model which was there knows another one's faults
+        (folder / DISCRIMINATOR_FILE).unlink(missing_ok=True)
     load_model_folder.cache_clear()
     return final
 

@@ -49,21 +49,21 @@ def test_results_summary_and_report_are_written_and_gone_on_with(
     summary = json.loads((out / "summary.json").read_text())
     expected = {"command", "date", "commit", "machine", "versions", "models", "means", "bd_rates", "win_rates"}
     assert expected <= set(summary)
-    assert (summary["images"], summary["points"], summary["models"][0]["name"]) == (2, 30, "tiny")
+    assert (summary["images"], summary["points"], summary["models"][0]["name"]) == (2, 34, "tiny")
     assert summary["peak_memory_bytes"] > 1e8
     assert set(summary["absent_metrics"]) == {"lpips", "lpips_vgg", "dists"}
-    assert [mean["images"] for mean in summary["means"]] == [2] * 15
+    assert [mean["images"] for mean in summary["means"]] == [2] * 17
     anchors = {win["anchor"] for win in summary["win_rates"]}
     assert anchors == {"webp", "webp/2", "webp/*", "jpeg", "jpeg/2", "jpeg/*", "all"}
-    assert len(list((out / "pictures").rglob("*.webp"))) == 2 * (1 + 15)
+    assert len(list((out / "pictures").rglob("*.webp"))) == 2 * (1 + 17)
 
     results = out / "results.jsonl"
     results.write_text("\n".join([*lines[:-1], lines[-1][:50]]))
     again = rd(pictures, tiny_model, out, *options)
     assert again.exit_code == 0
-    assert f"{results}:30: not JSON" in again.stderr
+    assert f"{results}:34: not JSON" in again.stderr
     second = json.loads((out / "summary.json").read_text())
-    assert (second["points"], second["points_measured_now"], len(second["damaged_lines"])) == (30, 1, 1)
+    assert (second["points"], second["points_measured_now"], len(second["damaged_lines"])) == (34, 1, 1)
     for name in ("codec", "setting", "bytes", "psnr_db"):
         assert [mean[name] for mean in second["means"]] == [mean[name] for mean in summary["means"]]
     assert second["win_rates"] == summary["win_rates"]
@@ -175,7 +175,7 @@ def test_a_large_set_has_a_frechet_distance(
     assert "Fréchet" in result.stdout
     means = json.loads((out / "summary.json").read_text())["means"]
     distances = [mean["frechet_vgg16_relu5_3"] for mean in means]
-    assert len(distances) == 5
+    assert len(distances) == 6
     assert min(distances) > 0
     assert not (out / "pictures").exists()
     assert json.loads((out / "results.jsonl").read_text().splitlines()[0])["lpips_vgg"] > 0

@@ -147,6 +147,29 @@ def test_a_branch_has_a_falling_rate_and_the_settings_of_its_trunk(train: Any, t
         assert said in refused.stderr
 
 
+def test_a_branch_that_was_stopped_goes_on_by_the_same_command(train: Any, tmp_path: Path) -> None:
+    assert train(*FIRST, "--steps", 9, "--until", 1).exit_code == 0
+    branch = ("--decay-from", checkpoints(tmp_path)[-1], "--steps", 2, "--out", tmp_path / "branch")
+    assert train(*branch, "--until", 2).exit_code == 0
+    resumed = train(*branch, "--resume")
+    assert (resumed.exit_code, resumed.stderr) == (0, "")
+    assert [line["step"] for line in logged(tmp_path / "branch")] == [1, 2]
+    refused = train(*branch[:4], "--resume")
+    assert refused.exit_code == 2
+    assert "the run in --out is no branch" in refused.stderr
+
+
+def test_a_run_of_something_else_is_not_resumed_in_silence(train: Any, tmp_path: Path, tiny_model: Path) -> None:
+    assert train(*FIRST).exit_code == 0
+    for options in (["--preset", "tiny"], ["--init", tiny_model]):
+        refused = train(*options, "--resume")
+        assert refused.exit_code == 2
+        assert "the run in --out trains something else than the options say" in refused.stderr
+    again = train(*FIRST, "--preset", "photo", "--resume")
+    assert again.exit_code == 0
+    assert again.stderr == "warning: 3 steps are done, and 3 were asked for\n"
+
+
 def test_a_branch_of_a_run_that_holds_a_part_goes_on_holding_it(train: Any, tmp_path: Path, tiny_model: Path) -> None:
     start = (*FIRST, "--init", tiny_model, "--hold", "codebooks")
     assert train(*start, "--steps", 9, "--until", 1).exit_code == 0

@@ -36,6 +36,12 @@ def test_a_signal_becomes_a_request(number: signal.Signals) -> None:
         assert stopper.exit_code == {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}[number.name]
 
 
+def test_another_process_may_have_got_the_signal() -> None:
+    with stop_on_signals() as stopper:
+        stopper.ask(signal.SIGTERM)
+        assert (stopper.requested, stopper.exit_code, stopper.number) == ("SIGTERM", 143, 15)
+
+
 def test_the_first_of_two_kinds_counts() -> None:
     with stop_on_signals() as stopper:
         os.kill(os.getpid(), signal.SIGTERM)

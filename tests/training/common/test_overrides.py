@@ -57,6 +57,10 @@ def test_settings_change_what_they_name() -> None:
         ("model.quantizer.codebook=7", 'takes a value like "average"'),
         ("model.quantizer.codebook=magic", "codebook 'magic': there are"),
         ("training.accumulate=3", "a batch of 8 cannot be cut into 3"),
+        ("training.accumulate=0", "a batch of 8 in 0 parts: take 1 or more"),
+        ("training.seed=-1", "seed -1: take 0 or more"),
+        ("training.crop_sizes=5", "take pairs of a step and a side"),
+        ("training.adversary.weight_interval=0", "weight interval 0: take 1 or more"),
     ],
 )
 def test_settings_that_cannot_be(setting: str, message: str) -> None:
@@ -123,6 +127,8 @@ def test_schedules() -> None:
     config = Stage1Config(steps=100, crop_sizes=((10, 192), (50, 256)))
     assert [config.crop_at(step).size for step in (0, 9, 10, 49, 50, 99)] == [128, 128, 192, 192, 256, 256]
     assert [config.temperature_at(step) for step in (0, 50, 100)] == pytest.approx([1.0, 0.25, 0.0625])
+    by_time = replace(config, minutes=1.0)
+    assert [by_time.temperature_at(9, seconds) for seconds in (0, 30, 90)] == pytest.approx([1.0, 0.25, 0.0625])
     assert config.shares_of(3) == (2.0, 1.0, 1.0)
     with pytest.raises(ValueError, match="2 level shares for 1 levels"):
         replace(config, level_shares=(1.0, 1.0)).shares_of(1)

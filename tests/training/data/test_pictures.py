@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import logging
 from dataclasses import replace
@@ -54,8 +55,11 @@ def test_no_pictures(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"empty\.tar: no pictures"):
         PictureSet([tmp_path / "empty.tar"])
     (tmp_path / "broken.tar").write_bytes(b"no tar" * 200)
-    with pytest.raises(DataError, match=r"broken\.tar: not a readable tar shard"):
-        PictureSet([tmp_path / "broken.tar"])
+    shard(tmp_path / "packed.tar", {"1.png": png(1)})
+    (tmp_path / "packed.tar").write_bytes(gzip.compress((tmp_path / "packed.tar").read_bytes()))
+    for name in ("broken", "packed"):
+        with pytest.raises(DataError, match=rf"{name}\.tar: not a readable tar shard"):
+            PictureSet([tmp_path / f"{name}.tar"])
 
 
 # ---- what is skipped ----

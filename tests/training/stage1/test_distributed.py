@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from stage2_helpers import RowTokens, make_trainer, randomise
 
 from vqcodec.compute import distributed
 from vqcodec.training.common.checkpoint import checkpoints
+from vqcodec.training.common.interruption import StopRequest
 from vqcodec.training.common.loop import TrainingError
 from vqcodec.training.data.crops import CropConfig
 from vqcodec.training.data.pictures import PictureSet
@@ -47,6 +49,15 @@ def train(pictures: Path, out: Path, recipe: Stage1Recipe) -> dict[str, Any]:
     return leaves({"model": trainer.model.state_dict(), "average": trainer.average.state_dict()})
 
 
+def stopped(pictures: Path, out: Path, *, asked: bool) -> dict[str, Any]:
+    """Steps that were done and the signal of the end, when this process was asked for it or another one was."""
+    trainer, request = Stage1Trainer(RECIPE, PictureSet([pictures]), out, device="cpu"), StopRequest()
+    if asked:
+        request.ask(signal.SIGTERM)
+    trainer.run(stop=request)
+    return {"step": torch.tensor(trainer.step), "signal": torch.tensor(request.number)}
+
+
 WITH_DISCRIMINATOR = replace(
     RECIPE, training=replace(RECIPE.training, accumulate=2, adversary=AdversaryConfig(start=1, width=4))
 )
@@ -66,6 +77,7 @@ def _work(rank: int, pictures: Path, folder: Path) -> None:
             "with a discriminator": train(pictures, folder / "with a discriminator", WITH_DISCRIMINATOR),
             "prior": train_prior(folder / "prior"),
             "random prior": train_prior(folder / "random prior", **RANDOM),
+            "stopped": stopped(pictures, folder / "stopped", asked=rank == 1),
         }
         torch.save(states, folder / f"{rank}.pt")
     finally:
@@ -104,6 +116,10 @@ def test_two_processes_have_one_model_and_it_is_that_of_one_process(
 
 def test_with_a_discriminator_and_gradients_in_parts_too(together: Path) -> None:
     assert same_states(together, "with a discriminator")
+
+
+def test_a_signal_that_one_of_them_gets_ends_them_all_by_it(together: Path) -> None:
+    assert same_states(together, "stopped") == {"step": 1, "signal": signal.SIGTERM}
 
 
 # ---- the prior ----

@@ -160,6 +160,12 @@ def test_a_discriminator_is_refused(map_trainer: MapTrainers) -> None:
         map_trainer(label_map="colours", adversary=AdversaryConfig(weight=0.5, start=3))
 
 
+def test_maps_are_not_cut_on_the_device(shapes: ArrayPictures, tmp_path: Path) -> None:
+    recipe = replace(PRESETS["edges"], training=replace(TRAINING, level_shares=()))
+    with pytest.raises(TrainingError, match="leave out --device-crops"):
+        Stage1Trainer(recipe, shapes, tmp_path, device="cpu", device_crops=True)
+
+
 def test_a_model_of_pictures_takes_no_cross_entropy(map_trainer: MapTrainers) -> None:
     with pytest.raises(TrainingError, match=r"training\.weights\.cross_entropy is for label maps: set it to 0"):
         map_trainer(label_map="", weights=replace(WEIGHTS, l1=1.0))

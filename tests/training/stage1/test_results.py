@@ -16,6 +16,7 @@ from vqcodec.cards.finding import find_model
 from vqcodec.codec import Codec
 from vqcodec.training.common.checkpoint import CheckpointError, checkpoints, save_checkpoint
 from vqcodec.training.data.pictures import PictureSet
+from vqcodec.training.data.types import DataError
 from vqcodec.training.export import export_model
 from vqcodec.training.stage1.trainer import TrainingError
 
@@ -63,6 +64,23 @@ def test_export_of_something_else(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         export(tmp_path / "none.pt", tmp_path / "model", pictures)
     assert not (tmp_path / "model").exists()
+
+
+def test_an_export_that_fails_leaves_the_model_that_was_there(
+    trainer: Trainers, pictures: Path, tmp_path: Path
+) -> None:
+    made, folder = trainer(), tmp_path / "model"
+    made.run()
+    export(checkpoints(made.out)[-1], folder, pictures)
+    (folder / "discriminator.safetensors").write_bytes(b"of the model")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (tmp_path / "none").mkdir()
+    Image.new("RGB", (3, 3)).save(tmp_path / "none" / "small.png")
+    with pytest.raises(DataError, match="none of the training pictures can be used"):
+        export(checkpoints(made.out)[-1], folder, tmp_path / "none")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    export(checkpoints(made.out)[-1], folder, pictures)
+    assert not (folder / "discriminator.safetensors").exists()
 
 
 # ---- fine-tuning ----

@@ -277,6 +277,12 @@ def test_another_model_cannot_resume(trainer: Trainers) -> None:
         other.resume()
 
 
+def test_another_discriminator_cannot_resume(trainer: Trainers) -> None:
+    trainer(adversary=AdversaryConfig(start=0, width=4)).save()
+    with pytest.raises(CheckpointError, match="a discriminator of kind patch and width 4: leave"):
+        trainer(adversary=AdversaryConfig(start=0, width=8)).resume()
+
+
 def test_codebooks_are_not_held_or_released_on_the_way(trainer: Trainers) -> None:
     trainer("free").save()
     trainer("held", held=("codebooks",)).save()

@@ -146,6 +146,13 @@ def test_a_run_of_another_network_cannot_resume(make: Any) -> None:
         other.resume()
 
 
+def test_a_resumed_run_takes_another_decay_of_weights(make: Any) -> None:
+    make().save()
+    resumed = make(weight_decay=0.5)
+    resumed.resume()
+    assert {group["weight_decay"] for group in resumed.optimizer.param_groups} == {0.5}
+
+
 def test_a_checkpoint_of_stage_1_is_named(trainer: Trainers, make: Any) -> None:
     trainer().save()
     with pytest.raises(CheckpointError, match="not a checkpoint of a context network"):

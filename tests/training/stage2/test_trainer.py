@@ -241,3 +241,18 @@ def test_ten_such_steps_in_a_row_end_the_run(prior_trainer: PriorTrainers) -> No
         made.run()
     assert all(torch.isfinite(value).all() for value in made.model.parameters())
     assert [path.name for path in checkpoints(made.out)] == ["checkpoint-00000011.pt"]
+
+
+def test_the_checkpoint_of_such_an_end_is_kept_beside_the_others(prior_trainer: PriorTrainers) -> None:
+    made = prior_trainer(steps=20)
+    spoil(made, *range(3, 13))
+    with pytest.raises(TrainingError):
+        made.run(checkpoint_every=1, keep=0)
+    assert [int(path.stem[-2:]) for path in checkpoints(made.out)] == list(range(1, 13))
+
+
+def test_a_resumed_run_takes_another_decay_of_weights(prior_trainer: PriorTrainers) -> None:
+    prior_trainer().save()
+    resumed = prior_trainer(weight_decay=0.5)
+    resumed.resume()
+    assert {group["weight_decay"] for each in resumed.optimizers for group in each.param_groups} == {0.5}

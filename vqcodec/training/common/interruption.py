@@ -23,13 +23,22 @@ class StopRequest:
         return None if self._signal is None else self._signal.name
 
     @property
+    def number(self) -> int:
+        """Of the signal; 0 so far."""
+        return self._signal or 0
+
+    def ask(self, number: int) -> None:
+        """As if this signal had come, which came to another process of the run; the first one counts."""
+        self._signal = self._signal or signal.Signals(number)
+
+    @property
     def exit_code(self) -> int:
         """128 + the signal's number, what a shell shows for it; 0 when none came."""
         return 0 if self._signal is None else 128 + self._signal
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """The first signal counts; a second one of the same kind does what it does to any process: end it at once."""
-        self._signal = self._signal or signal.Signals(number)
+        self.ask(number)
         signal.signal(number, signal.SIG_DFL)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from vqcodec.compute.distributed import broadcast, is_first_process, process_count, sum_over_processes, wait_for_all
+from vqcodec.compute.distributed import broadcast, is_first_process, largest_of_processes, process_count, wait_for_all
 from vqcodec.training.common.checkpoint import DEFAULT_KEEP, save_checkpoint
 from vqcodec.training.common.interruption import StopRequest
 
@@ -49,6 +49,8 @@ class Trainer(ABC, Generic[Batch, Network]):
     step: int = 0
     #: of training so far, without validation and checkpoints, where a run ends by time
     seconds: float = 0.0
+    #: how many checkpoints stay; see `run`
+    _keep: int = DEFAULT_KEEP
     _skipped: int = 0
     _skipped_in_a_row: int = 0
 
@@ -100,7 +102,7 @@ class Trainer(ABC, Generic[Batch, Network]):
         Every `checkpoint_every` steps, and when `stop` asks for the end, a checkpoint is written, the newest `keep` of
         which stay; `validation` runs with it, but not when stopping. `report` gets every step's values.
         """
-        last = self.steps if until is None else min(until, self.steps)
+        last, self._keep = self.steps if until is None else min(until, self.steps), keep
         started = time.perf_counter()
         for step, batch in self.batches_ahead(self.step, last):
             if step == 0:
@@ -132,11 +134,13 @@ class Trainer(ABC, Generic[Batch, Network]):
         return self.seconds >= 60 * self.minutes
 
     def _must_stop(self, stop: StopRequest | None) -> bool:
-        """Whether any process was asked to stop."""
-        asked = stop is not None and stop.requested is not None
-        if process_count() == 1:
-            return asked
-        return bool(sum_over_processes(torch.tensor(float(asked), device=self.device)) > 0)
+        """Whether any process was asked to stop; then all of them are."""
+        asked = 0 if stop is None else stop.number
+        if process_count() > 1:
+            asked = int(largest_of_processes(torch.tensor(float(asked), device=self.device)))
+            if asked and stop is not None:
+                stop.ask(asked)
+        return asked > 0
 
     def _take(self, norm: Tensor) -> bool:
         """Whether the step is finite; ten in a row that are not stop the run, with a checkpoint."""
@@ -144,7 +148,7 @@ class Trainer(ABC, Generic[Batch, Network]):
         self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
         self._skipped += not finite
         if self._skipped_in_a_row == _MOST_SKIPPED_IN_A_ROW:
-            self.save()
+            self.save(keep=self._keep)
             raise TrainingError(
                 f"step {self.step}: ten steps in a row gave no finite gradient. There is a checkpoint; "
                 "go on with --resume and a lower --learning-rate"

@@ -85,7 +85,7 @@ def _in_folder(folder: Path, labels: bool) -> Iterator[Entry]:
 
 def _in_shard(path: Path, labels: bool) -> Iterator[Entry]:
     try:
-        with tarfile.open(path) as shard:
+        with tarfile.open(path, "r:") as shard:  # not a compressed one, whose pictures have no place in the file
             members = [info for info in shard if info.isfile()]
             numbers = {
                 _key(info): _class_number(shard, info, f"{path}:{info.name}")

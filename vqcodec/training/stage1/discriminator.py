@@ -142,6 +142,10 @@ class AdversaryConfig:
     weight_interval: int = 1
     rise_steps: int = 0
 
+    def __post_init__(self) -> None:
+        if min(self.weight_interval, self.width) < 1:
+            raise ValueError(f"width {self.width}, weight interval {self.weight_interval}: take 1 or more")
+
     def weight_at(self, step: int) -> float:
         """Of the adversarial loss, at a step from `start` on."""
         return self.weight * min(1.0, (step - self.start) / self.rise_steps) if self.rise_steps else self.weight

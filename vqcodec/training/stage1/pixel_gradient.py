@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vqcodec.compute.distributed import sum_over_processes
 from vqcodec.perceptual.networks import FrozenConvolutions
+from vqcodec.training.common.checkpoint import CheckpointError
 from vqcodec.training.stage1.discriminator import Adversary, adaptive_weight
 from vqcodec.training.stage1.losses import Compared, MapLoss, ReconstructionLoss
 from vqcodec.training.stage1.recipe import Stage1Recipe
@@ -149,7 +150,14 @@ class PixelGradient:
         return {"adversary": self.adversary.state() | {"adaptive_weight": self._adaptive_weight}}
 
     def load(self, state: dict[str, Any]) -> None:
-        """From a checkpoint."""
-        if self.adversary is not None and "adversary" in state:
-            self.adversary.load(state["adversary"])
-            self._adaptive_weight = state["adversary"]["adaptive_weight"]
+        """From a checkpoint. Raises CheckpointError for one with a discriminator of another shape."""
+        if self.adversary is None or "adversary" not in state:
+            return
+        before, wanted = state["config"]["adversary"], self.config.adversary
+        if (before["kind"], before["width"]) != (wanted.kind, wanted.width):
+            raise CheckpointError(
+                f"the run has a discriminator of kind {before['kind']} and width {before['width']}: leave "
+                "training.adversary.kind and training.adversary.width as they were"
+            )
+        self.adversary.load(state["adversary"])
+        self._adaptive_weight = state["adversary"]["adaptive_weight"]

@@ -78,6 +78,12 @@ class Stage1Config:
     adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
 
     def __post_init__(self) -> None:
+        if min(self.batch_size, self.accumulate) < 1:
+            raise ValueError(f"a batch of {self.batch_size} in {self.accumulate} parts: take 1 or more")
+        if self.seed < 0:
+            raise ValueError(f"seed {self.seed}: take 0 or more")
+        if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in self.crop_sizes):
+            raise ValueError(f"crop sizes {self.crop_sizes}: take pairs of a step and a side in pixels")
         if self.batch_size % self.accumulate:
             raise ValueError(f"a batch of {self.batch_size} cannot be cut into {self.accumulate} equal parts")
         if self.level_shares and (min(self.level_shares) < 0 or not any(self.level_shares)):
@@ -121,10 +127,11 @@ class Stage1Config:
         """Of the deep networks."""
         return self.learning_rate * self.learning_rate_share(step, seconds)
 
-    def temperature_at(self, step: int) -> float:
-        """Of Gumbel quantisation."""
+    def temperature_at(self, step: int, seconds: float = 0.0) -> float:
+        """Of Gumbel quantisation, after so many seconds of training."""
         first, last = self.temperatures
-        return first * math.pow(last / first, min(1.0, step / max(1, self.steps)))
+        done = seconds / (60 * self.minutes) if self.minutes else step / max(1, self.steps)
+        return first * math.pow(last / first, min(1.0, done))
 
     def crop_at(self, step: int) -> CropConfig:
         """The crops of a step's batch."""

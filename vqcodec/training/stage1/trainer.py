@@ -113,6 +113,8 @@ class Stage1Trainer(Trainer[Pixels | Tensor, Autoencoder]):
             fused=True,
         )
         share = slice(process_rank(), None, process_count())
+        if device_crops and recipe.model.label_map:
+            raise TrainingError("label maps are not made on the device: leave out --device-crops")
         if device_crops is None:
             device_crops = self.device.type == "cuda" and not (config.crop.pad or recipe.model.label_map)
         self.batches: CropBatches | DeviceCrops
@@ -249,7 +251,7 @@ class Stage1Trainer(Trainer[Pixels | Tensor, Autoencoder]):
             group["lr"] = share * self.config.learning_rate_at(step, self.seconds)
         for level in self.model.each_level():
             if isinstance(level, GumbelQuantizer):
-                level.temperature = self.config.temperature_at(step)
+                level.temperature = self.config.temperature_at(step, self.seconds)
 
     def _learn_from(
         self, images: Tensor, levels: Tensor, share: float, generator: torch.Generator

@@ -112,6 +112,8 @@ class ContextTrainer(Trainer[TokenBatch, ContextNetwork]):
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:  # a resumed run may be given another
+            group["weight_decay"] = self.config.weight_decay
         self.step = state["step"]
 
     def train_step(self, batch: TokenBatch) -> dict[str, float]:

@@ -51,6 +51,10 @@ class Stage2Config:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if min(self.batch_size, self.accumulate) < 1:
+            raise ValueError(f"a batch of {self.batch_size} in {self.accumulate} parts: take 1 or more")
+        if self.seed < 0:
+            raise ValueError(f"seed {self.seed}: take 0 or more")
         if self.batch_size % self.accumulate:
             raise ValueError(f"a batch of {self.batch_size} cannot be cut into {self.accumulate} equal parts")
         for name in ("pkeep", "label_dropout", "condition_dropout"):

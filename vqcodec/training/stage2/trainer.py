@@ -129,6 +129,8 @@ class Stage2Trainer(Trainer[TokenBatch, Prior]):
         self.average.load_state_dict(state["average"])
         for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(values)
+            for group in optimizer.param_groups:  # a resumed run may be given another
+                group["weight_decay"] = self.config.weight_decay
         self.step = state["step"]
 
     def train_step(self, batch: TokenBatch) -> dict[str, float]:
