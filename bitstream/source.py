@@ -5,11 +5,13 @@ from __future__ import annotations
 import mmap
 import os
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
 
 from vqcodec.bitstream.errors import LimitExceededError
 from vqcodec.bitstream.limits import MAX_STREAM_BYTES
 
+#: read at a time
+_PIECE_BYTES: Final = 1 << 20
 #: bytes, a path, or a binary file, which is read from where it stands
 StreamLike: TypeAlias = "bytes | bytearray | memoryview | str | Path | BinaryIO"
 
@@ -34,9 +36,12 @@ def stream_bytes(stream: StreamLike, *, mapped: bool = False) -> bytes | bytearr
 
 
 def read_up_to(stream: BinaryIO, most: int) -> bytes:
-    """The next `most` bytes, or all that are left: a pipe that is read without a buffer gives some at a time."""
+    """The next `most` bytes, or all that are left.
+
+    In pieces: a pipe without a buffer gives some at a time, and Python takes the memory of all that it is asked for.
+    """
     parts = []
-    while most > 0 and (part := stream.read(most)):
+    while most > 0 and (part := stream.read(min(most, _PIECE_BYTES))):
         parts.append(part)
         most -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, cast
 
 import click
 
+from vqcodec.bitstream.source import read_up_to
 from vqcodec.whole_files import replacing, write_whole
 
 STANDARD = "-"
@@ -53,7 +54,7 @@ def read_standard(limit: int = -1) -> bytes:
     """All bytes of stdin, or the first `limit`. Raises FileError."""
     if sys.stdin is None:
         raise FileError("stdin: is closed; name an input file")
-    return sys.stdin.buffer.read(limit)
+    return sys.stdin.buffer.read() if limit < 0 else read_up_to(sys.stdin.buffer, limit)
 
 
 def read_stream_file(source: str) -> bytes:
@@ -65,7 +66,7 @@ def read_stream_file(source: str) -> bytes:
             data = read_standard(MAX_STREAM_BYTES + 1)
         else:
             with open(source, "rb") as file:
-                data = file.read(MAX_STREAM_BYTES + 1)
+                data = read_up_to(file, MAX_STREAM_BYTES + 1)
     except FileNotFoundError as error:
         raise FileError(f"{source}: no such file: check the name") from error
     except IsADirectoryError as error:

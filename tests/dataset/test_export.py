@@ -108,6 +108,8 @@ def test_batches_of_tables_keep_their_rows(tmp_path: Path, tiny_model: Path, str
             assert record[name] == (expected[record["id"]][name] if record["error"] is None else None)
     with pytest.raises(DatasetError, match="rows stay rows"):
         TokenizeBatch(spec_of(tiny_model, crops="ten"))
+    with pytest.raises(DatasetError, match="the batch has a column width itself: rename or drop it"):
+        TokenizeBatch(spec_of(tiny_model, key="id"), device="cpu")(table.append_column("width", table.column("id")))
 
 
 def test_names_in_archives_are_cut_where_webdataset_cuts_them(tiny_model: Path, tmp_path: Path) -> None:

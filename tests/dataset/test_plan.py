@@ -12,6 +12,8 @@ from dataset_helpers import content_of, make_folder, make_parquet, make_tar, spe
 
 from vqcodec.cards.finding import DEFAULT_MODEL
 from vqcodec.dataset import files as files_module
+from vqcodec.dataset import plan as plan_module
+from vqcodec.dataset import plan_files
 from vqcodec.dataset.errors import DatasetError, PlanMismatch
 from vqcodec.dataset.plan import TokenPlan
 from vqcodec.dataset.spec import TokenSpec
@@ -123,6 +125,38 @@ def test_keys_that_occur_twice_are_named_and_nothing_stays(tmp_path: Path, sourc
     assert TokenPlan.open(out).pictures == 8
 
 
+def test_jobs_that_plan_at_the_same_time_leave_each_other_their_files(
+    tmp_path: Path, source: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, other, spec, listed = tmp_path / "out", tmp_path / "other", spec_of(tiny_model), plan_module.entries
+    places = [other, out]
+    monkeypatch.setattr(plan_files, "SHARDS_A_PART", 1)
+
+    def slower(*arguments: Any) -> Any:
+        """Another job is done in the midst of this one."""
+        found = list(listed(*arguments))
+        yield from found[:4]
+        monkeypatch.setattr(plan_module, "entries", listed)
+        TokenPlan.make([source], places.pop(), spec)
+        yield from found[4:]
+
+    monkeypatch.setattr(plan_module, "entries", slower)
+    plan = TokenPlan.make([source], out, spec)
+    assert [len(plan.shard_rows(shard).keys) for shard in range(plan.shards)] == [3, 3, 2]
+    before = content_of(out)
+
+    def given_up(*arguments: Any) -> Any:
+        yield from slower(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plan_module, "entries", given_up)
+    with pytest.raises(KeyboardInterrupt):
+        TokenPlan.make([source], other, spec)
+    rest = TokenPlan.open(other)
+    assert [len(rest.shard_rows(shard).keys) for shard in range(rest.shards)] == [3, 3, 2]
+    assert {name for name in content_of(other) if "plan" in name} == {name for name in before if "plan" in name}
+
+
 def test_settings_may_change_until_there_is_a_plan(tmp_path: Path, tiny_model: Path) -> None:
     source, out = make_parquet(tmp_path / "x.parquet"), tmp_path / "out"
     with pytest.raises(DatasetError, match="no column photo"):
@@ -171,10 +205,10 @@ def test_tokens_do_not_go_into_their_source(source: Path, tiny_model: Path) -> N
 def test_a_damaged_plan_is_told(tmp_path: Path, source: Path, tiny_model: Path) -> None:
     out = tmp_path / "out"
     TokenPlan.make([source], out, spec_of(tiny_model))
-    part = out / "plan" / "000-00000.parquet"
+    [part] = (out / "plan").glob("000-00000-*.parquet")
     whole = part.read_bytes()
     part.write_bytes(whole[:-20] + b"x" * 20)
-    with pytest.raises(DatasetError, match=r"000-00000\.parquet: is not what was planned"):
+    with pytest.raises(DatasetError, match=r"000-00000-\w+\.parquet: is not what was planned"):
         TokenPlan.open(out).shard_rows(0)
     (out / "dataset.json").write_text("{}")
     with pytest.raises(DatasetError, match=r"dataset\.json: is damaged"):

@@ -225,10 +225,19 @@ def test_what_looks_like_a_picture_and_is_none_is_counted(tmp_path: Path) -> Non
         ("a.csv", f"path,caption\na.png,{'x' * 200_000}\n", "a.csv: is no CSV after line 1"),
         ("a.jsonl", "[" * 100_000, "a.jsonl:1: is no JSON"),
         ("a.jsonl", '{"path": "a\\u0000.png", "caption": ""}', "a.jsonl:1: names no picture"),
+        ("a.jsonl", '{"path": "a.png", "caption": "", "id": null}', "a.jsonl:1: has no id; choose another --key"),
     ],
 )
 def test_rows_of_lists_that_cannot_be(tmp_path: Path, name: str, text: str, told: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(DatasetError) as caught:
-        listed(tmp_path / name, keep=("caption",))
+        listed(tmp_path / name, keep=("caption",), key="id" if '"id"' in text else None)
     assert told in str(caught.value)
+
+
+def test_objects_in_lists_are_kept_as_text(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        '{"path": "a.png", "meta": {"a": 1}, "sides": [1, 2]}\n{"path": "b.png", "meta": [{"b": "ü"}], "sides": []}'
+    )
+    found = [entry.kept for entry in listed(tmp_path / "a.jsonl", keep=("meta", "sides"))]
+    assert found == [('{"a": 1}', [1, 2]), ('[{"b": "ü"}]', [])]

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from dataset_helpers import encoded, make_dataset, make_folder, rows_of
+from dataset_helpers import encoded, make_dataset, make_folder, rows_of, run
 
+from vqcodec.dataset import local
 from vqcodec.dataset.errors import DatasetError
 from vqcodec.dataset.manifest import MANIFEST_FILE, is_current, write_manifest
 from vqcodec.dataset.plan import TokenPlan
@@ -92,6 +93,36 @@ def test_a_damaged_file_is_named_with_the_remedy(plan: TokenPlan, tmp_path: Path
     assert f"delete {path.name} in tokens/ and errors/, and run `vqcodec tokenize` again" in wrong[0]
     with pytest.raises(DatasetError, match=f"{folder}/{path.name}: is damaged"):
         list(failures(plan)) if folder == "errors" else level_statistics(plan)
+
+
+def test_a_dataset_without_a_shard_is_not_complete(plan: TokenPlan) -> None:
+    assert is_current(plan)
+    (Path(plan.store.url) / "tokens" / "shard-000000.parquet").unlink()
+    assert not is_current(plan)
+    assert not about(plan)["complete"]
+
+
+def test_a_manifest_goes_before_shards_are_made_anew(plan: TokenPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "write_manifest", _interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, retry_failed=True)
+    monkeypatch.undo()
+    assert not is_current(plan)
+    assert run(plan) == []
+    assert is_current(plan)
+
+
+def _interrupted(plan: TokenPlan) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_manifest_of_other_shards_is_wrong(plan: TokenPlan) -> None:
+    path = Path(plan.store.url) / MANIFEST_FILE
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(3, "rows", pa.array([9] * len(table))), path)
+    assert verdict_of(plan).wrong == [
+        "manifest.parquet: is not of the shards there; delete it and run `vqcodec tokenize` again"
+    ]
 
 
 def test_a_damaged_manifest_is_written_anew(plan: TokenPlan) -> None:

@@ -59,6 +59,8 @@ class TokenizeBatch:
                 rows.add_tokens(grids)
         made = token_table(rows, list(map(str, keys)), [""] * len(batch), None, {}, self._lengths)
         made = made.drop_columns(["key", "source", "crop"])
+        if there := [name for name in (*made.column_names, "error") if name in batch.column_names]:
+            raise DatasetError(f"the batch has a column {there[0]} itself: rename or drop it before")
         place = {number: row for row, number in enumerate(rows.pictures)}
         order = pa.array([place.get(number) for number in range(len(batch))], pa.int64())
         for column in made.column_names:

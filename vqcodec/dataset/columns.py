@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqcodec.dataset.crops import Crop
+from vqcodec.dataset.errors import DatasetError
 from vqcodec.dataset.packages import pa, pq
 from vqcodec.dataset.spec import token_type
 from vqcodec.models.engine import Tokens
@@ -126,6 +127,8 @@ def _level_column(grids: list[NDArray[Any]], codebook_size: int, length: int | N
     values = pa.array(np.concatenate(grids) if grids else np.empty(0, np.uint16), kind)
     if length is not None:
         return pa.FixedSizeListArray.from_arrays(values, length)
+    if len(values) > np.iinfo(np.int32).max:
+        raise DatasetError(f"{len(values)} tokens of one level in a shard: take a smaller --shard-size")
     offsets = np.concatenate([[0], np.cumsum([len(grid) for grid in grids])]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), values)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
+from vqcodec.dataset.errors import DatasetError
 from vqcodec.dataset.spec import TokenSpec
 from vqcodec.pictures.names import picture_suffixes
 
@@ -45,6 +47,19 @@ class Columns:
     def of(spec: TokenSpec) -> Columns:
         label = None if spec.labels == "folder" else spec.labels
         return Columns(spec.image, None if spec.key == "path" else spec.key, label, spec.keep)
+
+
+def key_text(value: Any, where: str, column: str) -> str:
+    """A key from a column. where: the picture, for the message. Raises DatasetError where there is none."""
+    if value is None:
+        raise DatasetError(f"{where}: has no {column}; choose another --key")
+    return str(value)
+
+
+def as_kept(value: Any) -> Any:
+    """A value from JSON, for a column: objects as their text, as no two need to have the same fields."""
+    is_object = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(e, dict | list) for e in value))
+    return json.dumps(value, ensure_ascii=False) if is_object else value
 
 
 #: asked for once: a source may have millions of files

@@ -16,7 +16,7 @@ from vqcodec.dataset.store import file_system, is_url
 from vqcodec.pictures.names import ALL_SUFFIXES
 
 #: longest range that is read at once
-_MOST_RANGE_BYTES: Final = 1 << 31
+MOST_RANGE_BYTES: Final = 1 << 31
 
 
 class Files:
@@ -84,7 +84,7 @@ class Files:
 
     def read_range(self, place: str, start: int, length: int) -> bytes:
         """Bytes start..start + length - 1 of a file, which must have them."""
-        assert length <= _MOST_RANGE_BYTES
+        assert length <= MOST_RANGE_BYTES
 
         def part() -> bytes:
             if is_url(place):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from vqcodec.dataset.entries import FILE, Columns, Entry
+from vqcodec.dataset.entries import FILE, Columns, Entry, as_kept, key_text
 from vqcodec.dataset.errors import DatasetError
 from vqcodec.dataset.files import Files
 
@@ -34,11 +34,11 @@ def list_entries(files: Files, place: str, columns: Columns) -> Iterator[Entry]:
                 for name in (columns.key, columns.label, *columns.keep):
                     if name and name not in record:
                         raise DatasetError(f"{place}:{line}: has no {name}; it has {', '.join(map(str, record))}")
-                key = str(record[columns.key]) if columns.key else path
+                key = key_text(record[columns.key], f"{place}:{line}", columns.key) if columns.key else path
                 label = record[columns.label] if columns.label else None
                 if is_csv and isinstance(label, str) and label.isdecimal():
                     label = int(label)
-                yield Entry(key, path, FILE, "", 0, -1, label, tuple(record[name] for name in columns.keep))
+                yield Entry(key, path, FILE, "", 0, -1, label, tuple(as_kept(record[name]) for name in columns.keep))
         except UnicodeDecodeError as error:
             raise DatasetError(f"{place}: is no text in UTF-8 ({error.reason}); save it so") from error
 

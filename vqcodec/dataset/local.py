@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Final
 
 from vqcodec.dataset.errors import DatasetError
-from vqcodec.dataset.manifest import is_current, write_manifest
+from vqcodec.dataset.manifest import MANIFEST_FILE, is_current, write_manifest
 from vqcodec.dataset.plan import TokenPlan
 from vqcodec.dataset.progress import Progress
 from vqcodec.dataset.shard import ERRORS, TOKENS, ShardResult, make_tokenizer, shard_name, tokenize_shard
@@ -61,6 +61,8 @@ def tokenize(
     """
     plan.store.sweep()
     shards = shards_to_do(plan, part, retry_failed=retry_failed)
+    if shards:
+        plan.store.delete(MANIFEST_FILE)  # it will not be true of what comes
     state = Progress(sum(map(plan.pictures_of, shards)))
     count = min(workers or _processors(), len(shards))
     failures: list[tuple[int, str]] = []

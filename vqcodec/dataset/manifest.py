@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,8 +44,8 @@ def all_facts(plan: TokenPlan) -> Iterator[ShardFacts]:
 
 
 def is_current(plan: TokenPlan) -> bool:
-    """Whether there is a manifest of as many shards as are planned. A damaged one is not: it is written anew."""
-    if not plan.store.exists(MANIFEST_FILE):
+    """Whether there is a manifest of all shards, and these are there. A damaged one is not: it is written anew."""
+    if not plan.store.exists(MANIFEST_FILE) or not _all_there(plan):
         return False
     try:
         with parquet_file(plan.store, MANIFEST_FILE) as file:
@@ -58,16 +58,29 @@ def is_current(plan: TokenPlan) -> bool:
 
 def write_manifest(plan: TokenPlan) -> bool:
     """Where all shards are there, unless it says the same already. Gives whether the dataset is complete."""
-    there = set(plan.store.names(TOKENS))
-    if any(shard_name(shard) not in there for shard in range(plan.shards)):
+    if not _all_there(plan):
         return False
-    facts = [vars(each) for each in all_facts(plan)]
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(facts), sink, compression="zstd")
-    content = sink.getvalue().to_pybytes()
+    content = _content(all_facts(plan))
     if not (plan.store.exists(MANIFEST_FILE) and plan.store.read(MANIFEST_FILE) == content):
         plan.store.write(MANIFEST_FILE, content)
     return True
+
+
+def says(plan: TokenPlan, facts: Iterable[ShardFacts]) -> bool:
+    """Whether the manifest that is there says this of all shards."""
+    return plan.store.read(MANIFEST_FILE) == _content(facts)
+
+
+def _all_there(plan: TokenPlan) -> bool:
+    there = set(plan.store.names(TOKENS))
+    return all(shard_name(shard) in there for shard in range(plan.shards))
+
+
+def _content(facts: Iterable[ShardFacts]) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist([vars(each) for each in facts]), sink, compression="zstd")
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def count_failures(plan: TokenPlan, part: tuple[int, int] = (0, 1)) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from vqcodec.dataset.errors import DatasetError
 from vqcodec.dataset.local import ShardsLeft, shards_to_do
-from vqcodec.dataset.manifest import is_current, shard_facts, write_manifest
+from vqcodec.dataset.manifest import MANIFEST_FILE, is_current, shard_facts, write_manifest
 from vqcodec.dataset.packages import needed
 from vqcodec.dataset.plan import TokenPlan
 from vqcodec.dataset.shard import TOKENS, ShardResult, make_tokenizer, shard_name, tokenize_shard
@@ -68,6 +68,7 @@ def tokenize_on_ray(
         if not is_current(plan):
             write_manifest(plan)
         return
+    plan.store.delete(MANIFEST_FILE)  # it will not be true of what comes
     if not ray.is_initialized():
         ray.init(address=None if address in (None, "local") else address, log_to_driver=False)
     processors, most = _room(ray, num_gpus, pool[1])

@@ -14,7 +14,7 @@ from vqcodec import __version__
 from vqcodec.cards.finding import find_model
 from vqcodec.cards.model_card import ModelFolder
 from vqcodec.dataset.duplicates import KeyHashes, duplicates
-from vqcodec.dataset.errors import DatasetError, PlanMismatch
+from vqcodec.dataset.errors import DatasetError, PlanMismatch, StorageError
 from vqcodec.dataset.files import Files
 from vqcodec.dataset.packages import pa
 from vqcodec.dataset.plan_files import KEPT, Generation, RowReader, RowWriter
@@ -238,11 +238,17 @@ class TokenPlan:
                     f"{' (also ' + ', '.join(found[1:]) + ')' if found[1:] else ''}; choose another one with --key, or "
                     "`--key path` for archives"
                 )
-        except BaseException:
+        except StorageError:
+            raise  # as after an interruption the files stay: another job may plan the same right now
+        except DatasetError:
             writer.delete()
             raise
-        made.write(self.store)
-        self.generations.append(made)
+        counts = made.write(self.store)
+        if counts != made:
+            writer.delete(kept=counts.parts)
+        if counts.sources != roots:
+            raise PlanMismatch(f"{self.store.url}: was planned for {', '.join(counts.sources)} meanwhile; run it again")
+        self.generations.append(counts)
         self.passed_over = files.passed_over
 
     def _all_keys(self, generations: Sequence[Generation]) -> Iterator[list[str]]:

@@ -1,13 +1,14 @@
 """The files of a plan: rows of pictures, a row group a shard, and a JSON file that is written when all are there.
 
-plan/000.json is the first listing; what is appended later has 001.json and so on. None of them ever changes.
+plan/000.json is the first listing; what is appended later has 001.json and so on. None of them ever changes. Files of
+rows are named by their content, so that jobs that plan at the same time never write over each other's.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -50,9 +51,13 @@ class Generation:
     labels: str
     classes: tuple[str, ...]
 
-    def write(self, store: Store) -> None:
-        """Makes the listing count."""
+    def write(self, store: Store) -> Generation:
+        """Makes the listing count, or gives that of another job which was sooner."""
+        sooner = [each for each in Generation.read_all(store) if each.number == self.number]
+        if sooner:
+            return sooner[0]
         store.write(f"{FOLDER}/{self.number:03}.json", (json.dumps(asdict(self), indent=1) + "\n").encode())
+        return self
 
     @staticmethod
     def read_all(store: Store) -> list[Generation]:
@@ -98,9 +103,9 @@ class RowWriter:
             self._end_shard()
         self._end_part()
 
-    def delete(self) -> None:
-        """Take back what was written."""
-        for name, _ in self.parts:
+    def delete(self, kept: Collection[tuple[str, str]] = ()) -> None:
+        """Take back what was written, but for these parts."""
+        for name, _ in set(self.parts).difference(kept):
             self._store.delete(f"{FOLDER}/{name}")
 
     def _end_shard(self) -> None:
@@ -148,9 +153,10 @@ class RowWriter:
             return
         self._writer.close()
         content = self._sink.getvalue().to_pybytes()
-        name = f"{self._number:03}-{len(self.parts):05}.parquet"
+        digest = hashlib.sha256(content).hexdigest()
+        name = f"{self._number:03}-{len(self.parts):05}-{digest[:12]}.parquet"
         self._store.write(f"{FOLDER}/{name}", content)
-        self.parts.append((name, hashlib.sha256(content).hexdigest()))
+        self.parts.append((name, digest))
         self._writer = self._sink = None
 
 

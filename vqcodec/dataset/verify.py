@@ -13,7 +13,7 @@ import numpy as np
 from vqcodec.dataset.columns import tokens_digest
 from vqcodec.dataset.errors import DatasetError, StorageError
 from vqcodec.dataset.files import Files
-from vqcodec.dataset.manifest import MANIFEST_FILE, is_current, shard_facts
+from vqcodec.dataset.manifest import MANIFEST_FILE, all_facts, says, shard_facts
 from vqcodec.dataset.plan import TokenPlan
 from vqcodec.dataset.reading import pictures
 from vqcodec.dataset.shard import ERRORS, TOKENS, decoded, make_tokenizer, shard_name
@@ -44,8 +44,9 @@ def verify(plan: TokenPlan, sample: int = 0, seed: int = 0, device: str = "auto"
     present = [shard for shard in range(plan.shards) if shard_name(shard) in there]
     for shard in present:
         verdict.wrong += [f"{TOKENS}/{shard_name(shard)}: {what}" for what in _wrong_in(plan, shard, verdict)]
-    if plan.store.exists(MANIFEST_FILE) and not is_current(plan):
-        verdict.wrong.append(f"{MANIFEST_FILE}: is of another number of shards; run `vqcodec tokenize` again")
+    is_whole = len(present) == plan.shards and not verdict.wrong
+    if is_whole and plan.store.exists(MANIFEST_FILE) and not says(plan, all_facts(plan)):
+        verdict.wrong.append(f"{MANIFEST_FILE}: is not of the shards there; delete it and run `vqcodec tokenize` again")
     if sample and present and not verdict.wrong:
         verdict.wrong += _compared(plan, present, sample, seed, device, verdict)
     return verdict
