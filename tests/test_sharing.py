@@ -16,7 +16,7 @@ from fake_hub import FakeHub, Repository, fake_hub
 from official_layouts import make_network, taming
 from safetensors.torch import save
 
-from vqcodec.cards.model_card import ModelCard, load_model_folder
+from vqcodec.cards.model_card import load_model_folder
 from vqcodec.codec import Codec
 from vqcodec.hub.addresses import HubAddress, parse_hub_address
 from vqcodec.hub.errors import HubError
@@ -127,30 +127,6 @@ def test_a_checkpoint_is_imported_from_the_hub(hub: FakeHub, tmp_path: Path) -> 
     line = only_error(vqcodec("models", "import", "hf://them/vq/vq", "--name", "x", "--out", tmp_path / "x"))
     assert "model.safetensors: no safetensors file" in line
     assert not (tmp_path / "x").exists()
-
-
-def test_an_import_of_a_commit_in_the_cache_costs_no_request(hub: FakeHub, tmp_path: Path) -> None:
-    repository = hub.repositories["them/vq"] = Repository()
-    weights, page = save(taming(make_network())), b"---\nlicense: mit\n---\n"
-    config = json.dumps({"_class_name": "VQGANModel", "hidden_channels": 32}).encode()
-    files = {"model.safetensors": weights, "config.json": config, "README.md": page, "b/other.ckpt": weights}
-    source = f"hf://them/vq@{repository.commit(files)}"
-
-    def cards(*words: str) -> list[ModelCard]:
-        made = []
-        for number in range(2):
-            asked, out = len(hub.requests), tmp_path / f"{number}-{len(words)}"
-            result = vqcodec("models", "import", source, "--name", "theirs", "--out", out, "-f", *words)
-            assert result.exit_code == 0, result.output
-            assert (len(hub.requests) == asked) == bool(number)
-            made.append(load_model_folder(out).card)
-        return made
-
-    # the other file is in the cache first, and is not taken for the one that has the usual name
-    for words, file in (("--file", "b/other.ckpt"), "other.ckpt"), ((), "model.safetensors"):
-        first, again = cards(*words)
-        assert first == again
-        assert (first.licence, first.origin["file"], first.origin["pixel_range"]) == ("mit", file, "[0, 1]")
 
 
 def test_saving_for_the_hub(tiny_model: Path, tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ import vqcodec.codec
 from vqcodec.benchmarks.common.memory import peak_memory_bytes
 from vqcodec.codec import Codec
 from vqcodec.compute.devices import fast_dtype
+from vqcodec.models.config import AutoencoderConfig
 from vqcodec.models.engine import TimedStep
+from vqcodec.models.network_input import picture_input
 from vqcodec.native.library import thread_count
 from vqcodec.pictures.arrays import Pixels
-from vqcodec.pictures.image import to_tensor
 
 #: what is measured -> its steps in their order; what is left of the whole is "other": tiles, copies, checks
 STEPS: Final = {
@@ -114,7 +115,7 @@ def measure_batch(codec: Codec, rgb: Pixels, *, batch: int, levels: int, repeat:
 
     The pictures are `rgb` (H, W, 3) uint8, each shifted by a column more, and padded to whole tokens.
     """
-    images = shifted_pictures(rgb, batch, codec.card.autoencoder.downsampling_factor)
+    images = shifted_pictures(codec.card.autoencoder, rgb, batch)
     tokens = codec.tokenize(images, levels=levels)
     calls = {"tokenize": lambda: codec.tokenize(images, levels=levels), "detokenize": lambda: codec.detokenize(tokens)}
     return _measure(codec, calls, rgb, batch=batch, levels=levels, stream_bytes=None, repeat=repeat, warm_up=warm_up)
@@ -180,15 +181,12 @@ def synthetic_picture(width: int, height: int, *, seed: int = 0) -> Pixels:
     return pixels
 
 
-def shifted_pictures(rgb: Pixels, batch: int, multiple: int) -> torch.Tensor:
-    """`rgb` (H, W, 3) uint8 as (batch, 3, H', W') float32 in [-1, 1], each wrapped round by a column more.
-
-    H' and W' are the next multiples of `multiple`.
-    """
+def shifted_pictures(config: AutoencoderConfig, rgb: Pixels, batch: int) -> torch.Tensor:
+    """What an Encoder takes of `rgb` (H, W, 3) uint8, (batch, C, H', W'), each wrapped round by a column more."""
     # first of all, so that memory which is not there is missed at once
-    images = torch.empty((batch, *to_tensor(rgb, multiple).shape[1:]))
+    images = torch.empty((batch, *picture_input(config, rgb).shape[1:]))
     for number in range(batch):
-        images[number] = to_tensor(np.roll(rgb, number, axis=1), multiple)[0]
+        images[number] = picture_input(config, np.roll(rgb, number, axis=1))[0]
     return images
 
 

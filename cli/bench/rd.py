@@ -255,5 +255,5 @@ def _print_tables(summarised: Summary, markdown: bool) -> None:
         click.echo(bd_rates_table(rates, markdown=markdown))
     wins = [win for win in summarised.win_rates if is_shown(win.anchor)]
     if wins:
-        click.echo("\npictures on which ours is better, of those on which the anchor reaches the same bytes\n")
+        click.echo("\npictures on which ours is better, of those on which the anchor has a file this small\n")
         click.echo(win_rates_table(wins, markdown=markdown))

@@ -68,7 +68,7 @@ def context_trainer(
         recipe = context_recipe_of(newest, load_checkpoint(newest))
         if options.first is not None or options.levels:
             wanted = settings.changed(_new_recipe(model, options)).model
-            check_resumed(replace(wanted, condition=recipe.model.condition) == recipe.model)
+            check_resumed(run.out, replace(wanted, condition=recipe.model.condition) == recipe.model)
     else:
         recipe = _new_recipe(model, options)
     recipe = _told(settings.changed(recipe), condition)

@@ -119,11 +119,11 @@ def check_empty(out: Path) -> None:
         raise click.ClickException(f"{out}: holds checkpoints already; give --resume or another --out")
 
 
-def check_resumed(is_same: bool) -> None:
+def check_resumed(out: Path, is_same: bool) -> None:
     """Raises click.UsageError where options that say what a new run trains do not describe the run that goes on."""
     if not is_same:
         raise click.UsageError(
-            "the run in --out trains something else than the options say: leave them out, or give another --out"
+            f"{out}: the run there trains another shape than the options say: leave these out, or give another --out"
         )
 
 

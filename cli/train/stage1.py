@@ -150,7 +150,7 @@ def _trainer(run: RunOptions, options: Stage1Options, settings: SettingOptions) 
 
     init = find_model(options.init) if options.init else None
     if run.resume:
-        recipe = _resumed(recipe_of(load_checkpoint(newest_checkpoint(run.out))), options, settings, init)
+        recipe = _resumed(run.out, recipe_of(load_checkpoint(newest_checkpoint(run.out))), options, settings, init)
     elif options.decay_from:
         check_empty(run.out)
         state = load_checkpoint(options.decay_from)
@@ -227,16 +227,22 @@ def _validation(trainer: Any, run: RunOptions, perceptual_weights: Path | None) 
 
 
 def _resumed(
-    recipe: Stage1Recipe, options: Stage1Options, settings: SettingOptions, init: ModelFolder | None
+    out: Path, recipe: Stage1Recipe, options: Stage1Options, settings: SettingOptions, init: ModelFolder | None
 ) -> Stage1Recipe:
     """The recipe of a run that goes on, with the options that were given. Raises click.UsageError for those of another
     run."""
     if options.decay_from:
-        if recipe.training.decay_from is None:
-            raise click.UsageError("--decay-from: the run in --out is no branch; leave it out, or give another --out")
-        return _falling(recipe, recipe.training.decay_from, options, settings)
+        from vqcodec.training.common.checkpoint import load_checkpoint
+
+        branched = load_checkpoint(options.decay_from)["step"]
+        if recipe.training.decay_from != branched:
+            raise click.UsageError(
+                f"{out}: the run there is no branch from {options.decay_from}: leave --decay-from out, or give another "
+                "--out"
+            )
+        return _falling(recipe, branched, options, settings)
     if options.preset or options.recipe or init:
-        check_resumed(options.changed(_first_recipe(options, init), settings).model == recipe.model)
+        check_resumed(out, options.changed(_first_recipe(options, init), settings).model == recipe.model)
     return options.changed(recipe, settings)
 
 

@@ -164,7 +164,7 @@ def _trainer(run: RunOptions, options: Stage2Options, settings: SettingOptions) 
         if init or options.size or options.levels or options.order:
             wanted = settings.changed(_new_recipe(model, init.card.own_prior if init else None, options)).model
             wanted = replace(wanted, classes=recipe.model.classes, condition=recipe.model.condition)
-            check_resumed(wanted == recipe.model)
+            check_resumed(run.out, wanted == recipe.model)
     else:
         check_empty(run.out)
         if init:

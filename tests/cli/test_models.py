@@ -80,6 +80,14 @@ def test_a_configuration_in_yaml_may_hold_what_json_has_not(checkpoint: Path, da
     assert (stated["made"], stated["resolution"]) == ("2021-03-04", 256)
 
 
+def test_a_configuration_that_yaml_makes_endless_is_refused(checkpoint: Path, data_home: Path, tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    (tmp_path / "official.yaml").write_text("\n".join(lines))
+    line = only_error(vqcodec("models", "import", checkpoint, "--name", "x", "--config", tmp_path / "official.yaml"))
+    assert line.endswith("official.yaml: neither valid JSON nor YAML")
+
+
 def test_a_model_without_its_weights_ends_no_list(data_home: Path, tiny_model: Path, tmp_path: Path) -> None:
     for number in range(3):
         shutil.copytree(tiny_model, user_models_folder() / f"m{number}")

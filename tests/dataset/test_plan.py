@@ -14,7 +14,7 @@ from vqcodec.cards.finding import DEFAULT_MODEL
 from vqcodec.dataset import files as files_module
 from vqcodec.dataset import plan as plan_module
 from vqcodec.dataset import plan_files
-from vqcodec.dataset.errors import DatasetError, PlanMismatch
+from vqcodec.dataset.errors import DatasetError, PlanMismatch, StorageError
 from vqcodec.dataset.plan import TokenPlan
 from vqcodec.dataset.spec import TokenSpec
 
@@ -155,6 +155,57 @@ def test_jobs_that_plan_at_the_same_time_leave_each_other_their_files(
     rest = TokenPlan.open(other)
     assert [len(rest.shard_rows(shard).keys) for shard in range(rest.shards)] == [3, 3, 2]
     assert {name for name in content_of(other) if "plan" in name} == {name for name in before if "plan" in name}
+
+
+@pytest.mark.parametrize("changed", [{}, {"shard_size": 2}, {"crops": "random:2"}])
+def test_a_job_that_fails_or_differs_leaves_a_plan_that_another_one_made(
+    tmp_path: Path, source: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+) -> None:
+    out, listed = tmp_path / "out", plan_module.entries
+    monkeypatch.setattr(plan_files, "SHARDS_A_PART", 1)
+
+    def second(*arguments: Any) -> Any:
+        yield from list(listed(*arguments))
+        monkeypatch.setattr(plan_module, "entries", listed)
+        TokenPlan.make([source], out, spec_of(tiny_model, **changed))
+        if not changed:
+            raise DatasetError("a file that is still being copied")
+
+    monkeypatch.setattr(plan_module, "entries", second)
+    with pytest.raises(PlanMismatch if changed else DatasetError, match=r"was made with|still being copied"):
+        TokenPlan.make([source], out, spec_of(tiny_model))
+    plan = TokenPlan.open(out)
+    assert sum(len(plan.shard_rows(shard).keys) for shard in range(plan.shards)) == 8
+
+
+def test_files_that_another_job_took_back_are_missed_before_the_plan_counts(
+    tmp_path: Path, source: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, close = tmp_path / "out", plan_files.RowWriter.close
+
+    def taken_back(writer: plan_files.RowWriter) -> None:
+        close(writer)
+        writer.delete()
+
+    monkeypatch.setattr(plan_files.RowWriter, "close", taken_back)
+    monkeypatch.setattr(plan_module, "duplicates", lambda hashes, keys: [])
+    with pytest.raises(StorageError, match="was deleted meanwhile; run it again"):
+        TokenPlan.make([source], out, spec_of(tiny_model))
+
+
+def test_columns_that_are_kept(tmp_path: Path, tiny_model: Path) -> None:
+    folder = make_folder(tmp_path / "photos", 4)
+    rows = [{"path": str(path.relative_to(tmp_path))} for path in sorted(folder.rglob("*.png"))]
+    for row, boxes, sides in zip(rows, ([{"cat": 1}], [], [], [{"dog": 2}]), ([], [], [], [1]), strict=True):
+        row |= {"boxes": boxes, "sides": sides, "none": None}
+    (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    spec = spec_of(tiny_model, shard_size=2, keep=("boxes", "sides"))
+    plan = TokenPlan.make([tmp_path / "list.jsonl"], tmp_path / "out", spec)
+    kept = [plan.shard_rows(shard).kept for shard in range(2)]
+    assert [each["boxes"].to_pylist() for each in kept] == [['[{"cat": 1}]', "[]"], ["[]", '[{"dog": 2}]']]
+    assert [each["sides"].to_pylist() for each in kept] == [["[]", "[]"], ["[]", "[1]"]]
+    with pytest.raises(DatasetError, match="no picture has a none: leave it out of --keep, or check its name"):
+        TokenPlan.make([tmp_path / "list.jsonl"], tmp_path / "other", spec_of(tiny_model, keep=("none",)))
 
 
 def test_settings_may_change_until_there_is_a_plan(tmp_path: Path, tiny_model: Path) -> None:

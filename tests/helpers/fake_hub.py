@@ -132,7 +132,6 @@ class _Handler(BaseHTTPRequestHandler):
         elif is_api:
             names = [{"rfilename": name} for name in repository.commits[commit]]
             data = {"id": "/".join(parts[2:4]), "sha": commit, "siblings": names, "private": False, "tags": []}
-            data["cardData"] = _stated(repository.commits[commit])
             self._answer(200, data, body=body)
         else:
             self._file(repository.commits[commit], "/".join(parts[4:]), commit, body=body)
@@ -170,12 +169,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _parts(self) -> list[str]:
         self.owner.requests.append(f"{self.command} {self.path}")
         return [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
-
-
-def _stated(files: dict[str, bytes]) -> dict[str, str]:
-    """What the head of a page states, a line each."""
-    parts = files.get("README.md", b"").decode().split("---\n")
-    return dict(line.split(": ", 1) for line in parts[1].splitlines() if ": " in line) if len(parts) > 2 else {}
 
 
 def _oid(content: bytes) -> str:

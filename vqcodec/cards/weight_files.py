@@ -49,7 +49,10 @@ def network_from_file(path: Path, sha256: str, owner: str, make: Callable[[], Ne
             network = make()
     except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         what = " ".join(str(error).split())
-        raise ModelError(f"{path}: no network has the shape that its card states ({what}); get it again") from error
+        raise ModelError(
+            f"{path}: no network of the shape that {owner}'s card states can be made here ({what}); close other "
+            "programs if memory is short, else get it again"
+        ) from error
     try:
         weights = {key: value.float() for key, value in load(raw).items()}
         network.load_state_dict(weights, assign=True)

@@ -28,6 +28,8 @@ _UNIT_CLASSES: Final = ("VQGANModel", "MaskGitVQGAN")
 #: options by one of which the part of a configuration is known that describes a tokenizer
 _TELLING: Final = ("block_out_channels", "hidden_channels", "codebook_size", "z_channels")
 _DEEPEST: Final = 16
+#: that a configuration has, lists and tables counted too
+_MOST_VALUES: Final = 100_000
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,24 @@ def _parsed(text: str, path: Path) -> Any:
     except ImportError as error:
         raise ForeignCheckpointError(f"{path}: reading YAML needs PyYAML; pip install 'vqcodec[hub]'") from error
     try:  # as JSON has it: YAML's dates, bytes and sets could not be written into a card
-        return json.loads(json.dumps(yaml.safe_load(text), default=str, skipkeys=True))
+        return _as_json(yaml.safe_load(text), [_MOST_VALUES])
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ForeignCheckpointError(f"{path}: neither valid JSON nor YAML") from error
+
+
+def _as_json(value: Any, left: list[int]) -> Any:
+    """A copy with dates, bytes and the like as text. left: of how many values, one number that counts down.
+
+    Raises ValueError for more: YAML's aliases let a short text stand for any number of them.
+    """
+    left[0] -= 1
+    if left[0] < 0:
+        raise ValueError("too many values")
+    if isinstance(value, dict):
+        return {str(key): _as_json(each, left) for key, each in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_as_json(each, left) for each in value]
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def _of_the_tokenizer(content: dict[str, Any]) -> tuple[str, dict[str, Any]]:

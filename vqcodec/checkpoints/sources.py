@@ -10,7 +10,7 @@ from typing import Final
 from vqcodec.checkpoints.errors import ForeignCheckpointError
 from vqcodec.checkpoints.reading import SUFFIXES
 from vqcodec.hub.addresses import HubAddress, is_hub_address, parse_hub_address
-from vqcodec.hub.downloads import PAGE_FILE, RepositoryFiles, cached_files, download_file, repository_files
+from vqcodec.hub.downloads import download_file, repository_files
 
 #: names of the files that hold a whole model, where a folder has several
 _USUAL_NAMES: Final = (
@@ -60,26 +60,17 @@ def locate(source: str, *, revision: str = "", file: str = "", config: Path | No
 
 
 def _on_hub(address: HubAddress, file: str, config: Path | None) -> LocatedCheckpoint:
-    """Configuration and page are always downloaded, so that the same from the cache is the same."""
-    repository = cached_files(address)
-    if repository is None or not {file, *(() if file else _USUAL_NAMES)} & {*_names(repository, address, file)}:
-        repository = repository_files(address)  # what else there is decides, or there is nothing yet
-    names, inside = _names(repository, address, file), f"{address.folder}/" if address.folder else ""
+    repository = repository_files(address)
+    inside = f"{address.folder}/" if address.folder else ""
+    names = [name.removeprefix(inside) for name in repository.files if name.startswith(inside)]
+    names = [name for name in names if "/" not in name or name == file]
     chosen = _choose(names, file, str(address))
     beside = _config(names)
     pinned = address.at(repository.commit)
-    official = download_file(pinned, inside + beside) if beside else None
+    if config is None and beside:
+        config = download_file(pinned, inside + beside)
     found = download_file(pinned, inside + chosen)
-    if PAGE_FILE in repository.files:
-        download_file(pinned, PAGE_FILE)
-    return LocatedCheckpoint(found, config or official, str(address), repository.commit, repository.licence)
-
-
-def _names(repository: RepositoryFiles, address: HubAddress, file: str) -> list[str]:
-    """Of the files in the folder of an address, and of `file`, which may lie deeper."""
-    inside = f"{address.folder}/" if address.folder else ""
-    names = [name.removeprefix(inside) for name in repository.files if name.startswith(inside)]
-    return [name for name in names if "/" not in name or name == file]
+    return LocatedCheckpoint(found, config, str(address), repository.commit, repository.licence)
 
 
 def _choose(names: Sequence[str], file: str, source: str) -> str:

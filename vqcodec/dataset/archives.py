@@ -20,7 +20,7 @@ def archive_entries(files: Files, place: str, path: str, columns: Columns, by_pa
     """The pictures of an archive in its order. path: how the plan names it. by_path: its name goes before the keys.
 
     Links, and members that are too large for a picture, are counted in `files.passed_over`. Raises DatasetError for
-    archives that are damaged, cut off or compressed, and for columns that stand beside none of its pictures.
+    archives that are damaged, cut off or compressed, and for pictures without a key.
     """
     groups = _Groups(path, columns, by_path)
     end = files.size(place)
@@ -28,8 +28,8 @@ def archive_entries(files: Files, place: str, path: str, columns: Columns, by_pa
         with files.open(place) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             while (info := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
-                if info.islnk() or info.issym():
-                    files.passed_over["links in archives"] += is_picture(info.name)
+                if (info.islnk() or info.issym()) and is_picture(info.name):
+                    files.passed_over["links in archives"] += 1
                 if not info.isfile():
                     continue
                 if info.offset_data + info.size > end:
@@ -72,7 +72,6 @@ class _Groups:
     def __init__(self, path: str, columns: Columns, by_path: bool) -> None:
         self._path, self._columns, self._by_path = path, columns, by_path
         self._wanted = {*columns.keep, columns.label, columns.key} - {None}
-        self._missing, self._any = set(self._wanted), False
         self._key = ""
         self._pictures: list[tuple[str, int, int]] = []
         self._beside: dict[str, bytes] = {}
@@ -96,15 +95,12 @@ class _Groups:
         self._beside[_suffix(name)] = content
 
     def end(self) -> Iterator[Entry]:
-        """The last group. Raises DatasetError for columns that no group had."""
+        """The last group."""
         yield from self._flushed()
-        if self._any and self._missing:
-            raise DatasetError(f"{self._path}: no {', '.join(map(str, self._missing))} beside its pictures")
 
     def _flushed(self) -> Iterator[Entry]:
         if not self._pictures:
             return
-        self._any = True
         facts = self._facts()
         label = self._value(self._columns.label, facts)
         kept = tuple(self._value(column, facts) for column in self._columns.keep)
@@ -135,7 +131,6 @@ class _Groups:
             text = self._beside.get("txt")
         if text is None and column not in facts:
             return None
-        self._missing.discard(column)
         if text is None:
             return as_kept(facts[column])
         value = text.decode("utf-8", "replace").strip()

@@ -62,7 +62,7 @@ def tokenize(
     plan.store.sweep()
     shards = shards_to_do(plan, part, retry_failed=retry_failed)
     if shards:
-        plan.store.delete(MANIFEST_FILE)  # it will not be true of what comes
+        plan.store.delete(MANIFEST_FILE)  # it will not be true of what comes, nor one that another job writes meanwhile
     state = Progress(sum(map(plan.pictures_of, shards)))
     count = min(workers or _processors(), len(shards))
     failures: list[tuple[int, str]] = []
@@ -70,6 +70,8 @@ def tokenize(
     with closing((_alone if count <= 1 else _in_processes)(plan, shards, count, device, state, progress)) as made:
         for shard, result in made:
             if isinstance(result, ShardResult):
+                if retry_failed:
+                    plan.store.delete(MANIFEST_FILE)
                 for kind, number in result.failed.items():
                     state.kinds[kind] = state.kinds.get(kind, 0) + number
                 in_a_row = 0

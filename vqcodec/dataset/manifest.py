@@ -60,27 +60,28 @@ def write_manifest(plan: TokenPlan) -> bool:
     """Where all shards are there, unless it says the same already. Gives whether the dataset is complete."""
     if not _all_there(plan):
         return False
-    content = _content(all_facts(plan))
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist([vars(each) for each in all_facts(plan)]), sink, compression="zstd")
+    content = sink.getvalue().to_pybytes()
     if not (plan.store.exists(MANIFEST_FILE) and plan.store.read(MANIFEST_FILE) == content):
         plan.store.write(MANIFEST_FILE, content)
     return True
 
 
 def says(plan: TokenPlan, facts: Iterable[ShardFacts]) -> bool:
-    """Whether the manifest that is there says this of all shards."""
-    return plan.store.read(MANIFEST_FILE) == _content(facts)
+    """Whether the manifest that is there says this of all shards; a damaged one does not."""
+    try:
+        with parquet_file(plan.store, MANIFEST_FILE) as file:
+            return bool(file.read().to_pylist() == [vars(each) for each in facts])
+    except StorageError:
+        raise
+    except DatasetError:
+        return False
 
 
 def _all_there(plan: TokenPlan) -> bool:
     there = set(plan.store.names(TOKENS))
     return all(shard_name(shard) in there for shard in range(plan.shards))
-
-
-def _content(facts: Iterable[ShardFacts]) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([vars(each) for each in facts]), sink, compression="zstd")
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
 
 
 def count_failures(plan: TokenPlan, part: tuple[int, int] = (0, 1)) -> int:

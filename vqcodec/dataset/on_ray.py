@@ -68,10 +68,10 @@ def tokenize_on_ray(
         if not is_current(plan):
             write_manifest(plan)
         return
-    plan.store.delete(MANIFEST_FILE)  # it will not be true of what comes
     if not ray.is_initialized():
         ray.init(address=None if address in (None, "local") else address, log_to_driver=False)
     processors, most = _room(ray, num_gpus, pool[1])
+    plan.store.delete(MANIFEST_FILE)  # it will not be true of what comes
     context = data.DataContext.get_current()
     before = {name: getattr(context, name) for name in ("enable_progress_bars", "target_max_block_size")}
     context.enable_progress_bars, context.target_max_block_size = False, _BLOCK_BYTES

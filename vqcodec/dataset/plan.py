@@ -241,19 +241,25 @@ class TokenPlan:
         except StorageError:
             raise  # as after an interruption the files stay: another job may plan the same right now
         except DatasetError:
-            writer.delete()
+            writer.delete(kept=_parts(self.store))
             raise
         counts = made.write(self.store)
         if counts != made:
-            writer.delete(kept=counts.parts)
+            writer.delete(kept=_parts(self.store))
         if counts.sources != roots:
             raise PlanMismatch(f"{self.store.url}: was planned for {', '.join(counts.sources)} meanwhile; run it again")
+        TokenPlan.open(self.store.url)._check_same(self.about)  # another job may have written it, with other settings
         self.generations.append(counts)
         self.passed_over = files.passed_over
 
     def _all_keys(self, generations: Sequence[Generation]) -> Iterator[list[str]]:
         for generation in generations:
             yield from self._reader.keys(generation)
+
+
+def _parts(store: Store) -> set[tuple[str, str]]:
+    """Those of all listings that count."""
+    return {part for generation in Generation.read_all(store) for part in generation.parts}
 
 
 class _Classes:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from vqcodec.dataset.entries import Entry
-from vqcodec.dataset.errors import DatasetError
+from vqcodec.dataset.errors import DatasetError, StorageError
 from vqcodec.dataset.packages import pa, pq
 from vqcodec.dataset.store import Store
 
@@ -52,10 +52,15 @@ class Generation:
     classes: tuple[str, ...]
 
     def write(self, store: Store) -> Generation:
-        """Makes the listing count, or gives that of another job which was sooner."""
+        """Makes the listing count, or gives that of another job which was sooner.
+
+        Raises StorageError where another job that failed took files of rows back which are those of this one, too.
+        """
         sooner = [each for each in Generation.read_all(store) if each.number == self.number]
         if sooner:
             return sooner[0]
+        if gone := {name for name, _ in self.parts}.difference(store.names(FOLDER)):
+            raise StorageError(f"{store.url}/{FOLDER}/{min(gone)}: was deleted meanwhile; run it again")
         store.write(f"{FOLDER}/{self.number:03}.json", (json.dumps(asdict(self), indent=1) + "\n").encode())
         return self
 
@@ -89,6 +94,7 @@ class RowWriter:
         self._rows: list[tuple[int, Entry]] = []
         self._sink: Any = None
         self._writer: Any = None
+        self._empty = set(keep)
 
     def add(self, root: int, entry: Entry) -> None:
         """One picture of source number `root`."""
@@ -98,10 +104,12 @@ class RowWriter:
             self._end_shard()
 
     def close(self) -> None:
-        """The last shard and the last part."""
+        """The last shard and the last part. Raises DatasetError for a column that no picture of a first listing has."""
         if self._rows:
             self._end_shard()
         self._end_part()
+        if self._empty and not self._number:
+            raise DatasetError(f"no picture has a {min(self._empty)}: leave it out of --keep, or check its name")
 
     def delete(self, kept: Collection[tuple[str, str]] = ()) -> None:
         """Take back what was written, but for these parts."""
@@ -136,7 +144,11 @@ class RowWriter:
 
     def _kept(self, name: str, values: list[Any]) -> Any:
         kind = self.kept_types.get(name)
+        if any(value is not None for value in values):
+            self._empty.discard(name)
         try:
+            if kind is None and _are_lists_as_text(values):
+                kind = self.kept_types[name] = pa.string()
             if kind is not None and pa.types.is_string(kind):
                 values = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
             made = pa.array(values, kind)
@@ -158,6 +170,12 @@ class RowWriter:
         self._store.write(f"{FOLDER}/{name}", content)
         self.parts.append((name, digest))
         self._writer = self._sink = None
+
+
+def _are_lists_as_text(values: Sequence[Any]) -> bool:
+    """Whether lists from JSON stand beside the text of others (see `as_kept`), or are all empty, of no type."""
+    lists = [value for value in values if isinstance(value, list)]
+    return bool(lists) and (not any(lists) or any(isinstance(value, str) for value in values))
 
 
 class RowReader:

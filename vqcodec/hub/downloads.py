@@ -6,20 +6,14 @@ they mean to huggingface_hub.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Final
 
 from vqcodec.hub.addresses import HubAddress
 from vqcodec.hub.errors import HubError
-
-#: the page of a repository, whose head states the licence
-PAGE_FILE: Final = "README.md"
-_COMMIT: Final = re.compile("[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -46,31 +40,6 @@ def repository_files(address: HubAddress) -> RepositoryFiles:
         info = hub().HfApi().model_info(address.repository, revision=address.revision or None)
     licence = (info.card_data or {}).get("license") or ""
     return RepositoryFiles(str(info.sha), [each.rfilename for each in info.siblings or ()], str(licence))
-
-
-def cached_files(address: HubAddress) -> RepositoryFiles | None:
-    """What the cache has of a full commit, whose files never change. None for another revision, and where its page,
-    which states the licence, is not there. Raises HubError."""
-    if not _COMMIT.fullmatch(address.revision):
-        return None
-    with told(address):
-        try:
-            # no patterns: a snapshot of which nothing is asked is never incomplete
-            found = hub().snapshot_download(
-                address.repository, revision=address.revision, allow_patterns=[], local_files_only=True
-            )
-        except FileNotFoundError:
-            return None
-    files = [path.relative_to(found).as_posix() for path in Path(found).rglob("*") if path.is_file()]
-    if PAGE_FILE not in files:
-        return None
-    import yaml
-
-    try:
-        stated = hub().ModelCard.load(Path(found) / PAGE_FILE, ignore_metadata_errors=True).data
-    except (OSError, ValueError, yaml.YAMLError):  # the hub says what it makes of such a page
-        return None
-    return RepositoryFiles(address.revision, sorted(files), str(stated.get("license") or ""))
 
 
 def download_file(address: HubAddress, name: str) -> Path:

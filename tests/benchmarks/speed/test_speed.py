@@ -35,6 +35,7 @@ from vqcodec.benchmarks.speed.stages import (
     synthetic_picture,
 )
 from vqcodec.codec import Codec
+from vqcodec.models.config import AutoencoderConfig
 from vqcodec.pictures.image import to_tensor
 
 
@@ -130,7 +131,7 @@ def test_pictures_to_measure_with() -> None:
     row = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
     assert repeated_picture(row, 5, 2)[:, :, 0].tolist() == [[0, 3, 3, 0, 0]] * 2
     assert large_size(24) == (6000, 4000)
-    shifted = shifted_pictures(picture, 3, 16)
+    shifted = shifted_pictures(AutoencoderConfig(), picture, 3)
     assert (shifted.shape, shifted.dtype) == ((3, 3, 80, 112), torch.float32)
     assert torch.equal(shifted[:1], to_tensor(picture, 16))
     assert torch.equal(shifted[2, :, :70, 2:100], shifted[0, :, :70, :98])

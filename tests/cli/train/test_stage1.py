@@ -156,7 +156,7 @@ def test_a_branch_that_was_stopped_goes_on_by_the_same_command(train: Any, tmp_p
     assert [line["step"] for line in logged(tmp_path / "branch")] == [1, 2]
     refused = train(*branch[:4], "--resume")
     assert refused.exit_code == 2
-    assert "the run in --out is no branch" in refused.stderr
+    assert f"{tmp_path}: the run there is no branch from" in refused.stderr
 
 
 def test_a_run_of_something_else_is_not_resumed_in_silence(train: Any, tmp_path: Path, tiny_model: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_run_of_something_else_is_not_resumed_in_silence(train: Any, tmp_path:
     for options in (["--preset", "tiny"], ["--init", tiny_model]):
         refused = train(*options, "--resume")
         assert refused.exit_code == 2
-        assert "the run in --out trains something else than the options say" in refused.stderr
+        assert f"{tmp_path}: the run there trains another shape than the options say" in refused.stderr
     again = train(*FIRST, "--preset", "photo", "--resume")
     assert again.exit_code == 0
     assert again.stderr == "warning: 3 steps are done, and 3 were asked for\n"
