@@ -143,15 +143,20 @@ def _photo_5() -> Stage1Recipe:
         l1=1.0,
         distortion_by_level=(0.5, 0.5, 0.75, 1.5, 3.0, 4.0),
         chroma=3.0,
+        border_jump=0.5,
+        repetition=0.75,
+        lpips_alex=3.0,
         lpips_vgg=2.0,
+        dists=1.5,
         vgg_crops=16,
+        dists_pictures=2,
     )
     adversary = AdversaryConfig(
         kind="features",
-        weight=0.3,
+        weight=0.25,
         start=3_500,
         rise_steps=2_000,
-        by_level=(1.0, 1.0, 1.0, 0.7, 0.4, 0.3),
+        by_level=(1.0, 1.0, 1.0, 0.9, 0.8, 0.8),
         weight_interval=16,
     )
     training = Stage1Config(
@@ -161,12 +166,13 @@ def _photo_5() -> Stage1Recipe:
         decay_share=0.0,
         gradient_clip=10.0,
         clip_quantile=0.7,
-        level_shares=(2.0, 1.0, 1.0, 1.0, 1.0, 1.5),
+        level_shares=(1.0, 0.75, 1.0, 1.25, 1.5, 1.75),
         ema_decay=0.9995,
         weights=weights,
         adversary=adversary,
     )
-    return Stage1Recipe(AutoencoderConfig(HierarchicalConfig(), quantizer), training)
+    networks = HierarchicalConfig(encoder_depths=(1, 2, 2), merging_depth=3)
+    return Stage1Recipe(AutoencoderConfig(networks, quantizer), training)
 
 
 PRESETS: Final[dict[str, Stage1Recipe]] = {
