@@ -100,7 +100,7 @@ def decode(
     overwrite = batch.force or folders.skip_existing
     kinds = {task: picture_type(task.target, format_) for task in tasks}
     named_model = find_model(model) if model else None
-    codecs = Codecs(batch.device, tile=batch.tile)
+    codecs = Codecs(batch.device, tile=batch.tile, paints=True)
 
     from vqcodec.bitstream import read_header
     from vqcodec.pictures.image import check_output_size
@@ -141,6 +141,7 @@ def decode(
             "height": height,
             "levels": bands.levels,
             "model": codec.card.name,
+            "arithmetic": codec.arithmetic,
             "complete": bands.stream.complete,
             "seconds": round(seconds, 4),
             "warnings": list(warnings),

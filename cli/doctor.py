@@ -90,10 +90,8 @@ def _devices() -> list[tuple[str, str]]:
         )
     rows.append(("mps", "available" if torch.backends.mps.is_available() else "not available"))
     chosen = choose_device("auto")
-    on_torch = f"torch in {str(fast_dtype(chosen)).removeprefix('torch.')}"
-    if chosen.type == "cpu" and _has_core():
-        on_torch = f"the core where it knows the model, else {on_torch}"
-    rows.append(("chosen", f"{chosen.type}, {on_torch}"))
+    on_torch = f"{chosen.type}, torch in {str(fast_dtype(chosen)).removeprefix('torch.')}"
+    rows.append(("chosen", f"cpu, the core where it knows the model, else {on_torch}" if _has_core() else on_torch))
     return rows
 
 

@@ -62,8 +62,8 @@ class CodingOptions:
     quality: float | None = option(
         "--quality",
         type=click.FloatRange(0, 100),
-        help="0 (smallest) to 100 (best). With 4 levels these are whole at 25, 50, 75 and 100; between, a part of the "
-        "picture has one level more.",
+        help="0 (smallest) to 100 (best). With 6 levels these are whole at 16.7, 33.3, 50, 66.7, 83.3 and "
+        "100; between, a part of the picture has one level more.",
     )
     max_bytes: int | None = option(
         "--max-bytes",

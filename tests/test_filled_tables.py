@@ -50,7 +50,7 @@ def test_a_document_that_says_something_else_is_named_and_mended(
 ) -> None:
     path: Path = script.ROOT / name
     right = path.read_text()
-    path.write_text(right.replace("photo-5-preview, 1 level", "photo-5-preview, 7 levels"))
+    path.write_text(right.replace("photo-5, 1 level", "photo-5, 7 levels"))
     wrong = path.read_text()
     assert run(script, monkeypatch, "--check") == 1
     assert capsys.readouterr().err.startswith(f"{name}: ")

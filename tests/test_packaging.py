@@ -224,6 +224,7 @@ def test_the_installed_wheel_works_by_itself(wheel: Path, tmp_path: Path) -> Non
     *files, models, has_core = run(sys.executable, "-c", program, cwd=tmp_path, VQCODEC_CORE="auto").splitlines()
     assert all(Path(file).is_relative_to(target) for file in files)
     assert DEFAULT_MODEL in models
+    assert "photo-5" in models  # whose streams are promised to be read
     assert has_core == str(has_compiler())
 
 

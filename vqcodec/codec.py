@@ -25,7 +25,7 @@ from vqcodec.bitstream import (
 )
 from vqcodec.bitstream.regions import check_side
 from vqcodec.bitstream.source import StreamLike, stream_bytes
-from vqcodec.cards.engines import load_core_engine, load_torch_engine
+from vqcodec.cards.engines import load_core_engine, load_torch_engine, torch_dtype
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.finding import DEFAULT_MODEL, check_model_id, find_model
 from vqcodec.cards.model_card import ModelCard, ModelFolder
@@ -62,7 +62,7 @@ class Codec(SharedOnHub, OnTorch):
     """A model ready to encode and decode. Make one with `Codec.load`; calls from several threads are safe.
 
     Examples:
-        >>> codec = Codec.load()  # "photo-5-preview", the embedded model
+        >>> codec = Codec.load()  # "photo-5", the embedded model
         >>> stream = codec.encode(np.zeros((32, 48, 3), np.uint8), max_bytes=40)  # also files and Pillow images
         >>> codec.decode(stream).size, len(stream) <= 40
         ((48, 32), True)
@@ -70,9 +70,11 @@ class Codec(SharedOnHub, OnTorch):
         [(1, 2, 3), (1, 2, 3)]
     """
 
-    def __init__(self, model: ModelFolder, engine: Engine) -> None:
+    def __init__(self, model: ModelFolder, engine: Engine, device: str = "cpu") -> None:
+        """device: where gradients and activations are computed on torch, if `engine` is not torch."""
         self.model = model
         self._engine = engine
+        self._device_of_torch = device
 
     @classmethod
     def load(
@@ -85,16 +87,19 @@ class Codec(SharedOnHub, OnTorch):
     ) -> Codec:
         """Load a model by name, by folder, by its id in hexadecimal, or from `hf://OWNER/REPO@REVISION`.
 
-        device: auto, cpu, cuda or mps. On the CPU the core in C computes where it was built and knows the networks: the
-        same tokens and pixels on every machine, without torch (`VQCODEC_CORE`, see `vqcodec.native.library`). Otherwise
-        torch does. dtype: of torch's convolutions, and so asks for torch; by default bfloat16 where the device
-        multiplies it in hardware, else float32. Quantisation is always float32. tile: cut large pictures for networks
-        that look at the whole of them, too (`vqcodec.models.tiled`). Raises ModelError, HubError, DeviceError or
-        CoreError.
+        device: auto, cpu, cuda or mps. With auto and cpu the core in C computes where it was built and knows the
+        networks: the same tokens and pixels on every machine, without torch (`VQCODEC_CORE`, see
+        `vqcodec.native.library`). Otherwise torch does, with auto on a GPU if there is one. dtype: of torch's
+        convolutions, and so asks for torch; by default float32 for networks that the core knows on the CPU, which is
+        next to what it gives, for others bfloat16 where the device multiplies it in hardware, else float32.
+        Quantisation is always float32. tile: cut large pictures for networks that look at the whole of them, too
+        (`vqcodec.models.tiled`). Raises ModelError, HubError, DeviceError or CoreError.
         """
         model = find_model(name_or_path)
         engine = load_core_engine(model, device) if dtype is None else None
-        return cls(model, engine or load_torch_engine(model, device, dtype, tile=tile))
+        if engine is None:
+            return cls(model, load_torch_engine(model, device, dtype or torch_dtype(model, device), tile=tile))
+        return cls(model, engine, device)
 
     @classmethod
     def of_network(cls, model: ModelFolder, network: Autoencoder, device: torch.device, dtype: torch.dtype) -> Codec:
@@ -106,7 +111,17 @@ class Codec(SharedOnHub, OnTorch):
     @property
     def arithmetic(self) -> str:
         """What computes: "native", the core in C, or torch in "float32", "bfloat16" or "float16"."""
-        return "native" if isinstance(self._engine, CoreEngine) else str(self.dtype).removeprefix("torch.")
+        return "native" if self.is_exact else str(self.dtype).removeprefix("torch.")
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the core computes: the same tokens and pixels on every machine."""
+        return isinstance(self._engine, CoreEngine)
+
+    @property
+    def place(self) -> str:
+        """Where pictures and tokens are computed: "cpu" by the core, else torch's device, such as "cuda:0"."""
+        return "cpu" if self.is_exact else str(self.device)
 
     @property
     def card(self) -> ModelCard:

@@ -23,13 +23,16 @@ class OnTorch:
 
     model: ModelFolder
     _engine: Engine
+    _device_of_torch: str
 
     @cached_property
     def _on_torch(self) -> TorchEngine:
         """The networks on torch, for whoever needs gradients or activations; loaded at the first use."""
         from vqcodec.models.torch_engine import TorchEngine
 
-        return self._engine if isinstance(self._engine, TorchEngine) else load_torch_engine(self.model, "cpu", None)
+        if isinstance(self._engine, TorchEngine):
+            return self._engine
+        return load_torch_engine(self.model, self._device_of_torch, None)
 
     @property
     def network(self) -> Autoencoder:
@@ -39,9 +42,10 @@ class OnTorch:
     @property
     def device(self) -> torch.device:
         """Of the networks on torch."""
-        import torch
+        from vqcodec.compute.devices import choose_device
 
-        return torch.device("cpu") if isinstance(self._engine, CoreEngine) else self._on_torch.tiled.device
+        core_computes = isinstance(self._engine, CoreEngine)
+        return choose_device(self._device_of_torch) if core_computes else self._on_torch.tiled.device
 
     @property
     def dtype(self) -> torch.dtype:

@@ -72,7 +72,7 @@ def describe_model(codec: Codec) -> dict[str, Any]:
         "fingerprint": codec.card.fingerprint,
         "size_bytes": codec.model.size_bytes,
         "levels": codec.card.autoencoder.levels,
-        "device": str(codec.device),
+        "device": codec.place,
         "dtype": codec.arithmetic,
     }
 

@@ -47,7 +47,7 @@ def test_decoder(benchmark: BenchmarkFixture, codec: Codec, images: Tensor) -> N
 
 @pytest.mark.parametrize("count", [1536, 24576])
 def test_nearest_codes(benchmark: BenchmarkFixture, count: int) -> None:
-    """K = 1024 codes of D = 8 dimensions, as in the embedded model."""
+    """K = 1024 codes of D = 8 dimensions, as in photo-4."""
     generator = torch.Generator().manual_seed(0)
     vectors, codes = (F.normalize(torch.randn(rows, 8, generator=generator), dim=1) for rows in (count, 1024))
     assert benchmark(nearest_codes, vectors, codes).shape == (count,)

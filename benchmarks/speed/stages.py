@@ -146,7 +146,7 @@ def _measure(
                 height=rgb.shape[0],
                 batch=batch,
                 levels=levels,
-                device=str(codec.device),
+                device=codec.place,
                 dtype=codec.arithmetic,
                 threads=threads_of(codec),
                 repeat=repeat,

@@ -198,7 +198,7 @@ def _measure(
 
     dtype, threads = codec.arithmetic, threads_of(codec)
     click.echo(
-        f"{codec.card.name}, {entropy} coding, in {dtype} on {codec.device}, threads: {threads}, medians of {repeat}"
+        f"{codec.card.name}, {entropy} coding, in {dtype} on {codec.place}, threads: {threads}, medians of {repeat}"
     )
     click.echo("  ".join(name.rjust(width) for name, (width, _) in _COLUMNS.items()))
     measured = []

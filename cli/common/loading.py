@@ -6,6 +6,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+import click
+
 from vqcodec.cards.errors import ModelError
 from vqcodec.cards.model_card import ModelFolder
 
@@ -18,10 +20,14 @@ class LoadingError(Exception):
 
 
 class Codecs:
-    """The codecs in use on one device, by model. Threads may share it. tile: as in `Codec.load`."""
+    """The codecs in use on one device, by model. Threads may share it.
 
-    def __init__(self, device: str, *, tile: bool = False) -> None:
-        self._device, self._tile = device, tile
+    tile: as in `Codec.load`. paints: whether pixels are what is asked for; then a line on stderr says, once a model,
+    where they are not those that the core in C would give.
+    """
+
+    def __init__(self, device: str, *, tile: bool = False, paints: bool = False) -> None:
+        self._device, self._tile, self._paints = device, tile, paints
         self._loaded: dict[Path, Codec] = {}
         self._lock = Lock()
 
@@ -39,4 +45,18 @@ class Codecs:
                     self._loaded[model.path] = Codec.load(model.path, device=self._device, tile=self._tile)
                 except (CoreError, DeviceError, ModelError) as error:
                     raise LoadingError(str(error)) from error
+                if self._paints:
+                    _tell_if_inexact(self._loaded[model.path])
             return self._loaded[model.path]
+
+
+def _tell_if_inexact(codec: Codec) -> None:
+    from vqcodec.models.core_networks import core_computes
+
+    if not codec.is_exact and core_computes(codec.card.autoencoder):
+        how = f"torch in {codec.arithmetic} on {codec.place}"
+        click.echo(
+            f"warning: {codec.card.name}: decoded by {how}: a few samples may differ by 1 or 2 of 255 from what the "
+            "core in C gives everywhere (`vqcodec doctor` says whether it is there)",
+            err=True,
+        )

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 def load_core_engine(model: ModelFolder, device: str) -> CoreEngine | None:
     """The networks of a model on the core; None where it was not built, is not wanted, does not know the networks, or
-    `device` (auto, cpu, cuda, mps) is none of its own. Raises ModelError, DeviceError or CoreError."""
+    `device` names one that is none of its own (cuda, mps). "auto" is the core's even where there is a GPU: what it
+    computes is the same everywhere. Raises ModelError, DeviceError or CoreError."""
     config = model.card.autoencoder
     library = core()
-    if library is None or not core_computes(config) or not is_cpu(device):
+    if library is None or not core_computes(config) or not (device == "auto" or is_cpu(device)):
         return None
     weights = weights_from_file(model.weights_path, model.card.weights_sha256, f"model {model.card.name}")
     try:
@@ -34,6 +35,16 @@ def load_core_engine(model: ModelFolder, device: str) -> CoreEngine | None:
         raise ModelError(
             f"{model.weights_path}: the weights do not fit the card's configuration; get it again ({error})"
         ) from error
+
+
+def torch_dtype(model: ModelFolder, device: str) -> torch.dtype | None:
+    """Of convolutions on torch where nobody asked for one: float32 for networks that the core knows, on the CPU, as
+    pixels are then within rounding of what it gives; else None, the fastest. Raises DeviceError."""
+    import torch
+
+    from vqcodec.compute.devices import choose_device
+
+    return torch.float32 if core_computes(model.card.autoencoder) and choose_device(device).type == "cpu" else None
 
 
 def load_torch_engine(model: ModelFolder, device: str, dtype: torch.dtype | None, *, tile: bool = False) -> TorchEngine:

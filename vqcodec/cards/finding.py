@@ -14,7 +14,7 @@ from vqcodec.cards.model_card import CARD_FILE, ModelCard, ModelFolder, load_mod
 from vqcodec.cards.model_files import model_from_hub
 from vqcodec.hub.addresses import is_hub_address
 
-DEFAULT_MODEL: Final = "photo-5-preview"
+DEFAULT_MODEL: Final = "photo-5"
 #: environment variable: folders of model folders, looked through after the embedded models
 MODELS_VARIABLE: Final = "VQCODEC_MODELS"
 _EMBEDDED: Final = Path(__file__).parent.parent / "pretrained"
@@ -47,7 +47,7 @@ def installed_models() -> Iterator[ModelFolder]:
 
     Examples:
         >>> next(installed_models()).card.name
-        'photo-5-preview'
+        'photo-5'
     """
     for card_path in sorted(_EMBEDDED.glob(f"*/{CARD_FILE}")):
         yield load_model_folder(card_path.parent)
@@ -76,7 +76,7 @@ def find_model(name_or_path: str | Path) -> ModelFolder:
     An id means the model that has it before one that reads its streams.
 
     Examples:
-        >>> model = find_model("photo-5-preview")
+        >>> model = find_model("photo-5")
         >>> find_model(model.path) == find_model(model.card.model_id.hex()) == model
         True
     """

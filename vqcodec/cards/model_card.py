@@ -44,15 +44,15 @@ class ModelCard:
 
     `entropy_prior`: what codes its streams when asked for; None for a model without.
 
-    `reads`: ids, in hexadecimal, of other models whose streams this one decodes too: it has their Encoder, codebooks
-    and frequencies, and a Decoder of its own.
+    `reads`: ids, in hexadecimal, of other models whose streams this one decodes too, by a Decoder of its own: it has
+    their codebooks and frequencies. Priors that name one of these ids fit it.
     `training` says on what, how long and with what it was trained, for people; neither enters the fingerprint.
     `precision`: "float32" for a model whose tokens change in less, "" for the fastest type that a device has.
     `origin`: where an imported model comes from, for people (`vqcodec.checkpoints.importing`). Neither does.
 
     Examples:
         >>> from vqcodec import find_model
-        >>> card = find_model("photo-5-preview").card
+        >>> card = find_model("photo-5").card
         >>> card.autoencoder.downsampling_factor, card.autoencoder.quantizer.codebook_sizes
         (8, (1024, 1024, 32, 64, 256, 256))
         >>> card.can_read(card.model_id)

@@ -57,7 +57,7 @@ class CardFile:
 def read_named_file(path: Path, sha256: str, content: str, owner: str) -> bytes:
     """The bytes of a file whose sha256, hexadecimal, a card names. Raises ModelError for a missing or another file.
 
-    content: such as "weights". owner: whose card it is, such as "model photo-5-preview". Both are for errors.
+    content: such as "weights". owner: whose card it is, such as "model photo-5". Both are for errors.
     """
     try:
         raw = path.read_bytes()

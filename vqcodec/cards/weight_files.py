@@ -20,7 +20,7 @@ Network = TypeVar("Network", bound="torch.nn.Module")
 def weights_from_file(path: Path, sha256: str, owner: str) -> dict[str, NDArray[Any]]:
     """The weights in a file by name, in their own types. Raises ModelError for missing, damaged or other weights.
 
-    owner: whose weights they are, such as "model photo-5-preview", for errors.
+    owner: whose weights they are, such as "model photo-5", for errors.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load

@@ -55,7 +55,7 @@ class Sampler:
 
     Examples:
         >>> from vqcodec import SamplingConfig
-        >>> sampler = Sampler.load()  # photo-5-preview and its prior
+        >>> sampler = Sampler.load()  # photo-5 and its prior
         >>> series = Series(2, seed=1, config=SamplingConfig(top_p=0.95), levels=1)
         >>> [picture.rgb.shape for picture in sampler.generate(series, size=(48, 32))]
         [(32, 48, 3), (32, 48, 3)]

@@ -163,7 +163,7 @@ def export_entropy_prior(
         >>> from vqcodec import find_model
         >>> from vqcodec.cards.prior_card import find_prior
         >>> from vqcodec.training import ArrayPictures
-        >>> model, pictures = find_model("photo-5-preview"), ArrayPictures(np.zeros((1, 256, 256, 3), np.uint8))
+        >>> model, pictures = find_model("photo-5"), ArrayPictures(np.zeros((1, 256, 256, 3), np.uint8))
         >>> export_entropy_prior(model.path, find_prior(model), pictures, crops=1)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         vqcodec.cards.errors.ModelError: ...: has a prior that codes its streams, which need it; export the model anew

@@ -228,9 +228,9 @@ def test_a_model_is_fine_tuned_in_its_own_shape(train: Any, tiny_model: Path, tm
 
 def test_a_run_goes_on_by_what_the_card_says_the_model_was_trained_by(train: Any, tmp_path: Path) -> None:
     small = ("--no-perceptual", "--batch-size", 1, "--crop-size", 32, "--steps", 1)
-    result = train(*small, "--init", "photo-5-preview")
+    result = train(*small, "--init", "photo-5")
     assert (result.exit_code, "warning" in result.stderr) == (0, False), result.output
-    found, stated = settings(tmp_path), find_model("photo-5-preview").card.training["settings"]
+    found, stated = settings(tmp_path), find_model("photo-5").card.training["settings"]
     assert (found.level_shares, found.weights.colour) == (tuple(stated["level_shares"]), stated["weights"]["colour"])
     assert (found.learning_rate, found.decay_share, found.held, found.minutes) == (1.5e-4, 1, (), 0)
     assert (found.adversary.kind, found.adversary.start, found.adversary.rise_steps) == ("features", 0, 0)

@@ -1,4 +1,4 @@
-"""Recipes by name: the default model, the next one, the paper's, a tiny one, the ancestors, and models of label maps.
+"""Recipes by name: photo-4's beginning, photo-5's, the paper's, a tiny one, the ancestors, and models of label maps.
 
 The ancestors (VQ-VAE, VQ-VAE-2, a discrete VAE) have their papers' quantisation and losses in our networks, with the
 papers' downsampling factors and codebook sizes: what is compared is the method, not the layers.
@@ -127,7 +127,7 @@ def _dvae() -> Stage1Recipe:
 
 
 def _label_map(name: str) -> Stage1Recipe:
-    """Label maps as conditions of a prior for the default model: f = 16, by cross-entropy."""
+    """Label maps as conditions of a prior of a model at f = 16, by cross-entropy."""
     networks = compact_networks(16, _TINY_WIDTHS, 64)
     weights = replace(_NO_NETWORKS, l1=0.0, cross_entropy=1.0)
     training = replace(_tiny().training, batch_size=16, crop=CropConfig(size=128), weights=weights)

@@ -17,7 +17,7 @@ from vqcodec.training.stage1.discriminator import AdversaryConfig
 from vqcodec.training.stage1.losses import LossWeights
 
 PRECISIONS: Final = ("auto", "float32", "bfloat16")
-#: of runs that go on from a model; what twice as much did to photo-5-preview is in docs/training-log.md
+#: of runs that go on from a model; what twice as much did to photo-5 is in docs/training-log.md
 _GOING_ON_RATE: Final = 1.5e-4
 #: step from which on a new discriminator takes part in them, and steps over which it is listened to more and more
 _NEW_DISCRIMINATOR: Final = (200, 1_500)

@@ -70,7 +70,7 @@ class ContextRecipe:
     Examples:
         >>> from vqcodec import find_model
         >>> from vqcodec.prior.context_config import context_config
-        >>> ContextRecipe(context_config(find_model("photo-5-preview").card.autoencoder)).model.covered
+        >>> ContextRecipe(context_config(find_model("photo-5").card.autoencoder)).model.covered
         range(0, 6)
     """
 

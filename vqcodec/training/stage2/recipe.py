@@ -100,7 +100,7 @@ class Stage2Recipe:
     Examples:
         >>> from vqcodec import find_model
         >>> from vqcodec.prior.config import prior_config
-        >>> Stage2Recipe(prior_config(find_model("photo-5-preview").card.autoencoder, "tiny", levels=2)).model.levels
+        >>> Stage2Recipe(prior_config(find_model("photo-5").card.autoencoder, "tiny", levels=2)).model.levels
         2
     """
 
