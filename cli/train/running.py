@@ -139,6 +139,7 @@ def train_and_log(
     """
     from vqcodec.compute.distributed import is_first_process, process_group
     from vqcodec.compute.memory import keep_freed_memory
+    from vqcodec.training.common.checkpoint import newest_checkpoint
     from vqcodec.training.common.interruption import stop_on_signals
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -147,8 +148,10 @@ def train_and_log(
     with process_group(options.device), stop_on_signals() as stop:
         trainer = make_trainer()
         if is_first_process():
-            if trainer.step >= (last := min(options.until or trainer.steps, trainer.steps)):
-                click.echo(f"warning: {trainer.step} steps are done, and {last} were asked for", err=True)
+            if trainer.step >= min(options.until or trainer.steps, trainer.steps):
+                click.echo(
+                    f"warning: {trainer.step} steps are done already: --steps or --until asks for more", err=True
+                )
             _run_with_log(trainer, options, limits | {"stop": stop}, make_validation(trainer))
         else:
             trainer.run(**limits, stop=stop)
@@ -156,6 +159,8 @@ def train_and_log(
             if is_first_process():
                 click.echo(f"stopped by {stop.requested} after {trainer.step} steps; go on with --resume", err=True)
             context.exit(stop.exit_code)
+        if is_first_process():
+            click.echo(f"{newest_checkpoint(options.out)}: {trainer.step} of {trainer.steps} steps")
 
 
 def _run_with_log(trainer: Any, options: RunOptions, limits: dict[str, Any], validation: Any) -> None:

@@ -39,7 +39,7 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "cut off in level 2": (lambda data: data[:-1], "--partial"),
     "corrupt": (lambda data: flip(data, read_header(data).header.size_bytes - 1), "checksum does not match"),
     "trailing": (lambda data: data + b"x", "1 bytes follow the end of the stream"),
-    "unknown model": (lambda data: data[:3] + b"\x01\x02\x03\x04" + data[7:], "VQCODEC_MODELS"),
+    "unknown model": (lambda data: data[:3] + b"\x01\x02\x03\x04" + data[7:], "vqcodec models add"),
 }
 
 

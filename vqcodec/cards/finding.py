@@ -128,7 +128,7 @@ def find_model_by_id(model_id: bytes) -> ModelFolder:
     known = ", ".join(f"{model.card.name} ({model.card.model_id.hex()})" for model in models) or "none"
     raise UnknownModelError(
         f"the stream was written with model {model_id.hex()}, which is not installed (installed: {known}); "
-        f"put its folder into one that {MODELS_VARIABLE} names, or pass it with --model"
+        "install it by `vqcodec models add`, or pass its folder with --model"
     )
 
 

@@ -167,7 +167,8 @@ def test_a_run_of_something_else_is_not_resumed_in_silence(train: Any, tmp_path:
         assert f"{tmp_path}: the run there trains another shape than the options say" in refused.stderr
     again = train(*FIRST, "--preset", "photo", "--resume")
     assert again.exit_code == 0
-    assert again.stderr == "warning: 3 steps are done, and 3 were asked for\n"
+    assert again.stderr == "warning: 3 steps are done; --steps or --until asks for more\n"
+    assert again.stdout == f"{tmp_path / 'checkpoint-00000003.pt'}: 3 of 3 steps\n"
 
 
 def test_a_branch_of_a_run_that_holds_a_part_goes_on_holding_it(train: Any, tmp_path: Path, tiny_model: Path) -> None:
