@@ -149,9 +149,7 @@ def train_and_log(
         trainer = make_trainer()
         if is_first_process():
             if trainer.step >= min(options.until or trainer.steps, trainer.steps):
-                click.echo(
-                    f"warning: {trainer.step} steps are done already: --steps or --until asks for more", err=True
-                )
+                click.echo(f"warning: {trainer.step} steps are done; --steps or --until asks for more", err=True)
             _run_with_log(trainer, options, limits | {"stop": stop}, make_validation(trainer))
         else:
             trainer.run(**limits, stop=stop)
