@@ -307,6 +307,8 @@ def _pictures(paths: tuple[Path, ...], options: TokenOptions) -> Any:
 
 
 def _codec(model: str, device: str) -> Codec:
+    """Where training runs, on a GPU if there is one: tokens to train on need not be the same everywhere."""
     from vqcodec.codec import Codec
+    from vqcodec.compute.devices import choose_device
 
-    return Codec.load(find_model(model).path, device=device)
+    return Codec.load(find_model(model).path, device=str(choose_device(device)))

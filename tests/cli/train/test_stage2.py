@@ -7,6 +7,7 @@ import math
 import shutil
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from vqcodec.cards.finding import DEFAULT_MODEL, find_model
 from vqcodec.cards.model_card import load_model_folder
 from vqcodec.cards.prior_card import PRIOR_FOLDER, find_prior, load_prior_folder
 from vqcodec.codec import Codec
+from vqcodec.compute import devices
 from vqcodec.prior.config import prior_config
 from vqcodec.prior.transformer import Prior
 from vqcodec.training.common.checkpoint import checkpoints, load_checkpoint, newest_checkpoint
@@ -49,6 +51,15 @@ def classes(pictures: Path, tmp_path: Path) -> Path:
 
 
 # ---- from pictures to a prior ----
+
+
+def test_tokens_to_train_on_are_made_where_training_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(devices, "choose_device", lambda name: torch.device("cuda" if name == "auto" else name))
+    monkeypatch.setattr(Codec, "load", lambda _, device: asked.append(device))
+    for device in ("auto", "cpu"):
+        import_module("vqcodec.cli.train.stage2")._codec(DEFAULT_MODEL, device)
+    assert asked == ["cuda", "cpu"]
 
 
 def test_the_default_models_prior_from_pictures_to_its_folder(train: Any, tmp_path: Path) -> None:
