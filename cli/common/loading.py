@@ -56,7 +56,7 @@ def _tell_if_inexact(codec: Codec) -> None:
     if not codec.is_exact and core_computes(codec.card.autoencoder):
         how = f"torch in {codec.arithmetic} on {codec.place}"
         click.echo(
-            f"warning: {codec.card.name}: decoded by {how}: a few samples may differ by 1 or 2 of 255 from what the "
+            f"warning: {codec.card.name}: decoded by {how}: samples may differ by 1 or 2 of 255 from what the "
             "core in C gives everywhere (`vqcodec doctor` says whether it is there)",
             err=True,
         )
