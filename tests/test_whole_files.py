@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vqcodec.whole_files import delete_left_overs, replacing, replacing_several, write_whole
+from vqcodec import whole_files
+from vqcodec.whole_files import abandon_all, delete_left_overs, fill, replacing, replacing_several, write_whole
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -98,3 +99,14 @@ def test_a_file_that_may_not_be_written_is_replaced(tmp_path: Path, durable: boo
     write_whole(path, "new", durable=durable)
     assert path.read_text() == "new"
     assert path.stat().st_mode & 0o777 == 0o444
+
+
+def test_what_is_abandoned_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole_files, "_under_way", set())
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "file") as temporary:  # noqa: PT012
+        abandon_all()
+        fill(temporary, b"late")
+    assert contents(tmp_path) == {}
+    with pytest.raises(InterruptedError):
+        write_whole(tmp_path / "file", b"later")
+    assert contents(tmp_path) == {}

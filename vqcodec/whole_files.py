@@ -58,6 +58,12 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
                 _under_way.discard(temporary)
 
 
+def fill(temporary: Path, content: bytes) -> None:
+    """Write into the file that `replacing` gave. One that `abandon_all` deleted is not made again. Raises OSError."""
+    with temporary.open("r+b") as file:
+        file.write(content)
+
+
 def abandon_all() -> None:
     """Delete what `replacing` is writing in other threads, and let nothing become whole from now on: for a process that
     ends at once, whatever its threads do."""
@@ -95,7 +101,7 @@ def _take_rights(path: Path, before: os.stat_result) -> None:
 def write_whole(path: Path, content: bytes | str, *, durable: bool = False) -> None:
     """Write bytes, or a text as UTF-8, over what is there. durable: as in `replacing`. Raises OSError."""
     with replacing(path, durable=durable) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        fill(temporary, content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager

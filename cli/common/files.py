@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 import click
 
 from vqcodec.bitstream.source import read_up_to
-from vqcodec.whole_files import replacing, write_whole
+from vqcodec.whole_files import fill, replacing, write_whole
 
 STANDARD = "-"
 #: read at a time to compare
@@ -140,7 +140,7 @@ def write_output(
         _write_to_stdout([data])
         return
     with _file_errors(task.target), replacing(_with_folder(task.target)) as temporary:
-        temporary.write_bytes(data)
+        fill(temporary, data)
         if not _holds(temporary, data):
             raise FileError(f"{task.target}: {_OTHER_BYTES}")
         check(data)
@@ -174,6 +174,7 @@ def stream_output(
         with TemporaryDirectory() as folder:
             spooled = Path(folder) / "output"
             with _file_errors(str(spooled)):
+                spooled.touch()
                 _write_checked(spooled, task.target_name, write)
             check(spooled)
             with spooled.open("rb") as file:
@@ -208,7 +209,7 @@ class _Summed(io.RawIOBase):
 
 def _write_checked(path: Path, name: str, write: Callable[[BinaryIO], object]) -> None:
     """Raises FileError where the file holds other bytes afterwards than were written."""
-    with path.open("wb") as file:
+    with path.open("r+b") as file:  # which is there and empty, or was deleted as the process ends
         summed = _Summed(file)
         write(cast("BinaryIO", summed))
     found = 0
