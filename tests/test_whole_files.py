@@ -103,10 +103,14 @@ def test_a_file_that_may_not_be_written_is_replaced(tmp_path: Path, durable: boo
 
 def test_what_is_abandoned_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whole_files, "_under_way", set())
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "file") as temporary:  # noqa: PT012
-        abandon_all()
-        fill(temporary, b"late")
-    assert contents(tmp_path) == {}
+
+    def write_late(path: Path) -> None:
+        with replacing(path) as temporary:
+            abandon_all()
+            fill(temporary, b"late")
+
+    with pytest.raises(FileNotFoundError):
+        write_late(tmp_path / "file")
     with pytest.raises(InterruptedError):
         write_whole(tmp_path / "file", b"later")
     assert contents(tmp_path) == {}

@@ -203,7 +203,7 @@ def test_a_result_that_does_not_read_back_is_not_left(
 ) -> None:
     target = tmp_path / "a.vq"
     target.write_bytes(b"precious")
-    monkeypatch.setattr(Path, "write_bytes", lambda path, data: path.open("wb").close())
+    monkeypatch.setattr("vqcodec.cli.common.files.fill", lambda path, data: None)
     assert "is the disk full" in only_error(encode(photo, target, "-f"))
     assert target.read_bytes() == b"precious"
     assert names_in(tmp_path) == ["a.vq", "photo.png"]

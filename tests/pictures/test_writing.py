@@ -141,12 +141,11 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch:
     path = tmp_path / "a.png"
     path.write_bytes(b"precious")
 
-    def fail(path: Path, data: bytes) -> int:
-        with path.open("wb") as file:
-            file.write(data[: len(data) // 2])
+    def fail(path: Path, data: bytes) -> None:
+        path.write_bytes(data[: len(data) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", fail)
+    monkeypatch.setattr("vqcodec.whole_files.fill", fail)
     with pytest.raises(ImageWriteError, match="No space left"):
         save_image(path, to_pil(COLOURS))
     assert path.read_bytes() == b"precious"
